@@ -1,0 +1,32 @@
+package fsm
+
+import (
+	"fmt"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// Refusal is a command's expected "no". It is an error, for those who pass it on.
+type Refusal struct{ Detail *v1.Refusal }
+
+// Refuse returns a refusal with a sentence for people.
+func Refuse(code v1.Code, format string, args ...any) *Refusal {
+	return &Refusal{Detail: &v1.Refusal{Code: code, Reason: fmt.Sprintf(format, args...)}}
+}
+
+// Error returns the code and the sentence.
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%s: %s", CodeName(r.Detail.GetCode()), r.Detail.GetReason())
+}
+
+// With sets what stands in the way.
+func (r *Refusal) With(holder *v1.Holder) *Refusal {
+	r.Detail.Holder = holder
+	if holder != nil {
+		r.Detail.Token = holder.Token
+	}
+	return r
+}
+
+// CodeName is the code's name as people write it: FENCED, not CODE_FENCED.
+func CodeName(code v1.Code) string { return code.String()[len("CODE_"):] }
