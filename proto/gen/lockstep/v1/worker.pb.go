@@ -183,12 +183,13 @@ type KeepAliveRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	SessionId string                 `protobuf:"bytes,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// The tokens that the worker holds. A lease left out of two successive renewals is released.
+	// Tokens that the worker holds.
 	Tokens []int64 `protobuf:"varint,3,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
-	// True when tokens is not told: nothing is released.
-	TokensUnknown bool `protobuf:"varint,4,opt,name=tokens_unknown,json=tokensUnknown,proto3" json:"tokens_unknown,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// True when tokens lists every lease that the worker holds: one left out of two successive
+	// renewals is released.
+	TokensComplete bool `protobuf:"varint,4,opt,name=tokens_complete,json=tokensComplete,proto3" json:"tokens_complete,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *KeepAliveRequest) Reset() {
@@ -242,9 +243,9 @@ func (x *KeepAliveRequest) GetTokens() []int64 {
 	return nil
 }
 
-func (x *KeepAliveRequest) GetTokensUnknown() bool {
+func (x *KeepAliveRequest) GetTokensComplete() bool {
 	if x != nil {
-		return x.TokensUnknown
+		return x.TokensComplete
 	}
 	return false
 }
@@ -2568,13 +2569,13 @@ const file_lockstep_v1_worker_proto_rawDesc = "" +
 	"\x12OpenSessionRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
-	"\x06worker\x18\x03 \x01(\tR\x06worker\"\x8e\x01\n" +
+	"\x06worker\x18\x03 \x01(\tR\x06worker\"\x90\x01\n" +
 	"\x10KeepAliveRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x02 \x01(\tR\tsessionId\x12\x16\n" +
-	"\x06tokens\x18\x03 \x03(\x03R\x06tokens\x12%\n" +
-	"\x0etokens_unknown\x18\x04 \x01(\bR\rtokensUnknown\"r\n" +
+	"\x06tokens\x18\x03 \x03(\x03R\x06tokens\x12'\n" +
+	"\x0ftokens_complete\x18\x04 \x01(\bR\x0etokensComplete\"r\n" +
 	"\x11KeepAliveResponse\x12+\n" +
 	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x1c\n" +
 	"\tcancelled\x18\x02 \x03(\x03R\tcancelled\x12\x12\n" +

@@ -168,13 +168,13 @@ func (x *Header) GetLevel() uint32 {
 
 // Renewal keeps one session alive.
 type Renewal struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Session       int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
-	Tokens        []int64                `protobuf:"varint,3,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
-	TokensUnknown bool                   `protobuf:"varint,4,opt,name=tokens_unknown,json=tokensUnknown,proto3" json:"tokens_unknown,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Namespace      string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Session        int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	Tokens         []int64                `protobuf:"varint,3,rep,packed,name=tokens,proto3" json:"tokens,omitempty"`
+	TokensComplete bool                   `protobuf:"varint,4,opt,name=tokens_complete,json=tokensComplete,proto3" json:"tokens_complete,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Renewal) Reset() {
@@ -228,9 +228,9 @@ func (x *Renewal) GetTokens() []int64 {
 	return nil
 }
 
-func (x *Renewal) GetTokensUnknown() bool {
+func (x *Renewal) GetTokensComplete() bool {
 	if x != nil {
-		return x.TokensUnknown
+		return x.TokensComplete
 	}
 	return false
 }
@@ -1346,12 +1346,12 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
 	"\aelapsed\x18\x02 \x01(\x03R\aelapsed\x12\x12\n" +
 	"\x04wall\x18\x03 \x01(\x03R\x04wall\x12\x14\n" +
-	"\x05level\x18\x04 \x01(\rR\x05level\"\x80\x01\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\"\x82\x01\n" +
 	"\aRenewal\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x16\n" +
-	"\x06tokens\x18\x03 \x03(\x03R\x06tokens\x12%\n" +
-	"\x0etokens_unknown\x18\x04 \x01(\bR\rtokensUnknown\"\xba\x02\n" +
+	"\x06tokens\x18\x03 \x03(\x03R\x06tokens\x12'\n" +
+	"\x0ftokens_complete\x18\x04 \x01(\bR\x0etokensComplete\"\xba\x02\n" +
 	"\bEnvelope\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x1d\n" +

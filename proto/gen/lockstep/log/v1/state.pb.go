@@ -35,6 +35,7 @@ type Group struct {
 	Level        uint32 `protobuf:"varint,7,opt,name=level,proto3" json:"level,omitempty"`
 	Digest       []byte `protobuf:"bytes,8,opt,name=digest,proto3" json:"digest,omitempty"`
 	LastSession  int64  `protobuf:"varint,9,opt,name=last_session,json=lastSession,proto3" json:"last_session,omitempty"`
+	LastWait     int64  `protobuf:"varint,12,opt,name=last_wait,json=lastWait,proto3" json:"last_wait,omitempty"`
 	// The newest digests by index, for GetStatus.
 	RecentIndex   []uint64 `protobuf:"varint,10,rep,packed,name=recent_index,json=recentIndex,proto3" json:"recent_index,omitempty"`
 	RecentDigest  [][]byte `protobuf:"bytes,11,rep,name=recent_digest,json=recentDigest,proto3" json:"recent_digest,omitempty"`
@@ -131,6 +132,13 @@ func (x *Group) GetDigest() []byte {
 func (x *Group) GetLastSession() int64 {
 	if x != nil {
 		return x.LastSession
+	}
+	return 0
+}
+
+func (x *Group) GetLastWait() int64 {
+	if x != nil {
+		return x.LastWait
 	}
 	return 0
 }
@@ -807,9 +815,15 @@ type Run struct {
 	// Tokens that ended by release or failure, with their first answers; the newest few.
 	Ended []*EndedToken `protobuf:"bytes,28,rep,name=ended,proto3" json:"ended,omitempty"`
 	// Asked to stop.
-	Cancelling    bool  `protobuf:"varint,29,opt,name=cancelling,proto3" json:"cancelling,omitempty"`
-	GrantedWall   int64 `protobuf:"varint,30,opt,name=granted_wall,json=grantedWall,proto3" json:"granted_wall,omitempty"`
-	Heartbeat     int64 `protobuf:"varint,31,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	Cancelling  bool  `protobuf:"varint,29,opt,name=cancelling,proto3" json:"cancelling,omitempty"`
+	GrantedWall int64 `protobuf:"varint,30,opt,name=granted_wall,json=grantedWall,proto3" json:"granted_wall,omitempty"`
+	Heartbeat   int64 `protobuf:"varint,31,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
+	// Breaks ties of order: the position of the event that made it ready.
+	OrderSeq int64 `protobuf:"varint,32,opt,name=order_seq,json=orderSeq,proto3" json:"order_seq,omitempty"`
+	// The busy lock that its claim waits for.
+	Parked string `protobuf:"bytes,33,opt,name=parked,proto3" json:"parked,omitempty"`
+	// Needs that completed.
+	Done          int32 `protobuf:"varint,34,opt,name=done,proto3" json:"done,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1061,6 +1075,128 @@ func (x *Run) GetHeartbeat() int64 {
 	return 0
 }
 
+func (x *Run) GetOrderSeq() int64 {
+	if x != nil {
+		return x.OrderSeq
+	}
+	return 0
+}
+
+func (x *Run) GetParked() string {
+	if x != nil {
+		return x.Parked
+	}
+	return ""
+}
+
+func (x *Run) GetDone() int32 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+// Pending is what the resident orders of queues and deadlines need to know of a run.
+type Pending struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         v1.RunState            `protobuf:"varint,1,opt,name=state,proto3,enum=lockstep.v1.RunState" json:"state,omitempty"`
+	Queue         string                 `protobuf:"bytes,2,opt,name=queue,proto3" json:"queue,omitempty"`
+	Order         int64                  `protobuf:"varint,3,opt,name=order,proto3" json:"order,omitempty"`
+	OrderSeq      int64                  `protobuf:"varint,4,opt,name=order_seq,json=orderSeq,proto3" json:"order_seq,omitempty"`
+	Due           int64                  `protobuf:"varint,5,opt,name=due,proto3" json:"due,omitempty"`
+	Parked        string                 `protobuf:"bytes,6,opt,name=parked,proto3" json:"parked,omitempty"`
+	SkippedAt     int64                  `protobuf:"varint,7,opt,name=skipped_at,json=skippedAt,proto3" json:"skipped_at,omitempty"`
+	Locks         []*ClaimedLock         `protobuf:"bytes,8,rep,name=locks,proto3" json:"locks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pending) Reset() {
+	*x = Pending{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pending) ProtoMessage() {}
+
+func (x *Pending) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pending.ProtoReflect.Descriptor instead.
+func (*Pending) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Pending) GetState() v1.RunState {
+	if x != nil {
+		return x.State
+	}
+	return v1.RunState(0)
+}
+
+func (x *Pending) GetQueue() string {
+	if x != nil {
+		return x.Queue
+	}
+	return ""
+}
+
+func (x *Pending) GetOrder() int64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+func (x *Pending) GetOrderSeq() int64 {
+	if x != nil {
+		return x.OrderSeq
+	}
+	return 0
+}
+
+func (x *Pending) GetDue() int64 {
+	if x != nil {
+		return x.Due
+	}
+	return 0
+}
+
+func (x *Pending) GetParked() string {
+	if x != nil {
+		return x.Parked
+	}
+	return ""
+}
+
+func (x *Pending) GetSkippedAt() int64 {
+	if x != nil {
+		return x.SkippedAt
+	}
+	return 0
+}
+
+func (x *Pending) GetLocks() []*ClaimedLock {
+	if x != nil {
+		return x.Locks
+	}
+	return nil
+}
+
 type ClaimedLock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Lock          string                 `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
@@ -1074,7 +1210,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1222,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1235,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -1150,7 +1286,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1162,7 +1298,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1175,7 +1311,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -1211,16 +1347,17 @@ type Lock struct {
 	Lock    string                 `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
 	Limit   int32                  `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
 	Holders []*LockHolder          `protobuf:"bytes,3,rep,name=holders,proto3" json:"holders,omitempty"`
-	// The newest token granted, and the newest exclusive one.
-	Token         int64         `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
-	Waiters       []*LockWaiter `protobuf:"bytes,5,rep,name=waiters,proto3" json:"waiters,omitempty"`
+	// The newest token granted.
+	Token int64 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
+	// Places of runs whose lease lapsed, and that nobody has needed since.
+	Lapsed        []*LockHolder `protobuf:"bytes,5,rep,name=lapsed,proto3" json:"lapsed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1369,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1382,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Lock) GetLock() string {
@@ -1276,34 +1413,33 @@ func (x *Lock) GetToken() int64 {
 	return 0
 }
 
-func (x *Lock) GetWaiters() []*LockWaiter {
+func (x *Lock) GetLapsed() []*LockHolder {
 	if x != nil {
-		return x.Waiters
+		return x.Lapsed
 	}
 	return nil
 }
 
 type LockHolder struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Token      int64                  `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
-	Session    int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
-	InstanceId string                 `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	Node       int32                  `protobuf:"varint,4,opt,name=node,proto3" json:"node,omitempty"`
-	Index      int32                  `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
-	Shared     bool                   `protobuf:"varint,6,opt,name=shared,proto3" json:"shared,omitempty"`
-	Take       int32                  `protobuf:"varint,7,opt,name=take,proto3" json:"take,omitempty"`
-	Slots      []int32                `protobuf:"varint,8,rep,packed,name=slots,proto3" json:"slots,omitempty"`
-	Note       string                 `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
-	SinceWall  int64                  `protobuf:"varint,10,opt,name=since_wall,json=sinceWall,proto3" json:"since_wall,omitempty"`
-	// Held by the session itself, not by a run.
-	Standalone    bool `protobuf:"varint,11,opt,name=standalone,proto3" json:"standalone,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Token   int64                  `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
+	Session int64                  `protobuf:"varint,2,opt,name=session,proto3" json:"session,omitempty"`
+	// The run that holds it; empty when the session itself does.
+	InstanceId    string  `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Node          int32   `protobuf:"varint,4,opt,name=node,proto3" json:"node,omitempty"`
+	Index         int32   `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`
+	Shared        bool    `protobuf:"varint,6,opt,name=shared,proto3" json:"shared,omitempty"`
+	Take          int32   `protobuf:"varint,7,opt,name=take,proto3" json:"take,omitempty"`
+	Slots         []int32 `protobuf:"varint,8,rep,packed,name=slots,proto3" json:"slots,omitempty"`
+	Note          string  `protobuf:"bytes,9,opt,name=note,proto3" json:"note,omitempty"`
+	SinceWall     int64   `protobuf:"varint,10,opt,name=since_wall,json=sinceWall,proto3" json:"since_wall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1315,7 +1451,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1328,7 +1464,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -1401,122 +1537,6 @@ func (x *LockHolder) GetSinceWall() int64 {
 	return 0
 }
 
-func (x *LockHolder) GetStandalone() bool {
-	if x != nil {
-		return x.Standalone
-	}
-	return false
-}
-
-// LockWaiter is a session's own wait. Runs that wait for a lock are found in the queues.
-type LockWaiter struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       int64                  `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
-	RequestId     int64                  `protobuf:"varint,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	WaitId        uint64                 `protobuf:"varint,3,opt,name=wait_id,json=waitId,proto3" json:"wait_id,omitempty"`
-	Shared        bool                   `protobuf:"varint,4,opt,name=shared,proto3" json:"shared,omitempty"`
-	Take          int32                  `protobuf:"varint,5,opt,name=take,proto3" json:"take,omitempty"`
-	Note          string                 `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"`
-	Order         int64                  `protobuf:"varint,7,opt,name=order,proto3" json:"order,omitempty"`
-	DeadlineAt    int64                  `protobuf:"varint,8,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
-	SkippedAt     int64                  `protobuf:"varint,9,opt,name=skipped_at,json=skippedAt,proto3" json:"skipped_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *LockWaiter) Reset() {
-	*x = LockWaiter{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *LockWaiter) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*LockWaiter) ProtoMessage() {}
-
-func (x *LockWaiter) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use LockWaiter.ProtoReflect.Descriptor instead.
-func (*LockWaiter) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *LockWaiter) GetSession() int64 {
-	if x != nil {
-		return x.Session
-	}
-	return 0
-}
-
-func (x *LockWaiter) GetRequestId() int64 {
-	if x != nil {
-		return x.RequestId
-	}
-	return 0
-}
-
-func (x *LockWaiter) GetWaitId() uint64 {
-	if x != nil {
-		return x.WaitId
-	}
-	return 0
-}
-
-func (x *LockWaiter) GetShared() bool {
-	if x != nil {
-		return x.Shared
-	}
-	return false
-}
-
-func (x *LockWaiter) GetTake() int32 {
-	if x != nil {
-		return x.Take
-	}
-	return 0
-}
-
-func (x *LockWaiter) GetNote() string {
-	if x != nil {
-		return x.Note
-	}
-	return ""
-}
-
-func (x *LockWaiter) GetOrder() int64 {
-	if x != nil {
-		return x.Order
-	}
-	return 0
-}
-
-func (x *LockWaiter) GetDeadlineAt() int64 {
-	if x != nil {
-		return x.DeadlineAt
-	}
-	return 0
-}
-
-func (x *LockWaiter) GetSkippedAt() int64 {
-	if x != nil {
-		return x.SkippedAt
-	}
-	return 0
-}
-
 type Session struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Session          int64                  `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -1528,7 +1548,7 @@ type Session struct {
 	LowestUnanswered int64                  `protobuf:"varint,7,opt,name=lowest_unanswered,json=lowestUnanswered,proto3" json:"lowest_unanswered,omitempty"`
 	Outcomes         []*Outcome             `protobuf:"bytes,8,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	Leases           []*Lease               `protobuf:"bytes,9,rep,name=leases,proto3" json:"leases,omitempty"`
-	Polls            []*Poll                `protobuf:"bytes,10,rep,name=polls,proto3" json:"polls,omitempty"`
+	Waits            []*Wait                `protobuf:"bytes,10,rep,name=waits,proto3" json:"waits,omitempty"`
 	Stream           int64                  `protobuf:"varint,11,opt,name=stream,proto3" json:"stream,omitempty"`
 	Author           *v1.Author             `protobuf:"bytes,12,opt,name=author,proto3" json:"author,omitempty"`
 	unknownFields    protoimpl.UnknownFields
@@ -1628,9 +1648,9 @@ func (x *Session) GetLeases() []*Lease {
 	return nil
 }
 
-func (x *Session) GetPolls() []*Poll {
+func (x *Session) GetWaits() []*Wait {
 	if x != nil {
-		return x.Polls
+		return x.Waits
 	}
 	return nil
 }
@@ -1814,38 +1834,43 @@ func (x *Outcome) GetRefusal() *v1.Refusal {
 	return nil
 }
 
-// Poll waits for runs: of queues, or one named run.
-type Poll struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	WaitId     uint64                 `protobuf:"varint,1,opt,name=wait_id,json=waitId,proto3" json:"wait_id,omitempty"`
-	RequestId  int64                  `protobuf:"varint,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Queues     []string               `protobuf:"bytes,3,rep,name=queues,proto3" json:"queues,omitempty"`
-	Remaining  int32                  `protobuf:"varint,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	DeadlineAt int64                  `protobuf:"varint,5,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
-	Credit     bool                   `protobuf:"varint,6,opt,name=credit,proto3" json:"credit,omitempty"`
-	// When it was made: polls of one queue are served in this order.
-	Order         int64  `protobuf:"varint,7,opt,name=order,proto3" json:"order,omitempty"`
-	InstanceId    string `protobuf:"bytes,8,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	Step          string `protobuf:"bytes,9,opt,name=step,proto3" json:"step,omitempty"`
-	Index         int32  `protobuf:"varint,10,opt,name=index,proto3" json:"index,omitempty"`
+// Wait is a request that waits: for runs of queues, for one named run, or for a lock.
+type Wait struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	WaitId    uint64                 `protobuf:"varint,1,opt,name=wait_id,json=waitId,proto3" json:"wait_id,omitempty"`
+	RequestId int64                  `protobuf:"varint,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Waits are served in this order: uptime, then the group's count of waits.
+	Order    int64 `protobuf:"varint,3,opt,name=order,proto3" json:"order,omitempty"`
+	OrderSeq int64 `protobuf:"varint,4,opt,name=order_seq,json=orderSeq,proto3" json:"order_seq,omitempty"`
+	// Zero for credit, which waits for ever.
+	DeadlineAt    int64        `protobuf:"varint,5,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
+	Queues        []string     `protobuf:"bytes,6,rep,name=queues,proto3" json:"queues,omitempty"`
+	Remaining     int32        `protobuf:"varint,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Credit        bool         `protobuf:"varint,8,opt,name=credit,proto3" json:"credit,omitempty"`
+	InstanceId    string       `protobuf:"bytes,9,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step          string       `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
+	Index         int32        `protobuf:"varint,11,opt,name=index,proto3" json:"index,omitempty"`
+	Lock          *ClaimedLock `protobuf:"bytes,12,opt,name=lock,proto3" json:"lock,omitempty"`
+	Note          string       `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`
+	SkippedAt     int64        `protobuf:"varint,14,opt,name=skipped_at,json=skippedAt,proto3" json:"skipped_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Poll) Reset() {
-	*x = Poll{}
+func (x *Wait) Reset() {
+	*x = Wait{}
 	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Poll) String() string {
+func (x *Wait) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Poll) ProtoMessage() {}
+func (*Wait) ProtoMessage() {}
 
-func (x *Poll) ProtoReflect() protoreflect.Message {
+func (x *Wait) ProtoReflect() protoreflect.Message {
 	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1857,77 +1882,105 @@ func (x *Poll) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Poll.ProtoReflect.Descriptor instead.
-func (*Poll) Descriptor() ([]byte, []int) {
+// Deprecated: Use Wait.ProtoReflect.Descriptor instead.
+func (*Wait) Descriptor() ([]byte, []int) {
 	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
-func (x *Poll) GetWaitId() uint64 {
+func (x *Wait) GetWaitId() uint64 {
 	if x != nil {
 		return x.WaitId
 	}
 	return 0
 }
 
-func (x *Poll) GetRequestId() int64 {
+func (x *Wait) GetRequestId() int64 {
 	if x != nil {
 		return x.RequestId
 	}
 	return 0
 }
 
-func (x *Poll) GetQueues() []string {
-	if x != nil {
-		return x.Queues
-	}
-	return nil
-}
-
-func (x *Poll) GetRemaining() int32 {
-	if x != nil {
-		return x.Remaining
-	}
-	return 0
-}
-
-func (x *Poll) GetDeadlineAt() int64 {
-	if x != nil {
-		return x.DeadlineAt
-	}
-	return 0
-}
-
-func (x *Poll) GetCredit() bool {
-	if x != nil {
-		return x.Credit
-	}
-	return false
-}
-
-func (x *Poll) GetOrder() int64 {
+func (x *Wait) GetOrder() int64 {
 	if x != nil {
 		return x.Order
 	}
 	return 0
 }
 
-func (x *Poll) GetInstanceId() string {
+func (x *Wait) GetOrderSeq() int64 {
+	if x != nil {
+		return x.OrderSeq
+	}
+	return 0
+}
+
+func (x *Wait) GetDeadlineAt() int64 {
+	if x != nil {
+		return x.DeadlineAt
+	}
+	return 0
+}
+
+func (x *Wait) GetQueues() []string {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *Wait) GetRemaining() int32 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *Wait) GetCredit() bool {
+	if x != nil {
+		return x.Credit
+	}
+	return false
+}
+
+func (x *Wait) GetInstanceId() string {
 	if x != nil {
 		return x.InstanceId
 	}
 	return ""
 }
 
-func (x *Poll) GetStep() string {
+func (x *Wait) GetStep() string {
 	if x != nil {
 		return x.Step
 	}
 	return ""
 }
 
-func (x *Poll) GetIndex() int32 {
+func (x *Wait) GetIndex() int32 {
 	if x != nil {
 		return x.Index
+	}
+	return 0
+}
+
+func (x *Wait) GetLock() *ClaimedLock {
+	if x != nil {
+		return x.Lock
+	}
+	return nil
+}
+
+func (x *Wait) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *Wait) GetSkippedAt() int64 {
+	if x != nil {
+		return x.SkippedAt
 	}
 	return 0
 }
@@ -2126,7 +2179,7 @@ var File_lockstep_log_v1_state_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xba\x02\n" +
+	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xd7\x02\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
@@ -2137,7 +2190,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x04wall\x18\x06 \x01(\x03R\x04wall\x12\x14\n" +
 	"\x05level\x18\a \x01(\rR\x05level\x12\x16\n" +
 	"\x06digest\x18\b \x01(\fR\x06digest\x12!\n" +
-	"\flast_session\x18\t \x01(\x03R\vlastSession\x12!\n" +
+	"\flast_session\x18\t \x01(\x03R\vlastSession\x12\x1b\n" +
+	"\tlast_wait\x18\f \x01(\x03R\blastWait\x12!\n" +
 	"\frecent_index\x18\n" +
 	" \x03(\x04R\vrecentIndex\x12#\n" +
 	"\rrecent_digest\x18\v \x03(\fR\frecentDigest\"\x90\x02\n" +
@@ -2196,7 +2250,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\texpire_at\x18\x02 \x01(\x03R\bexpireAt\x12\x1c\n" +
 	"\tdelivered\x18\x03 \x01(\bR\tdelivered\"3\n" +
 	"\aRunPage\x12(\n" +
-	"\x04runs\x18\x01 \x03(\v2\x14.lockstep.log.v1.RunR\x04runs\"\xf9\a\n" +
+	"\x04runs\x18\x01 \x03(\v2\x14.lockstep.log.v1.RunR\x04runs\"\xc2\b\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x05R\x04node\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -2233,7 +2287,20 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"cancelling\x18\x1d \x01(\bR\n" +
 	"cancelling\x12!\n" +
 	"\fgranted_wall\x18\x1e \x01(\x03R\vgrantedWall\x12\x1c\n" +
-	"\theartbeat\x18\x1f \x01(\x03R\theartbeat\"w\n" +
+	"\theartbeat\x18\x1f \x01(\x03R\theartbeat\x12\x1b\n" +
+	"\torder_seq\x18  \x01(\x03R\borderSeq\x12\x16\n" +
+	"\x06parked\x18! \x01(\tR\x06parked\x12\x12\n" +
+	"\x04done\x18\" \x01(\x05R\x04done\"\xfc\x01\n" +
+	"\aPending\x12+\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x15.lockstep.v1.RunStateR\x05state\x12\x14\n" +
+	"\x05queue\x18\x02 \x01(\tR\x05queue\x12\x14\n" +
+	"\x05order\x18\x03 \x01(\x03R\x05order\x12\x1b\n" +
+	"\torder_seq\x18\x04 \x01(\x03R\borderSeq\x12\x10\n" +
+	"\x03due\x18\x05 \x01(\x03R\x03due\x12\x16\n" +
+	"\x06parked\x18\x06 \x01(\tR\x06parked\x12\x1d\n" +
+	"\n" +
+	"skipped_at\x18\a \x01(\x03R\tskippedAt\x122\n" +
+	"\x05locks\x18\b \x03(\v2\x1c.lockstep.log.v1.ClaimedLockR\x05locks\"w\n" +
 	"\vClaimedLock\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x16\n" +
 	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x14\n" +
@@ -2245,13 +2312,13 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\x03R\x05token\x12\x10\n" +
 	"\x03how\x18\x02 \x01(\tR\x03how\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.lockstep.v1.RunStateR\x05state\x12\x14\n" +
-	"\x05delay\x18\x04 \x01(\x03R\x05delay\"\xb4\x01\n" +
+	"\x05delay\x18\x04 \x01(\x03R\x05delay\"\xb2\x01\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\x125\n" +
 	"\aholders\x18\x03 \x03(\v2\x1b.lockstep.log.v1.LockHolderR\aholders\x12\x14\n" +
-	"\x05token\x18\x04 \x01(\x03R\x05token\x125\n" +
-	"\awaiters\x18\x05 \x03(\v2\x1b.lockstep.log.v1.LockWaiterR\awaiters\"\x9c\x02\n" +
+	"\x05token\x18\x04 \x01(\x03R\x05token\x123\n" +
+	"\x06lapsed\x18\x05 \x03(\v2\x1b.lockstep.log.v1.LockHolderR\x06lapsed\"\xfc\x01\n" +
 	"\n" +
 	"LockHolder\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x03R\x05token\x12\x18\n" +
@@ -2266,24 +2333,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x04note\x18\t \x01(\tR\x04note\x12\x1d\n" +
 	"\n" +
 	"since_wall\x18\n" +
-	" \x01(\x03R\tsinceWall\x12\x1e\n" +
-	"\n" +
-	"standalone\x18\v \x01(\bR\n" +
-	"standalone\"\xf4\x01\n" +
-	"\n" +
-	"LockWaiter\x12\x18\n" +
-	"\asession\x18\x01 \x01(\x03R\asession\x12\x1d\n" +
-	"\n" +
-	"request_id\x18\x02 \x01(\x03R\trequestId\x12\x17\n" +
-	"\await_id\x18\x03 \x01(\x04R\x06waitId\x12\x16\n" +
-	"\x06shared\x18\x04 \x01(\bR\x06shared\x12\x12\n" +
-	"\x04take\x18\x05 \x01(\x05R\x04take\x12\x12\n" +
-	"\x04note\x18\x06 \x01(\tR\x04note\x12\x14\n" +
-	"\x05order\x18\a \x01(\x03R\x05order\x12\x1f\n" +
-	"\vdeadline_at\x18\b \x01(\x03R\n" +
-	"deadlineAt\x12\x1d\n" +
-	"\n" +
-	"skipped_at\x18\t \x01(\x03R\tskippedAt\"\xae\x03\n" +
+	" \x01(\x03R\tsinceWall\"\xae\x03\n" +
 	"\aSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x03R\asession\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x10\n" +
@@ -2295,8 +2345,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x11lowest_unanswered\x18\a \x01(\x03R\x10lowestUnanswered\x124\n" +
 	"\boutcomes\x18\b \x03(\v2\x18.lockstep.log.v1.OutcomeR\boutcomes\x12.\n" +
 	"\x06leases\x18\t \x03(\v2\x16.lockstep.log.v1.LeaseR\x06leases\x12+\n" +
-	"\x05polls\x18\n" +
-	" \x03(\v2\x15.lockstep.log.v1.PollR\x05polls\x12\x16\n" +
+	"\x05waits\x18\n" +
+	" \x03(\v2\x15.lockstep.log.v1.WaitR\x05waits\x12\x16\n" +
 	"\x06stream\x18\v \x01(\x03R\x06stream\x12+\n" +
 	"\x06author\x18\f \x01(\v2\x13.lockstep.v1.AuthorR\x06author\"\xb5\x01\n" +
 	"\x05Lease\x12\x14\n" +
@@ -2314,22 +2364,27 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\x03R\trequestId\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\fR\x05reply\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12.\n" +
-	"\arefusal\x18\x04 \x01(\v2\x14.lockstep.v1.RefusalR\arefusal\"\x8e\x02\n" +
-	"\x04Poll\x12\x17\n" +
+	"\arefusal\x18\x04 \x01(\v2\x14.lockstep.v1.RefusalR\arefusal\"\x90\x03\n" +
+	"\x04Wait\x12\x17\n" +
 	"\await_id\x18\x01 \x01(\x04R\x06waitId\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\x03R\trequestId\x12\x16\n" +
-	"\x06queues\x18\x03 \x03(\tR\x06queues\x12\x1c\n" +
-	"\tremaining\x18\x04 \x01(\x05R\tremaining\x12\x1f\n" +
+	"request_id\x18\x02 \x01(\x03R\trequestId\x12\x14\n" +
+	"\x05order\x18\x03 \x01(\x03R\x05order\x12\x1b\n" +
+	"\torder_seq\x18\x04 \x01(\x03R\borderSeq\x12\x1f\n" +
 	"\vdeadline_at\x18\x05 \x01(\x03R\n" +
 	"deadlineAt\x12\x16\n" +
-	"\x06credit\x18\x06 \x01(\bR\x06credit\x12\x14\n" +
-	"\x05order\x18\a \x01(\x03R\x05order\x12\x1f\n" +
-	"\vinstance_id\x18\b \x01(\tR\n" +
+	"\x06queues\x18\x06 \x03(\tR\x06queues\x12\x1c\n" +
+	"\tremaining\x18\a \x01(\x05R\tremaining\x12\x16\n" +
+	"\x06credit\x18\b \x01(\bR\x06credit\x12\x1f\n" +
+	"\vinstance_id\x18\t \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
-	"\x04step\x18\t \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\n" +
-	" \x01(\x05R\x05index\"\xed\x01\n" +
+	"\x04step\x18\n" +
+	" \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\v \x01(\x05R\x05index\x120\n" +
+	"\x04lock\x18\f \x01(\v2\x1c.lockstep.log.v1.ClaimedLockR\x04lock\x12\x12\n" +
+	"\x04note\x18\r \x01(\tR\x04note\x12\x1d\n" +
+	"\n" +
+	"skipped_at\x18\x0e \x01(\x03R\tskippedAt\"\xed\x01\n" +
 	"\n" +
 	"LateResult\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
@@ -2370,15 +2425,15 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*SignalSeen)(nil),     // 6: lockstep.log.v1.SignalSeen
 	(*RunPage)(nil),        // 7: lockstep.log.v1.RunPage
 	(*Run)(nil),            // 8: lockstep.log.v1.Run
-	(*ClaimedLock)(nil),    // 9: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 10: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 11: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 12: lockstep.log.v1.LockHolder
-	(*LockWaiter)(nil),     // 13: lockstep.log.v1.LockWaiter
+	(*Pending)(nil),        // 9: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 10: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 11: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 12: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 13: lockstep.log.v1.LockHolder
 	(*Session)(nil),        // 14: lockstep.log.v1.Session
 	(*Lease)(nil),          // 15: lockstep.log.v1.Lease
 	(*Outcome)(nil),        // 16: lockstep.log.v1.Outcome
-	(*Poll)(nil),           // 17: lockstep.log.v1.Poll
+	(*Wait)(nil),           // 17: lockstep.log.v1.Wait
 	(*LateResult)(nil),     // 18: lockstep.log.v1.LateResult
 	(*EventBlock)(nil),     // 19: lockstep.log.v1.EventBlock
 	(*SnapshotHeader)(nil), // 20: lockstep.log.v1.SnapshotHeader
@@ -2405,25 +2460,28 @@ var file_lockstep_log_v1_state_proto_depIdxs = []int32{
 	23, // 11: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
 	23, // 12: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
 	23, // 13: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	9,  // 14: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	10, // 15: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	24, // 16: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	12, // 17: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	13, // 18: lockstep.log.v1.Lock.waiters:type_name -> lockstep.log.v1.LockWaiter
-	16, // 19: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	15, // 20: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	17, // 21: lockstep.log.v1.Session.polls:type_name -> lockstep.log.v1.Poll
-	25, // 22: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	26, // 23: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	23, // 24: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	25, // 25: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	27, // 26: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 27: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	10, // 14: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	11, // 15: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	24, // 16: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	10, // 17: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	24, // 18: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	13, // 19: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	13, // 20: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	16, // 21: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	15, // 22: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	17, // 23: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	25, // 24: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	26, // 25: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	10, // 26: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	23, // 27: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	25, // 28: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	27, // 29: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 30: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
