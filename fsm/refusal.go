@@ -7,7 +7,10 @@ import (
 )
 
 // Refusal is a command's expected "no". It is an error, for those who pass it on.
-type Refusal struct{ Detail *v1.Refusal }
+type Refusal struct {
+	Detail *v1.Refusal
+	fact   bool // an event of the same command tells it
+}
 
 // Refuse returns a refusal with a sentence for people.
 func Refuse(code v1.Code, format string, args ...any) *Refusal {
@@ -25,6 +28,12 @@ func (r *Refusal) With(holder *v1.Holder) *Refusal {
 	if holder != nil {
 		r.Detail.Token = holder.Token
 	}
+	return r
+}
+
+// asFact marks a refusal that an event tells: the command may refuse although it has emitted.
+func (r *Refusal) asFact() *Refusal {
+	r.fact = true
 	return r
 }
 

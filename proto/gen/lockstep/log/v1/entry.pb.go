@@ -382,7 +382,6 @@ type Command struct {
 	//	*Command_RevokeLease
 	//	*Command_EndWait
 	//	*Command_OpenStream
-	//	*Command_SetLevel
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -612,15 +611,6 @@ func (x *Command) GetOpenStream() *OpenStream {
 	return nil
 }
 
-func (x *Command) GetSetLevel() *SetLevel {
-	if x != nil {
-		if x, ok := x.Body.(*Command_SetLevel); ok {
-			return x.SetLevel
-		}
-	}
-	return nil
-}
-
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -705,10 +695,6 @@ type Command_OpenStream struct {
 	OpenStream *OpenStream `protobuf:"bytes,29,opt,name=open_stream,json=openStream,proto3,oneof"`
 }
 
-type Command_SetLevel struct {
-	SetLevel *SetLevel `protobuf:"bytes,30,opt,name=set_level,json=setLevel,proto3,oneof"`
-}
-
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -748,8 +734,6 @@ func (*Command_RevokeLease) isCommand_Body() {}
 func (*Command_EndWait) isCommand_Body() {}
 
 func (*Command_OpenStream) isCommand_Body() {}
-
-func (*Command_SetLevel) isCommand_Body() {}
 
 type RegisterWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1288,50 +1272,6 @@ func (x *OpenStream) GetSession() int64 {
 	return 0
 }
 
-type SetLevel struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SetLevel) Reset() {
-	*x = SetLevel{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SetLevel) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SetLevel) ProtoMessage() {}
-
-func (x *SetLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SetLevel.ProtoReflect.Descriptor instead.
-func (*SetLevel) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{13}
-}
-
-func (x *SetLevel) GetLevel() uint32 {
-	if x != nil {
-		return x.Level
-	}
-	return 0
-}
-
 var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
@@ -1364,7 +1304,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\x8c\f\n" +
+	" \x01(\fR\x04salt\"\xd2\v\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1391,8 +1331,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\frevoke_lease\x18\x1b \x01(\v2\x1f.lockstep.v1.RevokeLeaseRequestH\x00R\vrevokeLease\x125\n" +
 	"\bend_wait\x18\x1c \x01(\v2\x18.lockstep.log.v1.EndWaitH\x00R\aendWait\x12>\n" +
 	"\vopen_stream\x18\x1d \x01(\v2\x1b.lockstep.log.v1.OpenStreamH\x00R\n" +
-	"openStream\x128\n" +
-	"\tset_level\x18\x1e \x01(\v2\x19.lockstep.log.v1.SetLevelH\x00R\bsetLevelB\x06\n" +
+	"openStreamB\x06\n" +
 	"\x04body\"\xa6\x01\n" +
 	"\x10RegisterWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1433,9 +1372,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\await_id\x18\x01 \x01(\x04R\x06waitId\"&\n" +
 	"\n" +
 	"OpenStream\x12\x18\n" +
-	"\asession\x18\x01 \x01(\x03R\asession\" \n" +
-	"\bSetLevel\x12\x14\n" +
-	"\x05level\x18\x01 \x01(\rR\x05levelBBZ@github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1;logv1b\x06proto3"
+	"\asession\x18\x01 \x01(\x03R\asessionBBZ@github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1;logv1b\x06proto3"
 
 var (
 	file_lockstep_log_v1_entry_proto_rawDescOnce sync.Once
@@ -1449,7 +1386,7 @@ func file_lockstep_log_v1_entry_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_entry_proto_rawDescData
 }
 
-var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                     // 0: lockstep.log.v1.Entry
 	(*Header)(nil),                    // 1: lockstep.log.v1.Header
@@ -1464,53 +1401,51 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*AcquireLock)(nil),               // 10: lockstep.log.v1.AcquireLock
 	(*EndWait)(nil),                   // 11: lockstep.log.v1.EndWait
 	(*OpenStream)(nil),                // 12: lockstep.log.v1.OpenStream
-	(*SetLevel)(nil),                  // 13: lockstep.log.v1.SetLevel
-	(*v1.Author)(nil),                 // 14: lockstep.v1.Author
-	(*v1.CreateNamespaceRequest)(nil), // 15: lockstep.v1.CreateNamespaceRequest
-	(*v1.UpdateNamespaceRequest)(nil), // 16: lockstep.v1.UpdateNamespaceRequest
-	(*v1.DeleteNamespaceRequest)(nil), // 17: lockstep.v1.DeleteNamespaceRequest
-	(*v1.StartInstanceRequest)(nil),   // 18: lockstep.v1.StartInstanceRequest
-	(*v1.CancelInstanceRequest)(nil),  // 19: lockstep.v1.CancelInstanceRequest
-	(*v1.SendSignalRequest)(nil),      // 20: lockstep.v1.SendSignalRequest
-	(*v1.CompleteStepRequest)(nil),    // 21: lockstep.v1.CompleteStepRequest
-	(*v1.FailStepRequest)(nil),        // 22: lockstep.v1.FailStepRequest
-	(*v1.ReleaseStepRequest)(nil),     // 23: lockstep.v1.ReleaseStepRequest
-	(*v1.ReportProgressRequest)(nil),  // 24: lockstep.v1.ReportProgressRequest
-	(*v1.ReleaseLockRequest)(nil),     // 25: lockstep.v1.ReleaseLockRequest
-	(*v1.RevokeLeaseRequest)(nil),     // 26: lockstep.v1.RevokeLeaseRequest
+	(*v1.Author)(nil),                 // 13: lockstep.v1.Author
+	(*v1.CreateNamespaceRequest)(nil), // 14: lockstep.v1.CreateNamespaceRequest
+	(*v1.UpdateNamespaceRequest)(nil), // 15: lockstep.v1.UpdateNamespaceRequest
+	(*v1.DeleteNamespaceRequest)(nil), // 16: lockstep.v1.DeleteNamespaceRequest
+	(*v1.StartInstanceRequest)(nil),   // 17: lockstep.v1.StartInstanceRequest
+	(*v1.CancelInstanceRequest)(nil),  // 18: lockstep.v1.CancelInstanceRequest
+	(*v1.SendSignalRequest)(nil),      // 19: lockstep.v1.SendSignalRequest
+	(*v1.CompleteStepRequest)(nil),    // 20: lockstep.v1.CompleteStepRequest
+	(*v1.FailStepRequest)(nil),        // 21: lockstep.v1.FailStepRequest
+	(*v1.ReleaseStepRequest)(nil),     // 22: lockstep.v1.ReleaseStepRequest
+	(*v1.ReportProgressRequest)(nil),  // 23: lockstep.v1.ReportProgressRequest
+	(*v1.ReleaseLockRequest)(nil),     // 24: lockstep.v1.ReleaseLockRequest
+	(*v1.RevokeLeaseRequest)(nil),     // 25: lockstep.v1.RevokeLeaseRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
 	2,  // 1: lockstep.log.v1.Entry.renewals:type_name -> lockstep.log.v1.Renewal
 	4,  // 2: lockstep.log.v1.Entry.commands:type_name -> lockstep.log.v1.Command
-	14, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
+	13, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
 	3,  // 4: lockstep.log.v1.Command.envelope:type_name -> lockstep.log.v1.Envelope
-	15, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
-	16, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
-	17, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
+	14, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
+	15, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
+	16, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
 	5,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
-	18, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
-	19, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
-	20, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
+	17, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
+	18, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
+	19, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
 	6,  // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
 	7,  // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
 	8,  // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
 	9,  // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
-	21, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
-	22, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
-	23, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
-	24, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
+	20, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
+	21, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
+	22, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
+	23, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
 	10, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
-	25, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
-	26, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
+	24, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
+	25, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
 	11, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
 	12, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
-	13, // 25: lockstep.log.v1.Command.set_level:type_name -> lockstep.log.v1.SetLevel
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1539,7 +1474,6 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_RevokeLease)(nil),
 		(*Command_EndWait)(nil),
 		(*Command_OpenStream)(nil),
-		(*Command_SetLevel)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1547,7 +1481,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_entry_proto_rawDesc), len(file_lockstep_log_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -167,6 +167,8 @@ type Namespace struct {
 	Token         int64                  `protobuf:"varint,6,opt,name=token,proto3" json:"token,omitempty"`
 	LiveInstances int64                  `protobuf:"varint,7,opt,name=live_instances,json=liveInstances,proto3" json:"live_instances,omitempty"`
 	Force         bool                   `protobuf:"varint,8,opt,name=force,proto3" json:"force,omitempty"`
+	// Events up to here are no longer kept.
+	Compacted     int64 `protobuf:"varint,9,opt,name=compacted,proto3" json:"compacted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -255,6 +257,13 @@ func (x *Namespace) GetForce() bool {
 		return x.Force
 	}
 	return false
+}
+
+func (x *Namespace) GetCompacted() int64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
 }
 
 type Workflow struct {
@@ -1677,9 +1686,11 @@ type Lease struct {
 	Node       int32  `protobuf:"varint,3,opt,name=node,proto3" json:"node,omitempty"`
 	Index      int32  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
 	// a lock's.
-	Lock          string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
-	GrantedAt     int64  `protobuf:"varint,6,opt,name=granted_at,json=grantedAt,proto3" json:"granted_at,omitempty"`
-	Omitted       int32  `protobuf:"varint,7,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	Lock      string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
+	GrantedAt int64  `protobuf:"varint,6,opt,name=granted_at,json=grantedAt,proto3" json:"granted_at,omitempty"`
+	Omitted   int32  `protobuf:"varint,7,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	// The holder is asked to stop.
+	Cancelling    bool `protobuf:"varint,8,opt,name=cancelling,proto3" json:"cancelling,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1763,6 +1774,13 @@ func (x *Lease) GetOmitted() int32 {
 	return 0
 }
 
+func (x *Lease) GetCancelling() bool {
+	if x != nil {
+		return x.Cancelling
+	}
+	return false
+}
+
 // Outcome is the remembered answer of a request.
 type Outcome struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1843,16 +1861,18 @@ type Wait struct {
 	Order    int64 `protobuf:"varint,3,opt,name=order,proto3" json:"order,omitempty"`
 	OrderSeq int64 `protobuf:"varint,4,opt,name=order_seq,json=orderSeq,proto3" json:"order_seq,omitempty"`
 	// Zero for credit, which waits for ever.
-	DeadlineAt    int64        `protobuf:"varint,5,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
-	Queues        []string     `protobuf:"bytes,6,rep,name=queues,proto3" json:"queues,omitempty"`
-	Remaining     int32        `protobuf:"varint,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	Credit        bool         `protobuf:"varint,8,opt,name=credit,proto3" json:"credit,omitempty"`
-	InstanceId    string       `protobuf:"bytes,9,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	Step          string       `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
-	Index         int32        `protobuf:"varint,11,opt,name=index,proto3" json:"index,omitempty"`
-	Lock          *ClaimedLock `protobuf:"bytes,12,opt,name=lock,proto3" json:"lock,omitempty"`
-	Note          string       `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`
-	SkippedAt     int64        `protobuf:"varint,14,opt,name=skipped_at,json=skippedAt,proto3" json:"skipped_at,omitempty"`
+	DeadlineAt int64        `protobuf:"varint,5,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
+	Queues     []string     `protobuf:"bytes,6,rep,name=queues,proto3" json:"queues,omitempty"`
+	Remaining  int32        `protobuf:"varint,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Credit     bool         `protobuf:"varint,8,opt,name=credit,proto3" json:"credit,omitempty"`
+	InstanceId string       `protobuf:"bytes,9,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step       string       `protobuf:"bytes,10,opt,name=step,proto3" json:"step,omitempty"`
+	Node       int32        `protobuf:"varint,11,opt,name=node,proto3" json:"node,omitempty"`
+	Lock       *ClaimedLock `protobuf:"bytes,12,opt,name=lock,proto3" json:"lock,omitempty"`
+	Note       string       `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`
+	SkippedAt  int64        `protobuf:"varint,14,opt,name=skipped_at,json=skippedAt,proto3" json:"skipped_at,omitempty"`
+	// When a wait for a lock that is free, and reserved for an older claim, is tried again.
+	RetryAt       int64 `protobuf:"varint,15,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1957,9 +1977,9 @@ func (x *Wait) GetStep() string {
 	return ""
 }
 
-func (x *Wait) GetIndex() int32 {
+func (x *Wait) GetNode() int32 {
 	if x != nil {
-		return x.Index
+		return x.Node
 	}
 	return 0
 }
@@ -1981,6 +2001,13 @@ func (x *Wait) GetNote() string {
 func (x *Wait) GetSkippedAt() int64 {
 	if x != nil {
 		return x.SkippedAt
+	}
+	return 0
+}
+
+func (x *Wait) GetRetryAt() int64 {
+	if x != nil {
+		return x.RetryAt
 	}
 	return 0
 }
@@ -2194,7 +2221,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\tlast_wait\x18\f \x01(\x03R\blastWait\x12!\n" +
 	"\frecent_index\x18\n" +
 	" \x03(\x04R\vrecentIndex\x12#\n" +
-	"\rrecent_digest\x18\v \x03(\fR\frecentDigest\"\x90\x02\n" +
+	"\rrecent_digest\x18\v \x03(\fR\frecentDigest\"\xae\x02\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -2203,7 +2230,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\bposition\x18\x05 \x01(\x03R\bposition\x12\x14\n" +
 	"\x05token\x18\x06 \x01(\x03R\x05token\x12%\n" +
 	"\x0elive_instances\x18\a \x01(\x03R\rliveInstances\x12\x14\n" +
-	"\x05force\x18\b \x01(\bR\x05force\"\xdd\x01\n" +
+	"\x05force\x18\b \x01(\bR\x05force\x12\x1c\n" +
+	"\tcompacted\x18\t \x01(\x03R\tcompacted\"\xdd\x01\n" +
 	"\bWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -2348,7 +2376,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05waits\x18\n" +
 	" \x03(\v2\x15.lockstep.log.v1.WaitR\x05waits\x12\x16\n" +
 	"\x06stream\x18\v \x01(\x03R\x06stream\x12+\n" +
-	"\x06author\x18\f \x01(\v2\x13.lockstep.v1.AuthorR\x06author\"\xb5\x01\n" +
+	"\x06author\x18\f \x01(\v2\x13.lockstep.v1.AuthorR\x06author\"\xd5\x01\n" +
 	"\x05Lease\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x03R\x05token\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2358,13 +2386,16 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x04lock\x18\x05 \x01(\tR\x04lock\x12\x1d\n" +
 	"\n" +
 	"granted_at\x18\x06 \x01(\x03R\tgrantedAt\x12\x18\n" +
-	"\aomitted\x18\a \x01(\x05R\aomitted\"\x82\x01\n" +
+	"\aomitted\x18\a \x01(\x05R\aomitted\x12\x1e\n" +
+	"\n" +
+	"cancelling\x18\b \x01(\bR\n" +
+	"cancelling\"\x82\x01\n" +
 	"\aOutcome\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\x03R\trequestId\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\fR\x05reply\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12.\n" +
-	"\arefusal\x18\x04 \x01(\v2\x14.lockstep.v1.RefusalR\arefusal\"\x90\x03\n" +
+	"\arefusal\x18\x04 \x01(\v2\x14.lockstep.v1.RefusalR\arefusal\"\xa9\x03\n" +
 	"\x04Wait\x12\x17\n" +
 	"\await_id\x18\x01 \x01(\x04R\x06waitId\x12\x1d\n" +
 	"\n" +
@@ -2379,12 +2410,13 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\vinstance_id\x18\t \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\n" +
-	" \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\v \x01(\x05R\x05index\x120\n" +
+	" \x01(\tR\x04step\x12\x12\n" +
+	"\x04node\x18\v \x01(\x05R\x04node\x120\n" +
 	"\x04lock\x18\f \x01(\v2\x1c.lockstep.log.v1.ClaimedLockR\x04lock\x12\x12\n" +
 	"\x04note\x18\r \x01(\tR\x04note\x12\x1d\n" +
 	"\n" +
-	"skipped_at\x18\x0e \x01(\x03R\tskippedAt\"\xed\x01\n" +
+	"skipped_at\x18\x0e \x01(\x03R\tskippedAt\x12\x19\n" +
+	"\bretry_at\x18\x0f \x01(\x03R\aretryAt\"\xed\x01\n" +
 	"\n" +
 	"LateResult\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +

@@ -1,0 +1,149 @@
+package fsm
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// elapsed is the time between two uptimes.
+func elapsed(from, to int64) time.Duration { return time.Duration(max(0, to-from)) }
+
+// grant leases a run to a wait, if its locks are free; else the run parks on the first that is busy.
+func (t *turn) grant(i *instance, node int32, w *wait) {
+	if !t.claim(i, node, w.session) {
+		return
+	}
+	t.deliver(w, t.leasedRun(i, node))
+	w.rec.Remaining--
+	t.m.dirtySession(w.session)
+	if w.rec.Remaining == 0 {
+		t.m.unlineWait(w)
+	}
+}
+
+// claim is where a lease begins: the run and every lock it needs are granted all at once under one token,
+// or nothing is. A run that is blocked parks on the first busy lock, and is offered again when that is free.
+func (t *turn) claim(i *instance, node int32, s *session) bool {
+	r, k := i.runs[node], i.key(node)
+	for _, want := range r.Locks {
+		l := t.ns.lock(t.m, want.Lock)
+		if l.differs(want) {
+			t.emit(&runIncident{i: i, node: node, code: "LOCK_LIMIT_DIFFERS", reason: l.sayLimit(want)})
+			return false
+		}
+		asking := &claim{order: r.Order, seq: r.OrderSeq, run: k, want: want}
+		if verdict := t.m.busy(l, asking); verdict != free {
+			t.park(i, node, want.Lock, verdict)
+			return false
+		}
+	}
+	t.emit(&runLeased{i: i, node: node, session: s, token: t.ns.rec.Token + 1})
+	for _, want := range r.Locks {
+		t.emit(&lockGranted{
+			lock: t.ns.lock(t.m, want.Lock), want: want,
+			holder: &logv1.LockHolder{Token: r.Token, Session: r.Session, InstanceId: i.rec.InstanceId, Node: node},
+		})
+	}
+	return true
+}
+
+// park has the run wait for a lock. The first time that it is passed over is stamped (lock.go, busy).
+func (t *turn) park(i *instance, node int32, lock string, verdict busyness) {
+	t.m.change(i, node, func(r *logv1.Run) {
+		r.Parked, r.RetryAt = lock, 0
+		if verdict == reserved {
+			r.RetryAt = t.uptime() + retryReserved
+		}
+		if r.SkippedAt == 0 {
+			r.SkippedAt = max(1, t.uptime())
+		}
+	})
+}
+
+// unpark puts the run back into its queue's line.
+func (t *turn) unpark(i *instance, node int32) {
+	t.m.change(i, node, func(r *logv1.Run) { r.Parked, r.RetryAt = "", 0 })
+}
+
+// runLeased begins an attempt.
+type runLeased struct {
+	i       *instance
+	node    int32
+	session *session
+	token   int64
+}
+
+func (e *runLeased) kind() string { return "step.leased" }
+func (e *runLeased) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.SessionId, d.Queue = sessionName(e.session.rec.Session), e.i.graph.Nodes[e.node].Queue
+	return e.i.subject()
+}
+func (e *runLeased) evolve(t *turn) {
+	t.dropLapsed(e.i, e.node)
+	t.ns.rec.Token = e.token
+	n := &e.i.graph.Nodes[e.node]
+	t.m.change(e.i, e.node, func(r *logv1.Run) {
+		now := t.uptime()
+		r.State, r.Attempt, r.Token, r.Session = v1.RunState_RUN_STATE_LEASED, r.Attempt+1, e.token, e.session.rec.Session
+		r.Parked, r.Lapsed, r.QueueDeadline, r.RetryAt = "", false, 0, 0
+		r.GrantedAt, r.GrantedWall, r.ChangedWall = now, t.wall(), t.wall()
+		r.RunDeadline, r.HeartbeatDeadline = after(now, n.Timeouts.Run), after(now, n.Timeouts.Heartbeat)
+	})
+	e.i.rec.Leased++
+	t.addLease(e.session, &logv1.Lease{Token: e.token, InstanceId: e.i.rec.InstanceId, Node: e.node, GrantedAt: t.uptime()})
+}
+
+// leasedRun is what the worker gets.
+func (t *turn) leasedRun(i *instance, node int32) *v1.LeasedRun {
+	r, n := i.runs[node], &i.graph.Nodes[node]
+	input := i.rec.Input
+	if n.HasInput {
+		input = r.Input
+	}
+	out := &v1.LeasedRun{
+		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
+		Step: n.ID, Index: r.Index, Attempt: r.Attempt, Token: r.Token, SessionId: sessionName(r.Session),
+		Queue: n.Queue, Task: n.Task, InputPayload: input, IdempotencyKey: i.idempotencyKey(node),
+		Traceparent: i.rec.Traceparent, Retryable: r.Used+1 < int32(n.Retry.Attempts),
+	}
+	if n.Timeouts.Run > 0 {
+		out.RunTimeout = durationpb.New(time.Duration(n.Timeouts.Run))
+	}
+	if n.Timeouts.Heartbeat > 0 {
+		out.Heartbeat = durationpb.New(time.Duration(n.Timeouts.Heartbeat))
+	}
+	for _, want := range r.Locks {
+		grant := &v1.LockGrant{Lock: want.Lock, Shared: want.Shared, Take: want.Take}
+		for _, h := range t.ns.lock(t.m, want.Lock).rec.Holders {
+			if h.Token == r.Token && len(h.Slots) > 0 {
+				grant.Slot = h.Slots[0]
+			}
+		}
+		out.Locks = append(out.Locks, grant)
+	}
+	return out
+}
+
+// idempotencyKey is the same on every attempt of a run, and of no other run.
+func (i *instance) idempotencyKey(node int32) string {
+	return i.ns.rec.Namespace + "/" + i.rec.InstanceId + "/" + i.graph.Nodes[node].ID + "/0"
+}
+
+// dropLapsed forgets the places that a lapsed lease still had: its run is granted again, or over.
+func (t *turn) dropLapsed(i *instance, node int32) {
+	r := i.runs[node]
+	if !r.Lapsed {
+		return
+	}
+	for _, want := range r.Locks {
+		l := t.ns.lock(t.m, want.Lock)
+		l.rec.Lapsed = slices.DeleteFunc(l.rec.Lapsed, func(h *logv1.LockHolder) bool { return h.Token == r.Token })
+		t.m.dirtyLock(l)
+	}
+}

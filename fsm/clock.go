@@ -1,0 +1,104 @@
+package fsm
+
+import (
+	"cmp"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+)
+
+// Clock is the state machine's time, for those who feed it.
+type Clock struct {
+	// The leader's clock as last heard: its term, and nanoseconds in that term.
+	Term    uint64
+	Elapsed int64
+	// Uptime governs leases, timeouts and backoff; Wall (unix) is what people see. Nanoseconds.
+	Uptime, Wall int64
+	// Live sessions.
+	Sessions int
+	// The next deadline in uptime; zero when there is none.
+	Deadline int64
+	// The cluster level.
+	Level uint32
+}
+
+// Clock returns the present time.
+func (m *Machine) Clock() Clock {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	c := Clock{
+		Term: m.group.ClockTerm, Elapsed: m.group.ClockElapsed,
+		Uptime: m.group.Uptime, Wall: m.group.Wall,
+		Sessions: len(m.sessions), Level: m.group.Level,
+	}
+	if first, ok := m.deadlines.Min(); ok {
+		c.Deadline = first.at
+	}
+	return c
+}
+
+// advance lets time pass (DESIGN §3). An entry that was proposed in another term than it is committed in
+// moves no time; the first of a term only sets the leader's clock, so that an outage does not count.
+func (m *Machine) advance(term uint64, header *logv1.Header) {
+	g := m.group
+	if header == nil || header.Term != term {
+		return
+	}
+	var passed int64
+	if header.Term == g.ClockTerm {
+		passed = max(0, header.Elapsed-g.ClockElapsed)
+		g.ClockElapsed = max(g.ClockElapsed, header.Elapsed)
+	} else {
+		g.ClockTerm, g.ClockElapsed = header.Term, header.Elapsed
+	}
+	g.Uptime += passed
+	if header.Wall > 0 {
+		g.Wall = max(g.Wall, header.Wall)
+	} else {
+		g.Wall += passed
+	}
+}
+
+// deadline is something that happens by itself at a time of uptime.
+type deadline struct {
+	at      int64
+	kind    deadlineKind
+	run     runKey
+	session int64
+	wait    uint64
+}
+
+type deadlineKind uint8
+
+const (
+	deadlineWait deadlineKind = iota + 1
+	deadlineRun
+	deadlineSession
+)
+
+func (d deadline) less(o deadline) bool {
+	return cmp.Or(cmp.Compare(d.at, o.at), cmp.Compare(d.kind, o.kind), d.run.compare(o.run),
+		cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0
+}
+
+// expirations bounds what one tick does; the rest stays due, and the next tick follows at once.
+const expirations = 1000
+
+// tick expires what is due.
+func (t *turn) tick() {
+	for range expirations {
+		d, ok := t.m.deadlines.Min()
+		if !ok || d.at > t.uptime() {
+			return
+		}
+		switch d.kind {
+		case deadlineWait:
+			t.expireWait(t.m.waits[d.wait])
+		case deadlineRun:
+			t.expireRun(d.run)
+		case deadlineSession:
+			t.expireSession(t.m.sessions[d.session])
+		}
+		t.matchTouched()
+		t.settleDeliveries()
+	}
+}

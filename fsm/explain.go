@@ -1,0 +1,134 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// Explain answers why an instance, or one of its steps, does not move: a code for programs, a sentence for
+// people, who holds what, and what happens next by itself.
+func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, err := m.lookup(r.Namespace, r.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	out := &v1.ExplainResponse{}
+	if !i.live() {
+		out.Explanations = append(out.Explanations, &v1.Explanation{
+			Code: v1.ExplainCode_EXPLAIN_CODE_ENDED, Sentence: fmt.Sprintf("The instance has ended: it is %s. %s", stateName(i.rec.State), i.rec.Reason),
+		})
+		return out, nil
+	}
+	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING {
+		out.Explanations = append(out.Explanations, &v1.Explanation{
+			Code:     v1.ExplainCode_EXPLAIN_CODE_CANCELLING,
+			Sentence: fmt.Sprintf("The instance is %s: it ends when none of its %d leased runs is left.", stateName(i.rec.State), i.rec.Leased),
+		})
+	}
+	if r.Step != "" {
+		node := i.node(r.Step)
+		if node < 0 {
+			return nil, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s has no step %q", i.rec.Workflow, r.Step)
+		}
+		out.Explanations = append(out.Explanations, m.explainRun(i, node))
+		return out, nil
+	}
+	for node, run := range i.runs {
+		if !ended(run.State) && run.State != v1.RunState_RUN_STATE_PENDING {
+			out.Explanations = append(out.Explanations, m.explainRun(i, int32(node)))
+		}
+	}
+	return out, nil
+}
+
+func (m *Machine) explainRun(i *instance, node int32) *v1.Explanation {
+	r, n := i.runs[node], &i.graph.Nodes[node]
+	e := &v1.Explanation{Step: n.ID, Index: r.Index, Queue: n.Queue}
+	if at := due(r); at > 0 {
+		e.NextIn = durationpb.New(elapsed(m.group.Uptime, at))
+	}
+	switch r.State {
+	case v1.RunState_RUN_STATE_PENDING:
+		m.explainPending(i, node, e)
+	case v1.RunState_RUN_STATE_READY:
+		m.explainReady(i, node, e)
+	case v1.RunState_RUN_STATE_LEASED:
+		e.Code, e.Holder = v1.ExplainCode_EXPLAIN_CODE_LEASED, i.holder(node)
+		if s := m.sessions[r.Session]; s != nil {
+			e.Holder.Remaining = remaining(s, m.group.Uptime)
+		}
+		e.Sentence = fmt.Sprintf("Session %s works on attempt %d of step %q under token %d.", sessionName(r.Session), r.Attempt, n.ID, r.Token)
+	case v1.RunState_RUN_STATE_BACKOFF:
+		e.Code = v1.ExplainCode_EXPLAIN_CODE_BACKOFF
+		e.NextIn = durationpb.New(elapsed(m.group.Uptime, r.RetryAt))
+		e.Sentence = fmt.Sprintf("Step %q failed (%s: %s) and is tried again in %s; %d of %d attempts are used.", n.ID, r.Code, r.Reason, e.NextIn.AsDuration().Round(time.Millisecond), r.Used, n.Retry.Attempts)
+	case v1.RunState_RUN_STATE_WAITING:
+		e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_SIGNAL_PENDING, []string{n.Signal}
+		e.Sentence = fmt.Sprintf("Step %q waits for the signal %q to this instance.", n.ID, n.Signal)
+	case v1.RunState_RUN_STATE_INCIDENT:
+		e.Code = v1.ExplainCode_EXPLAIN_CODE_INCIDENT
+		e.Sentence = fmt.Sprintf("Step %q stands still (%s): %s. Cancel the instance, or wait for its timeout.", n.ID, r.Code, r.Reason)
+	default:
+		e.Code = v1.ExplainCode_EXPLAIN_CODE_ENDED
+		e.Sentence = fmt.Sprintf("Step %q has ended: it is %s.", n.ID, runStateName(r.State))
+	}
+	return e
+}
+
+func (m *Machine) explainPending(i *instance, node int32, e *v1.Explanation) {
+	e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
+	for _, need := range i.graph.Nodes[node].Needs {
+		if !ended(i.runs[need].State) {
+			e.Missing = append(e.Missing, i.graph.Nodes[need].ID)
+		}
+	}
+	e.Sentence = fmt.Sprintf("Step %q waits for %s.", e.Step, strings.Join(e.Missing, ", "))
+}
+
+func (m *Machine) explainReady(i *instance, node int32, e *v1.Explanation) {
+	r := i.runs[node]
+	q := i.ns.queues[i.graph.Nodes[node].Queue]
+	if q != nil {
+		q.all.AscendLessThan(readyRun{r.Order, r.OrderSeq, i.key(node)}, func(readyRun) bool {
+			e.Place++
+			return e.Place < 1000
+		})
+		e.Place++
+	}
+	for _, want := range r.Locks {
+		l, err := m.readLock(i.ns, want.Lock)
+		if err != nil {
+			continue
+		}
+		switch m.busy(l, &claim{order: r.Order, seq: r.OrderSeq, run: i.key(node), want: want}) {
+		case held:
+			e.Code, e.Holder = v1.ExplainCode_EXPLAIN_CODE_LOCK_HELD, m.holderOf(l)
+			e.Sentence = fmt.Sprintf("Step %q needs lock %q, which %s holds under token %d.", e.Step, want.Lock, sayHolder(e.Holder), e.Holder.GetToken())
+			return
+		case reserved:
+			e.Code = v1.ExplainCode_EXPLAIN_CODE_LOCK_RESERVED
+			e.Sentence = fmt.Sprintf("Step %q needs lock %q, which is kept for an older claim that was passed over.", e.Step, want.Lock)
+			return
+		}
+	}
+	e.Code = v1.ExplainCode_EXPLAIN_CODE_NO_POLLER
+	e.Sentence = fmt.Sprintf("Step %q is number %d in queue %q, and no worker polls it.", e.Step, e.Place, e.Queue)
+}
+
+func sayHolder(h *v1.Holder) string {
+	switch {
+	case h == nil:
+		return "somebody"
+	case h.InstanceId != "":
+		return fmt.Sprintf("step %q of instance %q", h.Step, h.InstanceId)
+	}
+	return "session " + h.SessionId
+}
+

@@ -1,0 +1,540 @@
+package fsm
+
+import (
+	"bytes"
+	"container/list"
+	"errors"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// instance is one execution of a workflow, decoded: its head, and its runs by their node in the graph.
+type instance struct {
+	ns      *namespace
+	rec     *logv1.Instance
+	version *version
+	graph   *graph.Graph
+	runs    []*logv1.Run
+	// stored[n] says whether the engine has a pending row of run n.
+	stored  []bool
+	dirty   bool
+	pages   []bool // dirty pages of runs
+	element *list.Element
+}
+
+func (i *instance) key(node int32) runKey {
+	return runKey{i.ns.rec.Namespace, i.rec.InstanceId, node, 0}
+}
+
+func (i *instance) subject() string { return "instance/" + i.rec.InstanceId }
+
+// live: not ended.
+func (i *instance) live() bool { return i.rec.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING }
+
+// instance finds an instance, and keeps it decoded.
+func (t *turn) instance(id string) (*instance, *Refusal) {
+	if i := t.ns.instances[id]; i != nil {
+		t.m.resident.MoveToFront(i.element)
+		return i, nil
+	}
+	i, err := t.m.readInstance(t.m.engine, t.ns, id)
+	must(err)
+	if i == nil {
+		return nil, noInstance(t.ns, id)
+	}
+	t.m.keepInstance(i)
+	return i, nil
+}
+
+func noInstance(ns *namespace, id string) *Refusal {
+	return Refuse(v1.Code_CODE_INSTANCE_NOT_FOUND, "there is no instance %q in namespace %s", id, ns.rec.Namespace)
+}
+
+func (m *Machine) keepInstance(i *instance) {
+	i.element = m.resident.PushFront(i)
+	i.ns.instances[i.rec.InstanceId] = i
+}
+
+// readInstance decodes an instance from its rows; nil when there is none.
+func (m *Machine) readInstance(r table.Reader, ns *namespace, id string) (*instance, error) {
+	rec := &logv1.Instance{}
+	found, err := row(r, key(tableInstance, ns.rec.Namespace, id), rec)
+	if err != nil || !found {
+		return nil, err
+	}
+	v, refusal := ns.version(rec.Workflow, rec.Version)
+	if refusal != nil {
+		return nil, refusal
+	}
+	i := newInstance(ns, rec, v)
+	n := 0
+	err = scanRows(r, key(tablePage, ns.rec.Namespace, id), func() *logv1.RunPage { return &logv1.RunPage{} }, func(_ []byte, page *logv1.RunPage) error {
+		n += copy(i.runs[n:], page.Runs)
+		return nil
+	})
+	if err == nil && n != len(i.runs) {
+		err = errors.New("instance " + id + " lacks runs")
+	}
+	for node, r := range i.runs {
+		if err == nil {
+			i.stored[node] = pending(r)
+		}
+	}
+	return i, err
+}
+
+func newInstance(ns *namespace, rec *logv1.Instance, v *version) *instance {
+	g := v.compiled()
+	return &instance{
+		ns: ns, rec: rec, version: v, graph: g, runs: make([]*logv1.Run, len(g.Nodes)),
+		stored: make([]bool, len(g.Nodes)), pages: make([]bool, (len(g.Nodes)+pageRuns-1)/pageRuns),
+	}
+}
+
+// touch marks the head dirty.
+func (m *Machine) touch(i *instance) {
+	if !i.dirty {
+		i.dirty = true
+		m.dirty.instances = append(m.dirty.instances, i)
+		m.dirtyBytes += 256 + len(i.rec.Input.GetBytes())
+	}
+}
+
+func (m *Machine) flushInstance(b *table.Batch, i *instance) {
+	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
+	b.Put(key(tableInstance, ns, id), encode(i.rec))
+	i.dirty = false
+	for p, dirty := range i.pages {
+		if !dirty {
+			continue
+		}
+		i.pages[p] = false
+		first := p * pageRuns
+		runs := i.runs[first:min(first+pageRuns, len(i.runs))]
+		b.Put(table.AppendUint64(key(tablePage, ns, id), uint64(p)), encode(&logv1.RunPage{Runs: runs}))
+		for n, r := range runs {
+			node := first + n
+			switch {
+			case pending(r):
+				b.Put(pendingKey(i.key(int32(node))), encode(i.pendingOf(int32(node))))
+				i.stored[node] = true
+			case i.stored[node]:
+				b.Delete(pendingKey(i.key(int32(node))))
+				i.stored[node] = false
+			}
+		}
+	}
+}
+
+func samePayload(a, b *v1.Payload) bool {
+	return bytes.Equal(a.GetBytes(), b.GetBytes()) && a.GetKeyId() == b.GetKeyId() && contentType(a) == contentType(b)
+}
+
+const jsonType = "application/json"
+
+func contentType(p *v1.Payload) string {
+	if p.GetContentType() == "" {
+		return jsonType
+	}
+	return p.ContentType
+}
+
+// jsonOf is what expressions see of a payload: null unless it is JSON in the clear.
+func jsonOf(p *v1.Payload) []byte {
+	if p == nil || p.KeyId != "" || contentType(p) != jsonType {
+		return nil
+	}
+	return p.Bytes
+}
+
+// startInstance starts an instance under the id that the caller chose; the same again finds the first.
+func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusal) {
+	v, refusal := t.ns.version(r.Workflow, r.Version)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if i, _ := t.instance(r.InstanceId); i != nil {
+		if i.rec.Workflow != r.Workflow || r.Version != 0 && r.Version != i.rec.Version || !samePayload(i.rec.Input, r.InputPayload) {
+			return nil, Refuse(v1.Code_CODE_INSTANCE_EXISTS, "instance %q exists with another workflow, version or input: it is %s version %d", r.InstanceId, i.rec.Workflow, i.rec.Version)
+		}
+		return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: i.rec.Version, State: i.rec.State, Existing: true}, nil
+	}
+	if r.InstanceId == "" {
+		return nil, Refuse(v1.Code_CODE_INVALID, "an instance needs an instanceId that the caller chooses")
+	}
+	if err := v.compiled().CheckInput(jsonOf(r.InputPayload)); err != nil {
+		return nil, Refuse(v1.Code_CODE_INPUT_INVALID, "the input does not fit workflow %s version %d: %v", r.Workflow, v.rec.Version, err)
+	}
+	t.emit(&instanceStarted{request: r, version: v})
+	i := t.ns.instances[r.InstanceId]
+	var over []int32
+	for node := range i.runs {
+		if len(i.graph.Nodes[node].Needs) == 0 && t.activate(i, int32(node)) {
+			over = append(over, int32(node))
+		}
+	}
+	t.advanceInstance(i, over)
+	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
+}
+
+type instanceStarted struct {
+	request *v1.StartInstanceRequest
+	version *version
+}
+
+func (e *instanceStarted) kind() string { return "instance.started" }
+func (e *instanceStarted) fill(d *v1.EventData) string {
+	d.InstanceId, d.Workflow, d.Version = e.request.InstanceId, e.request.Workflow, e.version.rec.Version
+	d.Labels = e.request.Labels
+	d.PayloadSize = int64(len(e.request.InputPayload.GetBytes()))
+	return "instance/" + d.InstanceId
+}
+func (e *instanceStarted) evolve(t *turn) {
+	rec := &logv1.Instance{
+		InstanceId: e.request.InstanceId, Workflow: e.request.Workflow, Version: e.version.rec.Version,
+		State: v1.InstanceState_INSTANCE_STATE_RUNNING, Input: e.request.InputPayload,
+		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys), StartedWall: t.wall(),
+		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
+	}
+	i := newInstance(t.ns, rec, e.version)
+	for node := range i.runs {
+		i.runs[node] = &logv1.Run{
+			Node: int32(node), State: v1.RunState_RUN_STATE_PENDING,
+			Pending: int32(len(i.graph.Nodes[node].Needs)), ChangedWall: t.wall(),
+		}
+	}
+	for p := range i.pages {
+		i.pages[p] = true
+	}
+	rec.Open = int32(len(i.runs))
+	t.ns.rec.LiveInstances++
+	t.m.dirtyNamespace(t.ns)
+	t.m.keepInstance(i)
+	t.m.touch(i)
+	t.m.dirtyBytes += 64 * len(i.runs)
+}
+
+// cancelInstance stops what is not leased, asks what is leased to stop, and ends when nothing is leased.
+func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refusal) {
+	i, refusal := t.instance(r.InstanceId)
+	if refusal != nil {
+		return nil, refusal
+	}
+	switch i.rec.State {
+	case v1.InstanceState_INSTANCE_STATE_CANCELLING, v1.InstanceState_INSTANCE_STATE_CANCELLED:
+		return &v1.CancelInstanceResponse{State: i.rec.State}, nil
+	case v1.InstanceState_INSTANCE_STATE_COMPLETED, v1.InstanceState_INSTANCE_STATE_FAILED:
+		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
+	}
+	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: r.Reason})
+	t.stopRuns(i)
+	return &v1.CancelInstanceResponse{State: i.rec.State}, nil
+}
+
+// stopRuns cancels what is not leased and ends the instance if nothing is.
+func (t *turn) stopRuns(i *instance) {
+	for node, r := range i.runs {
+		switch {
+		case r.State == v1.RunState_RUN_STATE_LEASED:
+			t.askToStop(i, int32(node))
+		case !ended(r.State):
+			t.dropLapsed(i, int32(node))
+			parked := r.Parked != ""
+			t.emit(&runEnded{i: i, node: int32(node), to: v1.RunState_RUN_STATE_CANCELLED})
+			if parked {
+				t.freeLocks(i, int32(node), r.Token, false)
+			}
+		}
+	}
+	t.endStopped(i)
+}
+
+// askToStop tells a run's holder, with its next renewal, that its work is not wanted any more.
+func (t *turn) askToStop(i *instance, node int32) {
+	t.m.change(i, node, func(r *logv1.Run) { r.Cancelling = true })
+	s := t.m.sessions[i.runs[node].Session]
+	for _, lease := range s.rec.Leases {
+		if lease.Token == i.runs[node].Token {
+			lease.Cancelling = true
+		}
+	}
+	t.m.dirtySession(s)
+}
+
+// endStopped ends an instance that fails or is cancelled when no run of it is leased any more.
+func (t *turn) endStopped(i *instance) {
+	if i.rec.Leased > 0 {
+		return
+	}
+	switch i.rec.State {
+	case v1.InstanceState_INSTANCE_STATE_CANCELLING:
+		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLED, code: i.rec.Code, reason: i.rec.Reason})
+	case v1.InstanceState_INSTANCE_STATE_FAILING:
+		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: i.rec.Code, reason: i.rec.Reason})
+	}
+}
+
+// complete ends an instance whose runs have all ended well.
+func (t *turn) complete(i *instance) {
+	var output *v1.Payload
+	if i.graph.HasOutput() {
+		value, err := i.graph.Output(i.scope())
+		if err != nil {
+			t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: "OUTPUT_INVALID", reason: err.Error()})
+			return
+		}
+		output = &v1.Payload{Bytes: value}
+	}
+	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPLETED, output: output})
+}
+
+// scope is what the instance's expressions see.
+func (i *instance) scope() graph.Scope {
+	return graph.Scope{
+		Input: jsonOf(i.rec.Input),
+		Output: func(node int) ([]byte, bool) {
+			r := i.runs[node]
+			return jsonOf(r.Output), r.State == v1.RunState_RUN_STATE_COMPLETED
+		},
+	}
+}
+
+// instanceChanged is an instance's change of state.
+type instanceChanged struct {
+	i            *instance
+	to           v1.InstanceState
+	code, reason string
+	output       *v1.Payload
+}
+
+func (e *instanceChanged) kind() string { return "instance." + lowerState(e.to) }
+func (e *instanceChanged) fill(d *v1.EventData) string {
+	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
+	d.Code, d.Reason = e.code, e.reason
+	d.PayloadSize = int64(len(e.output.GetBytes()))
+	d.Labels = pairMap(e.i.rec.Labels)
+	return e.i.subject()
+}
+func (e *instanceChanged) evolve(t *turn) {
+	rec := e.i.rec
+	rec.State, rec.Code, rec.Reason, rec.Output = e.to, e.code, e.reason, e.output
+	if !e.i.live() {
+		rec.EndedWall = t.wall()
+		rec.Signals, rec.Seen = nil, nil
+		t.ns.rec.LiveInstances--
+		t.m.dirtyNamespace(t.ns)
+	}
+	t.m.touch(e.i)
+	t.m.dirtyBytes += len(e.output.GetBytes())
+}
+
+func stateName(s v1.InstanceState) string { return s.String()[len("INSTANCE_STATE_"):] }
+
+func lowerState(s v1.InstanceState) string {
+	return string(bytes.ToLower([]byte(stateName(s))))
+}
+
+// InstanceEnded says whether an instance has ended.
+func (m *Machine) InstanceEnded(name, id string) (bool, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, err := m.lookup(name, id)
+	if err != nil {
+		return false, err
+	}
+	return !i.live(), nil
+}
+
+// lookup finds an instance for reading, without keeping it decoded.
+func (m *Machine) lookup(name, id string) (*instance, error) {
+	ns, refusal := m.namespace(name)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if i := ns.instances[id]; i != nil {
+		return i, nil
+	}
+	i, err := m.readInstance(m.engine, ns, id)
+	if err != nil {
+		return nil, err
+	}
+	if i == nil {
+		return nil, noInstance(ns, id)
+	}
+	return i, nil
+}
+
+// GetInstance returns an instance with its runs. An answer over 1 MiB leaves the runs' payloads out.
+func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, err := m.lookup(r.Namespace, r.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	out := i.head()
+	size := len(i.rec.Input.GetBytes()) + len(i.rec.Output.GetBytes())
+	for node := range i.runs {
+		run := i.runReply(int32(node))
+		size += len(run.OutputPayload.GetBytes())
+		out.Runs = append(out.Runs, run)
+	}
+	if size > pageBytes {
+		out.PayloadsOmitted = true
+		for _, run := range out.Runs {
+			run.OutputPayload = nil
+		}
+	}
+	return out, nil
+}
+
+// head returns an instance without its runs. Payloads are shared with the state, which never changes them.
+func (i *instance) head() *v1.Instance {
+	return &v1.Instance{
+		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
+		State: i.rec.State, InputPayload: i.rec.Input, OutputPayload: i.rec.Output,
+		Labels: pairMap(i.rec.Labels), Keys: pairMap(i.rec.Keys),
+		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
+	}
+}
+
+func (i *instance) runReply(node int32) *v1.Run {
+	r, n := i.runs[node], &i.graph.Nodes[node]
+	out := &v1.Run{
+		Step: n.ID, Index: r.Index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue,
+		OutputPayload: r.Output, Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
+	}
+	if r.State == v1.RunState_RUN_STATE_LEASED {
+		out.SessionId = sessionName(r.Session)
+	}
+	for _, need := range n.Needs {
+		out.Needs = append(out.Needs, i.graph.Nodes[need].ID)
+	}
+	return out
+}
+
+// scanned bounds how many instances one page of a filtered list looks at.
+const scanned = 10_000
+
+// ListInstances lists instances by id. All filters that are set must match; a page may be short, or empty
+// with a next one, when few of many instances match.
+func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesResponse, error) {
+	snapshot, err := m.view()
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	m.mu.RLock()
+	ns, refusal := m.namespace(r.Namespace)
+	m.mu.RUnlock()
+	if refusal != nil {
+		return nil, refusal
+	}
+	name := ns.rec.Namespace
+	from := key(tableInstance, name)
+	if r.Page != "" {
+		from = append(key(tableInstance, name, r.Page), 0)
+	}
+	out, seen, size, last := &v1.ListInstancesResponse{}, 0, 0, ""
+	var failed error
+	err = snapshot.Scan(from, table.End(key(tableInstance, name)), func(_, value []byte) bool {
+		if len(out.Instances) >= pageLimit(r.Limit) || seen >= scanned || size > pageBytes {
+			out.NextPage = last
+			return false
+		}
+		rec := &logv1.Instance{}
+		if failed = proto.Unmarshal(value, rec); failed != nil {
+			return false
+		}
+		seen++
+		last = rec.InstanceId
+		if matches(r, rec) {
+			size += len(value)
+			out.Instances = append(out.Instances, (&instance{ns: ns, rec: rec}).head())
+		}
+		return true
+	})
+	return out, errors.Join(err, failed)
+}
+
+func matches(r *v1.ListInstancesRequest, rec *logv1.Instance) bool {
+	if r.Workflow != "" && r.Workflow != rec.Workflow || r.State != 0 && r.State != rec.State {
+		return false
+	}
+	for _, want := range sortedPairs(r.Labels) {
+		if !slices.ContainsFunc(rec.Labels, func(p *logv1.Pair) bool { return p.Key == want.Key && p.Value == want.Value }) {
+			return false
+		}
+	}
+	return true
+}
+
+// GetHistory returns the events of an instance after a position, oldest first.
+func (m *Machine) GetHistory(r *v1.GetHistoryRequest) (*v1.GetHistoryResponse, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, err := m.lookup(r.Namespace, r.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	ns, limit := i.ns, pageLimit(r.Limit)
+	var positions []int64
+	prefix := key(tableHistory, ns.rec.Namespace, r.InstanceId)
+	err = m.engine.Scan(table.AppendUint64(slices.Clone(prefix), uint64(r.After)+1), table.End(prefix), func(k, _ []byte) bool {
+		position, _, _ := table.CutUint64(k[len(prefix):])
+		positions = append(positions, int64(position))
+		return len(positions) <= limit
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range m.dirty.history {
+		if h.namespace == ns.rec.Namespace && h.instance == r.InstanceId && h.position > r.After && len(positions) <= limit {
+			positions = append(positions, h.position)
+		}
+	}
+	return m.historyPage(ns, positions, limit)
+}
+
+// historyPage reads the events at positions, each block once.
+func (m *Machine) historyPage(ns *namespace, positions []int64, limit int) (*v1.GetHistoryResponse, error) {
+	out := &v1.GetHistoryResponse{}
+	var block []*v1.Event
+	size := 0
+	for _, position := range positions {
+		if len(out.Events) == limit || size > pageBytes {
+			out.NextAfter = out.Events[len(out.Events)-1].Position
+			break
+		}
+		if len(block) == 0 || position > block[len(block)-1].Position {
+			var err error
+			if block, err = m.blockOf(ns, position); err != nil {
+				return nil, err
+			}
+		}
+		if at := searchFeed(block, position); at < len(block) && block[at].Position == position {
+			out.Events = append(out.Events, block[at])
+			size += proto.Size(block[at])
+		}
+	}
+	return out, nil
+}
+
+// blockOf returns the consecutive events among which one is.
+func (m *Machine) blockOf(ns *namespace, position int64) ([]*v1.Event, error) {
+	if len(ns.feed) > 0 && position >= ns.feed[0].Position {
+		return ns.feed, nil
+	}
+	var events []*v1.Event
+	err := m.scanBlocks(ns.rec.Namespace, position, func(block *logv1.EventBlock) bool {
+		events = block.Events
+		return false
+	})
+	return events, err
+}

@@ -1,0 +1,152 @@
+package fsm
+
+import (
+	"container/list"
+	"fmt"
+	"sync"
+
+	"github.com/google/btree"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// DefaultNamespace is there from the beginning.
+const DefaultNamespace = "default"
+
+// Level is the newest cluster level that this code knows. An entry above it panics.
+const Level = 1
+
+// Machine is one group's state machine. Apply is called from one goroutine; everything else is safe from
+// any, and waits for an Apply that runs. It starts no goroutine.
+type Machine struct {
+	// mu guards all that follows but the engine: Apply and Flush hold it for writing, reads for reading.
+	mu     sync.RWMutex
+	engine table.Engine
+
+	group      *logv1.Group
+	flushed    uint64
+	namespaces map[string]*namespace
+	names      []string // of namespaces, sorted
+	sessions   map[int64]*session
+	waits      map[uint64]*wait
+	named      map[runKey][]*wait // LeaseStep's waits by the run they want, oldest first
+	deadlines  *btree.BTreeG[deadline]
+
+	resident   *list.List // instances, the newest used first
+	dirty      dirt
+	dirtyBytes int
+}
+
+// dirt is what Flush must write, in the order in which it became dirty.
+type dirt struct {
+	namespaces []*namespace
+	workflows  []workflowRow
+	instances  []*instance
+	locks      []*lock
+	sessions   []int64
+	late       []lateRow
+	history    []historyRow
+	dropped    []string // namespaces whose rows go
+}
+
+// Result is what an entry did.
+type Result struct {
+	// Skipped: the entry was applied before a restart.
+	Skipped bool
+	// One for each command and renewal, in order.
+	Outcomes []Outcome
+	Renewals []RenewalOutcome
+	// Waits that this entry answered.
+	Settled []Settlement
+	// Namespaces with new events, in order of their first.
+	Changed []string
+	// All events of the entry, in order.
+	Events []*v1.Event
+}
+
+// Outcome answers a command: a reply, a refusal, or the promise of a Settlement.
+type Outcome struct {
+	Reply   proto.Message
+	Refusal *v1.Refusal
+	// Parked: the answer comes as a Settlement with the command's wait id.
+	Parked bool
+}
+
+// RenewalOutcome answers a renewal.
+type RenewalOutcome struct {
+	Reply   *v1.KeepAliveResponse
+	Refusal *v1.Refusal
+}
+
+// Settlement answers a wait.
+type Settlement struct {
+	WaitID  uint64
+	Reply   proto.Message
+	Refusal *v1.Refusal
+	// More: the wait goes on; it is the credit of a stream.
+	More bool
+}
+
+// Open reads the engine's rows and rebuilds what is resident from the small tables of pending things.
+func Open(engine table.Engine) (*Machine, error) {
+	m := &Machine{
+		engine:     engine,
+		group:      &logv1.Group{Level: Level},
+		namespaces: map[string]*namespace{},
+		sessions:   map[int64]*session{},
+		waits:      map[uint64]*wait{},
+		named:      map[runKey][]*wait{},
+		deadlines:  btree.NewG(32, deadline.less),
+		resident:   list.New(),
+	}
+	if err := m.load(); err != nil {
+		return nil, fmt.Errorf("open state: %w", err)
+	}
+	return m, nil
+}
+
+// Close closes the engine. What was not flushed is in the raft log.
+func (m *Machine) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine.Close()
+}
+
+// Applied returns the newest applied entry.
+func (m *Machine) Applied() (index, term uint64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.group.Index, m.group.Term
+}
+
+// Apply applies the raft entry at index, of the given term, unless it was applied before.
+func (m *Machine) Apply(index, term uint64, entry *logv1.Entry) Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if index <= m.group.Index {
+		return Result{Skipped: true}
+	}
+	header := entry.GetHeader()
+	if header.GetLevel() > Level {
+		panic(fmt.Sprintf("fsm: entry %d has level %d, this binary knows %d", index, header.GetLevel(), Level))
+	}
+	t := &turn{m: m, index: index, term: term}
+	m.advance(term, header)
+	for _, renewal := range entry.Renewals {
+		t.result.Renewals = append(t.result.Renewals, t.renew(renewal))
+	}
+	for i, command := range entry.Commands {
+		t.ordinal = i + 1
+		t.result.Outcomes = append(t.result.Outcomes, t.run(command))
+	}
+	if entry.Tick && header.GetTerm() == term {
+		t.ordinal, t.cmd, t.env = 0, nil, nil
+		t.tick()
+	}
+	m.group.Index, m.group.Term = index, term
+	m.seal(t)
+	return t.result
+}

@@ -1,0 +1,123 @@
+package fsm
+
+import (
+	"cmp"
+
+	"github.com/google/btree"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// queue is a named line of ready runs, and of the waits for them.
+type queue struct {
+	ns   *namespace
+	name string
+	// all has every run in state READY; ready those whose claim is not parked on a busy lock. While a wait
+	// is in line, ready is empty: between commands nothing that could be granted is left.
+	all, ready *btree.BTreeG[readyRun]
+	waits      *btree.BTreeG[*wait]
+	leased     int64
+	touched    bool
+}
+
+// readyRun is a run's place in a queue: lower goes first.
+type readyRun struct {
+	order, seq int64
+	run        runKey
+}
+
+func (a readyRun) less(b readyRun) bool {
+	return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.seq, b.seq), a.run.compare(b.run)) < 0
+}
+
+func (ns *namespace) queue(name string) *queue {
+	q := ns.queues[name]
+	if q == nil {
+		q = &queue{
+			ns: ns, name: name,
+			all: btree.NewG(32, readyRun.less), ready: btree.NewG(32, readyRun.less), waits: btree.NewG(8, (*wait).less),
+		}
+		ns.queues[name] = q
+		ns.lines = insertSorted(ns.lines, name)
+	}
+	return q
+}
+
+// touchQueue has the queue matched when the command has decided.
+func (t *turn) touchQueue(q *queue) {
+	if !q.touched {
+		q.touched = true
+		t.touched = append(t.touched, q)
+	}
+}
+
+func (t *turn) matchTouched() {
+	for len(t.touched) > 0 {
+		q := t.touched[0]
+		t.touched = t.touched[1:]
+		q.touched = false
+		t.match(q)
+	}
+}
+
+// match grants ready runs to waits, both in their order, until one of the two lines is empty.
+func (t *turn) match(q *queue) {
+	t.ns = q.ns
+	for {
+		w, waiting := q.waits.Min()
+		first, any := q.ready.Min()
+		if !waiting || !any {
+			return
+		}
+		i, refusal := t.instance(first.run.instance)
+		must(refusalError(refusal))
+		t.grant(i, first.run.node, w)
+	}
+}
+
+// refusalError keeps a nil refusal a nil error.
+func refusalError(r *Refusal) error {
+	if r == nil {
+		return nil
+	}
+	return r
+}
+
+// offer gives a run that became ready to whoever waits for it by name, else to its queue.
+func (t *turn) offer(i *instance, node int32) {
+	if named := t.m.named[i.key(node)]; len(named) > 0 {
+		t.grant(i, node, named[0])
+		return
+	}
+	t.touchQueue(i.ns.queue(i.graph.Nodes[node].Queue))
+}
+
+// wanted: somebody would take the run if its locks were free.
+func (m *Machine) wanted(k runKey, q *queue) bool {
+	return q.waits.Len() > 0 || len(m.named[k]) > 0
+}
+
+// ListQueues lists the queues that ever had a run or a wait since the node started, by name.
+func (m *Machine) ListQueues(r *v1.ListQueuesRequest) (*v1.ListQueuesResponse, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	ns, refusal := m.namespace(r.Namespace)
+	if refusal != nil {
+		return nil, refusal
+	}
+	out := &v1.ListQueuesResponse{}
+	for _, name := range ns.lines {
+		q := ns.queues[name]
+		item := &v1.Queue{Queue: name, Ready: int64(q.all.Len()), Leased: q.leased}
+		q.waits.Ascend(func(w *wait) bool {
+			item.Waiting += int64(w.rec.Remaining)
+			return true
+		})
+		if first, ok := q.all.Min(); ok {
+			item.Oldest = durationpb.New(elapsed(first.order, m.group.Uptime))
+		}
+		out.Queues = append(out.Queues, item)
+	}
+	return out, nil
+}

@@ -1,0 +1,350 @@
+package fsm
+
+import (
+	"cmp"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// runKey names a run everywhere.
+type runKey struct {
+	namespace, instance string
+	node, index         int32
+}
+
+func (k runKey) compare(o runKey) int {
+	return cmp.Or(cmp.Compare(k.namespace, o.namespace), cmp.Compare(k.instance, o.instance),
+		cmp.Compare(k.node, o.node), cmp.Compare(k.index, o.index))
+}
+
+// ended: nothing happens to the run any more.
+func ended(s v1.RunState) bool { return s >= v1.RunState_RUN_STATE_COMPLETED }
+
+// pending: something that is not one of its needs moves the run on, so it has a row of its own.
+func pending(r *logv1.Run) bool {
+	return r.State >= v1.RunState_RUN_STATE_READY && r.State <= v1.RunState_RUN_STATE_INCIDENT
+}
+
+// due is when something happens to the run by itself; zero is never.
+func due(r *logv1.Run) int64 {
+	switch r.State {
+	case v1.RunState_RUN_STATE_READY:
+		return soonest(r.RetryAt, r.QueueDeadline, r.TotalDeadline)
+	case v1.RunState_RUN_STATE_LEASED:
+		return soonest(r.RunDeadline, r.HeartbeatDeadline, r.TotalDeadline)
+	case v1.RunState_RUN_STATE_BACKOFF:
+		return soonest(r.RetryAt, r.TotalDeadline)
+	case v1.RunState_RUN_STATE_WAITING, v1.RunState_RUN_STATE_INCIDENT:
+		return r.TotalDeadline
+	}
+	return 0
+}
+
+func soonest(times ...int64) int64 {
+	var first int64
+	for _, at := range times {
+		if at > 0 && (first == 0 || at < first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// pendingOf is the run's row in the table of pending things.
+func (i *instance) pendingOf(node int32) *logv1.Pending {
+	r := i.runs[node]
+	return &logv1.Pending{
+		State: r.State, Queue: i.graph.Nodes[node].Queue, Order: r.Order, OrderSeq: r.OrderSeq, Due: due(r),
+		Parked: r.Parked, SkippedAt: r.SkippedAt, Locks: r.Locks,
+	}
+}
+
+// change is how a run's record changes: the orders of queues, locks and deadlines follow it.
+func (m *Machine) change(i *instance, node int32, fn func(*logv1.Run)) {
+	r := i.runs[node]
+	k := i.key(node)
+	if pending(r) {
+		m.unindexRun(i.ns, k, i.pendingOf(node))
+	}
+	fn(r)
+	if pending(r) {
+		m.indexRun(i.ns, k, i.pendingOf(node))
+	}
+	if p := node / pageRuns; !i.pages[p] {
+		i.pages[p] = true
+		m.dirtyBytes += 128
+	}
+	m.touch(i)
+}
+
+// indexRun adds a run to what orders it: its queue, or the locks its claim waits for, and the deadlines.
+func (m *Machine) indexRun(ns *namespace, k runKey, p *logv1.Pending) {
+	if p.Due > 0 {
+		m.deadlines.ReplaceOrInsert(deadline{at: p.Due, kind: deadlineRun, run: k})
+	}
+	if p.State != v1.RunState_RUN_STATE_READY && p.State != v1.RunState_RUN_STATE_LEASED {
+		return
+	}
+	q := ns.queue(p.Queue)
+	if p.State == v1.RunState_RUN_STATE_LEASED {
+		q.leased++
+		return
+	}
+	item := readyRun{p.Order, p.OrderSeq, k}
+	q.all.ReplaceOrInsert(item)
+	if p.Parked == "" {
+		q.ready.ReplaceOrInsert(item)
+		return
+	}
+	for _, want := range p.Locks {
+		ns.lock(m, want.Lock).claims.ReplaceOrInsert(&claim{
+			order: p.Order, seq: p.OrderSeq, run: k, want: want, queue: q,
+			parked: want.Lock == p.Parked, skippedAt: p.SkippedAt,
+		})
+	}
+}
+
+func (m *Machine) unindexRun(ns *namespace, k runKey, p *logv1.Pending) {
+	if p.Due > 0 {
+		m.deadlines.Delete(deadline{at: p.Due, kind: deadlineRun, run: k})
+	}
+	if p.State != v1.RunState_RUN_STATE_READY && p.State != v1.RunState_RUN_STATE_LEASED {
+		return
+	}
+	q := ns.queue(p.Queue)
+	if p.State == v1.RunState_RUN_STATE_LEASED {
+		q.leased--
+		return
+	}
+	item := readyRun{p.Order, p.OrderSeq, k}
+	q.all.Delete(item)
+	if p.Parked == "" {
+		q.ready.Delete(item)
+		return
+	}
+	for _, want := range p.Locks {
+		l := ns.lock(m, want.Lock)
+		l.claims.Delete(&claim{order: p.Order, seq: p.OrderSeq, run: k})
+		m.idleLock(l)
+	}
+}
+
+// activate makes a run whose needs are met ready, or skips it, or says which expression fails. It tells
+// whether the run has ended with that.
+func (t *turn) activate(i *instance, node int32) (over bool) {
+	n := &i.graph.Nodes[node]
+	if n.HasWhen {
+		yes, err := i.graph.When(int(node), i.scope())
+		if err != nil {
+			return t.incident(i, node, "CONDITION_INVALID", err)
+		}
+		if !yes {
+			t.emit(&runEnded{i: i, node: node, to: v1.RunState_RUN_STATE_SKIPPED})
+			return true
+		}
+	}
+	if n.Kind == graph.KindSignal {
+		return t.awaitSignal(i, node)
+	}
+	ready := &runReady{i: i, node: node, first: true}
+	if n.HasInput {
+		value, err := i.graph.Input(int(node), i.scope())
+		if err != nil {
+			return t.incident(i, node, "INPUT_INVALID", err)
+		}
+		ready.input = &v1.Payload{Bytes: value}
+	}
+	if n.Locks > 0 {
+		locks, err := i.graph.LocksOf(int(node), i.scope())
+		if err != nil {
+			return t.incident(i, node, "LOCKS_INVALID", err)
+		}
+		for _, l := range locks {
+			ready.locks = append(ready.locks, &logv1.ClaimedLock{Lock: l.Name, Shared: l.Shared, Limit: l.Limit, Take: max(1, l.Take)})
+		}
+	}
+	t.emit(ready)
+	t.offer(i, node)
+	return false
+}
+
+func (t *turn) incident(i *instance, node int32, code string, err error) bool {
+	t.emit(&runIncident{i: i, node: node, code: code, reason: err.Error()})
+	return false
+}
+
+// advanceInstance lets what follows the ended runs move on, and ends the instance when nothing is open.
+// It is a worklist, for a chain of ten thousand skipped steps must not be a recursion.
+func (t *turn) advanceInstance(i *instance, endedRuns []int32) {
+	for len(endedRuns) > 0 {
+		node := endedRuns[0]
+		endedRuns = endedRuns[1:]
+		done := i.runs[node].State == v1.RunState_RUN_STATE_COMPLETED
+		for _, next := range i.graph.Nodes[node].Successors {
+			follower := int32(next)
+			t.m.change(i, follower, func(r *logv1.Run) {
+				r.Pending--
+				if done {
+					r.Done++
+				}
+			})
+			if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING || i.runs[follower].State != v1.RunState_RUN_STATE_PENDING {
+				continue
+			}
+			switch joined(&i.graph.Nodes[follower], i.runs[follower]) {
+			case joinSkip:
+				t.emit(&runEnded{i: i, node: follower, to: v1.RunState_RUN_STATE_SKIPPED})
+				endedRuns = append(endedRuns, follower)
+			case joinGo:
+				if t.activate(i, follower) {
+					endedRuns = append(endedRuns, follower)
+				}
+			}
+		}
+	}
+	if i.rec.Open == 0 && i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
+		t.complete(i)
+	}
+}
+
+type joinVerdict uint8
+
+const (
+	joinWait joinVerdict = iota
+	joinGo
+	joinSkip
+)
+
+// joined decides whether a run's needs are met: a skipped one counts as satisfied for `all`, and only
+// completions count for `any` and `atLeast`; what cannot be reached any more is skipped.
+func joined(n *graph.Node, r *logv1.Run) joinVerdict {
+	want := int32(1)
+	switch n.Join {
+	case graph.JoinAll:
+		if r.Pending > 0 {
+			return joinWait
+		}
+		if r.Done == 0 {
+			return joinSkip
+		}
+		return joinGo
+	case graph.JoinAtLeast:
+		want = int32(n.AtLeast)
+	}
+	switch {
+	case r.Done >= want:
+		return joinGo
+	case r.Done+r.Pending < want:
+		return joinSkip
+	}
+	return joinWait
+}
+
+// priorityWorth is what one step of priority is worth in the order of a queue: ten seconds of waiting.
+const priorityWorth = 10_000_000_000
+
+// runReady puts a run in its queue.
+type runReady struct {
+	i     *instance
+	node  int32
+	first bool
+	input *v1.Payload
+	locks []*logv1.ClaimedLock
+}
+
+func (e *runReady) kind() string { return "step.ready" }
+func (e *runReady) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.Queue = e.i.graph.Nodes[e.node].Queue
+	return e.i.subject()
+}
+func (e *runReady) evolve(t *turn) {
+	n := &e.i.graph.Nodes[e.node]
+	t.m.change(e.i, e.node, func(r *logv1.Run) {
+		now := t.uptime()
+		if e.first {
+			r.FirstReadyAt, r.Input, r.Locks = now, e.input, e.locks
+			r.TotalDeadline = after(now, n.Timeouts.Total)
+			r.Heartbeat = n.Timeouts.Heartbeat
+		}
+		r.State, r.ReadyAt, r.RetryAt = v1.RunState_RUN_STATE_READY, now, 0
+		r.Order, r.OrderSeq = now-int64(n.Priority)*priorityWorth, t.ns.rec.Position+1
+		r.QueueDeadline = after(now, n.Timeouts.Queue)
+		r.ChangedWall, r.SkippedAt = t.wall(), 0
+	})
+	t.m.dirtyBytes += len(e.input.GetBytes())
+}
+
+func after(now, timeout int64) int64 {
+	if timeout <= 0 {
+		return 0
+	}
+	return now + timeout
+}
+
+// runEnded ends a run that no lease completes: skipped, cancelled, or failed.
+type runEnded struct {
+	i            *instance
+	node         int32
+	to           v1.RunState
+	code, reason string
+}
+
+func (e *runEnded) kind() string {
+	switch e.to {
+	case v1.RunState_RUN_STATE_SKIPPED:
+		return "step.skipped"
+	case v1.RunState_RUN_STATE_CANCELLED:
+		return "step.cancelled"
+	}
+	return "step.failed"
+}
+func (e *runEnded) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.Code, d.Reason = e.code, e.reason
+	return e.i.subject()
+}
+func (e *runEnded) evolve(t *turn) {
+	t.m.change(e.i, e.node, func(r *logv1.Run) {
+		if r.State == v1.RunState_RUN_STATE_LEASED {
+			e.i.rec.Leased--
+		}
+		r.State, r.Parked, r.Lapsed, r.Cancelling, r.ChangedWall = e.to, "", false, false, t.wall()
+		if e.code != "" {
+			r.Code, r.Reason = e.code, e.reason
+		}
+	})
+	e.i.rec.Open--
+	t.endNamed(e.i, e.node)
+}
+
+// runIncident stops a run whose expression fails, until somebody decides.
+type runIncident struct {
+	i            *instance
+	node         int32
+	code, reason string
+}
+
+func (e *runIncident) kind() string { return "step.incident" }
+func (e *runIncident) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.Code, d.Reason = e.code, e.reason
+	return e.i.subject()
+}
+func (e *runIncident) evolve(t *turn) {
+	t.m.change(e.i, e.node, func(r *logv1.Run) {
+		r.State, r.Code, r.Reason, r.ChangedWall = v1.RunState_RUN_STATE_INCIDENT, e.code, e.reason, t.wall()
+		r.Parked = ""
+		if r.TotalDeadline == 0 {
+			r.TotalDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Total)
+		}
+	})
+}
+
+func fillRun(d *v1.EventData, i *instance, node int32) {
+	r := i.runs[node]
+	d.InstanceId, d.Workflow, d.Version = i.rec.InstanceId, i.rec.Workflow, i.rec.Version
+	d.Step, d.Index, d.Attempt, d.Used, d.Token = i.graph.Nodes[node].ID, r.Index, r.Attempt, r.Used, r.Token
+}

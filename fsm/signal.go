@@ -1,0 +1,141 @@
+package fsm
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+const (
+	defaultSignalTTL = 7 * 24 * int64(time.Hour)
+	maxSignals       = 1000
+)
+
+// sendSignal gives a message to the run that waits for it, or keeps it until one does or its TTL passes.
+// The same id again is answered like the first.
+func (t *turn) sendSignal(r *v1.SendSignalRequest) (proto.Message, *Refusal) {
+	i, refusal := t.instance(r.InstanceId)
+	if refusal != nil {
+		return nil, refusal
+	}
+	switch {
+	case r.Name == "" || r.SignalId == "":
+		return nil, Refuse(v1.Code_CODE_INVALID, "a signal needs a name and a signalId that the sender chooses")
+	case !i.live():
+		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
+	}
+	t.trimSignals(i)
+	for _, seen := range i.rec.Seen {
+		if seen.SignalId == r.SignalId {
+			return &v1.SendSignalResponse{Delivered: seen.Delivered, Duplicate: true}, nil
+		}
+	}
+	if len(i.rec.Seen) >= maxSignals {
+		return nil, Refuse(v1.Code_CODE_OVERLOADED, "instance %q keeps %d signals already", r.InstanceId, maxSignals)
+	}
+	ttl := r.Ttl.AsDuration().Nanoseconds()
+	if ttl <= 0 {
+		ttl = defaultSignalTTL
+	}
+	t.emit(&signalReceived{i: i, signal: &logv1.Signal{Name: r.Name, SignalId: r.SignalId, Payload: r.PayloadBytes, ExpireAt: t.uptime() + ttl}})
+	for node, run := range i.runs {
+		if run.State == v1.RunState_RUN_STATE_WAITING && i.graph.Nodes[node].Signal == r.Name {
+			t.takeSignal(i, int32(node))
+			t.advanceInstance(i, []int32{int32(node)})
+			return &v1.SendSignalResponse{Delivered: true}, nil
+		}
+	}
+	return &v1.SendSignalResponse{}, nil
+}
+
+// trimSignals forgets signals whose TTL passed.
+func (t *turn) trimSignals(i *instance) {
+	now := t.uptime()
+	i.rec.Signals = slices.DeleteFunc(i.rec.Signals, func(s *logv1.Signal) bool { return s.ExpireAt <= now })
+	i.rec.Seen = slices.DeleteFunc(i.rec.Seen, func(s *logv1.SignalSeen) bool { return s.ExpireAt <= now })
+	t.m.touch(i)
+}
+
+// awaitSignal has a run take a signal that is kept, or wait for one.
+func (t *turn) awaitSignal(i *instance, node int32) (over bool) {
+	t.trimSignals(i)
+	t.emit(&runWaiting{i: i, node: node})
+	return t.takeSignal(i, node)
+}
+
+// takeSignal completes a waiting run with the oldest signal of its name, if there is one.
+func (t *turn) takeSignal(i *instance, node int32) bool {
+	name := i.graph.Nodes[node].Signal
+	at := slices.IndexFunc(i.rec.Signals, func(s *logv1.Signal) bool { return s.Name == name })
+	if at < 0 {
+		return false
+	}
+	signal := i.rec.Signals[at]
+	t.emit(&signalDelivered{i: i, node: node, at: at, signal: signal})
+	t.emit(&runCompleted{i: i, node: node, output: signal.Payload})
+	return true
+}
+
+type signalReceived struct {
+	i      *instance
+	signal *logv1.Signal
+}
+
+func (e *signalReceived) kind() string { return "signal.received" }
+func (e *signalReceived) fill(d *v1.EventData) string {
+	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
+	d.Name, d.Code, d.PayloadSize = e.signal.Name, e.signal.SignalId, int64(len(e.signal.Payload.GetBytes()))
+	return e.i.subject()
+}
+func (e *signalReceived) evolve(t *turn) {
+	e.i.rec.Signals = append(e.i.rec.Signals, e.signal)
+	e.i.rec.Seen = append(e.i.rec.Seen, &logv1.SignalSeen{SignalId: e.signal.SignalId, ExpireAt: e.signal.ExpireAt})
+	t.m.touch(e.i)
+	t.m.dirtyBytes += len(e.signal.Payload.GetBytes())
+}
+
+type signalDelivered struct {
+	i      *instance
+	node   int32
+	at     int
+	signal *logv1.Signal
+}
+
+func (e *signalDelivered) kind() string { return "signal.delivered" }
+func (e *signalDelivered) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.Name, d.Code = e.signal.Name, e.signal.SignalId
+	return e.i.subject()
+}
+func (e *signalDelivered) evolve(t *turn) {
+	e.i.rec.Signals = slices.Delete(e.i.rec.Signals, e.at, e.at+1)
+	for _, seen := range e.i.rec.Seen {
+		if seen.SignalId == e.signal.SignalId {
+			seen.Delivered = true
+		}
+	}
+	t.m.touch(e.i)
+}
+
+// runWaiting has a run wait for its signal.
+type runWaiting struct {
+	i    *instance
+	node int32
+}
+
+func (e *runWaiting) kind() string { return "step.waiting" }
+func (e *runWaiting) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.Name = e.i.graph.Nodes[e.node].Signal
+	return e.i.subject()
+}
+func (e *runWaiting) evolve(t *turn) {
+	t.m.change(e.i, e.node, func(r *logv1.Run) {
+		r.State, r.FirstReadyAt, r.ChangedWall = v1.RunState_RUN_STATE_WAITING, t.uptime(), t.wall()
+		r.TotalDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Total)
+	})
+}

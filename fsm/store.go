@@ -1,0 +1,267 @@
+package fsm
+
+import (
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// Every row's key begins with its table. Rows of a namespace have its name next, so that they can be
+// dropped as ranges.
+const (
+	tableGroup     = 'g' // the group's record
+	tableSession   = 's' // id -> Session
+	tableNamespace = 'n' // namespace -> Namespace
+	tableWorkflow  = 'w' // namespace, workflow, version -> Workflow
+	tableInstance  = 'i' // namespace, instance -> Instance
+	tablePage      = 'r' // namespace, instance, page -> RunPage
+	tablePending   = 'p' // namespace, instance, node, index -> Pending
+	tableLock      = 'l' // namespace, lock -> Lock
+	tableBlock     = 'e' // namespace, first position -> EventBlock
+	tableHistory   = 'h' // namespace, instance, position -> nothing
+	tableLate      = 't' // namespace, instance, token -> LateResult
+)
+
+// namespaceTables are those whose keys begin with a namespace's name.
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate}
+
+// pageRuns is how many runs of an instance are written together.
+const pageRuns = 64
+
+// maxResident is how many instances stay decoded. Which ones never influences a reply.
+const maxResident = 16384
+
+// must stops the process: state that cannot be read must not be guessed.
+func must(err error) {
+	if err != nil {
+		panic(fmt.Errorf("fsm: read state: %w", err))
+	}
+}
+
+func encode(m proto.Message) []byte {
+	b, err := proto.Marshal(m)
+	must(err)
+	return b
+}
+
+func key(tbl byte, parts ...string) []byte {
+	k := []byte{tbl}
+	for _, part := range parts {
+		k = table.AppendString(k, part)
+	}
+	return k
+}
+
+func sessionKey(id int64) []byte { return table.AppendUint64([]byte{tableSession}, uint64(id)) }
+
+func pendingKey(k runKey) []byte {
+	b := key(tablePending, k.namespace, k.instance)
+	return table.AppendUint64(table.AppendUint64(b, uint64(k.node)), uint64(k.index))
+}
+
+// row reads one row into m; it says whether there is one.
+func row(r table.Reader, key []byte, m proto.Message) (bool, error) {
+	value, found, err := r.Get(key)
+	if err != nil || !found {
+		return false, err
+	}
+	return true, proto.Unmarshal(value, m)
+}
+
+// scanRows decodes every row under a prefix into what make returns.
+func scanRows[M proto.Message](r table.Reader, prefix []byte, blank func() M, fn func(key []byte, m M) error) error {
+	var failed error
+	err := r.Scan(prefix, table.End(prefix), func(key, value []byte) bool {
+		m := blank()
+		if failed = proto.Unmarshal(value, m); failed == nil {
+			failed = fn(key, m)
+		}
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// load rebuilds what is resident.
+func (m *Machine) load() error {
+	found, err := row(m.engine, []byte{tableGroup}, m.group)
+	if err != nil {
+		return err
+	}
+	m.flushed = m.group.Index
+	err = scanRows(m.engine, []byte{tableNamespace}, func() *logv1.Namespace { return &logv1.Namespace{} }, func(_ []byte, rec *logv1.Namespace) error {
+		m.addNamespace(rec)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !found {
+		m.group.Level = Level
+		m.addNamespace(&logv1.Namespace{Namespace: DefaultNamespace, State: v1.NamespaceState_NAMESPACE_STATE_ACTIVE})
+	}
+	for _, name := range m.names {
+		if err := m.loadNamespace(m.namespaces[name]); err != nil {
+			return fmt.Errorf("namespace %s: %w", name, err)
+		}
+	}
+	return scanRows(m.engine, []byte{tableSession}, func() *logv1.Session { return &logv1.Session{} }, func(_ []byte, rec *logv1.Session) error {
+		m.loadSession(rec)
+		return nil
+	})
+}
+
+func (m *Machine) loadNamespace(ns *namespace) error {
+	name := ns.rec.Namespace
+	err := scanRows(m.engine, key(tableWorkflow, name), func() *logv1.Workflow { return &logv1.Workflow{} }, func(_ []byte, rec *logv1.Workflow) error {
+		ns.addVersion(rec)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	prefix := key(tablePending, name)
+	return scanRows(m.engine, prefix, func() *logv1.Pending { return &logv1.Pending{} }, func(k []byte, rec *logv1.Pending) error {
+		id, rest, ok := table.CutString(k[len(prefix):])
+		node, rest, ok2 := table.CutUint64(rest)
+		index, _, ok3 := table.CutUint64(rest)
+		if !ok || !ok2 || !ok3 {
+			return fmt.Errorf("pending row has the damaged key %x", k)
+		}
+		m.indexRun(ns, runKey{name, id, int32(node), int32(index)}, rec)
+		return nil
+	})
+}
+
+// Dirty estimates the bytes that wait for Flush.
+func (m *Machine) Dirty() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.dirtyBytes
+}
+
+// Flushed returns the index up to which the engine has everything.
+func (m *Machine) Flushed() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.flushed
+}
+
+// Sync returns when everything flushed is durable.
+func (m *Machine) Sync() error { return m.engine.Sync() }
+
+// Flush writes everything dirty, and the applied index, as one batch. When it is called never influences
+// a reply or the digest.
+func (m *Machine) Flush() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.flush()
+}
+
+func (m *Machine) flush() error {
+	if m.flushed == m.group.Index {
+		return nil
+	}
+	b := &table.Batch{}
+	d := &m.dirty
+	for _, name := range d.dropped {
+		for _, tbl := range namespaceTables {
+			prefix := key(tbl, name)
+			b.DeleteRange(prefix, table.End(prefix))
+		}
+	}
+	for _, ns := range d.namespaces {
+		ns.dirty = false
+		ns.flushEvents(b)
+		b.Put(key(tableNamespace, ns.rec.Namespace), encode(ns.rec))
+	}
+	for _, w := range d.workflows {
+		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))
+	}
+	for _, i := range d.instances {
+		m.flushInstance(b, i)
+	}
+	for _, l := range d.locks {
+		m.flushLock(b, l)
+	}
+	for _, id := range d.sessions {
+		if s := m.sessions[id]; s != nil {
+			s.dirty = false
+			b.Put(sessionKey(id), encode(s.rec))
+		} else {
+			b.Delete(sessionKey(id))
+		}
+	}
+	for _, late := range d.late {
+		b.Put(table.AppendUint64(key(tableLate, late.namespace, late.rec.InstanceId), uint64(late.rec.Token)), encode(late.rec))
+	}
+	for _, h := range d.history {
+		b.Put(table.AppendUint64(key(tableHistory, h.namespace, h.instance), uint64(h.position)), nil)
+	}
+	b.Put([]byte{tableGroup}, encode(m.group))
+	if err := m.engine.Write(b); err != nil {
+		return fmt.Errorf("flush state at entry %d: %w", m.group.Index, err)
+	}
+	m.dirty, m.dirtyBytes, m.flushed = dirt{}, 0, m.group.Index
+	m.evict()
+	return nil
+}
+
+type workflowRow struct {
+	namespace string
+	rec       *logv1.Workflow
+}
+
+type lateRow struct {
+	namespace string
+	rec       *logv1.LateResult
+}
+
+type historyRow struct {
+	namespace, instance string
+	position            int64
+}
+
+// evict lets the instances go that were used the longest ago. All are clean: it follows a flush.
+func (m *Machine) evict() {
+	for m.resident.Len() > maxResident {
+		last := m.resident.Back()
+		i := last.Value.(*instance)
+		m.resident.Remove(last)
+		delete(i.ns.instances, i.rec.InstanceId)
+	}
+}
+
+// insertSorted adds s to a sorted slice that does not have it.
+func insertSorted(list []string, s string) []string {
+	at, found := slices.BinarySearch(list, s)
+	if found {
+		return list
+	}
+	return slices.Insert(list, at, s)
+}
+
+// page says from where a list goes on: a cursor is the last name of the page before it.
+func pageLimit(limit int32) int {
+	if limit <= 0 || limit > 1000 {
+		return 100
+	}
+	return int(limit)
+}
+
+// view flushes and pins the engine, so that a scan is never behind.
+func (m *Machine) view() (table.Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.flush(); err != nil {
+		return nil, err
+	}
+	return m.engine.Snapshot(), nil
+}

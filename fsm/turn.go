@@ -1,0 +1,140 @@
+package fsm
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// turn is one entry's passage through the machine.
+type turn struct {
+	m           *Machine
+	index, term uint64
+	result      Result
+
+	// The command being decided; none in a tick.
+	ordinal int
+	cmd     *logv1.Command
+	env     *logv1.Envelope
+	ns      *namespace
+	emitted bool
+
+	// Queues that got a ready run or a wait, in order, to be matched when the command has decided.
+	touched []*queue
+	// What waits were granted since the last settling, in order.
+	deliveries []*delivery
+
+	events []byte // the canonical encoding of this entry's events
+}
+
+// event is a fact. evolve is the only code that changes what the fact is about.
+type event interface {
+	kind() string
+	// fill tells the fact: its subject and data.
+	fill(*v1.EventData) (subject string)
+	evolve(*turn)
+}
+
+// emit makes a fact of e.
+func (t *turn) emit(e event) {
+	t.emitted = true
+	e.evolve(t)
+	t.append(e)
+}
+
+// run decides one command.
+func (t *turn) run(cmd *logv1.Command) Outcome {
+	t.cmd, t.env, t.emitted = cmd, cmd.GetEnvelope(), false
+	if t.env == nil {
+		t.env = &logv1.Envelope{}
+	}
+	if create := cmd.GetCreateNamespace(); create != nil {
+		return t.outcome(t.createNamespace(create))
+	}
+	ns, refusal := t.m.namespace(t.env.Namespace)
+	if refusal != nil {
+		return Outcome{Refusal: refusal.Detail}
+	}
+	t.ns = ns
+	known, refusal := t.recall()
+	if refusal != nil {
+		return Outcome{Refusal: refusal.Detail}
+	}
+	if known != nil {
+		return *known
+	}
+	out := t.outcome(t.decide(cmd))
+	t.matchTouched()
+	t.settleDeliveries()
+	t.remember(out)
+	return out
+}
+
+// decide is the dispatch table of commands. Each returns its reply; nil means that the command parked.
+func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
+	switch body := cmd.Body.(type) {
+	case *logv1.Command_UpdateNamespace:
+		return t.updateNamespace(body.UpdateNamespace)
+	case *logv1.Command_DeleteNamespace:
+		return t.deleteNamespace(body.DeleteNamespace)
+	case *logv1.Command_RegisterWorkflow:
+		return t.registerWorkflow(body.RegisterWorkflow)
+	case *logv1.Command_StartInstance:
+		return t.startInstance(body.StartInstance)
+	case *logv1.Command_CancelInstance:
+		return t.cancelInstance(body.CancelInstance)
+	case *logv1.Command_SendSignal:
+		return t.sendSignal(body.SendSignal)
+	case *logv1.Command_OpenSession:
+		return t.openSession(body.OpenSession)
+	case *logv1.Command_CloseSession:
+		return t.closeSession(body.CloseSession)
+	case *logv1.Command_OpenStream:
+		return t.openStream(body.OpenStream)
+	case *logv1.Command_PollSteps:
+		return t.pollSteps(body.PollSteps)
+	case *logv1.Command_LeaseStep:
+		return t.leaseStep(body.LeaseStep)
+	case *logv1.Command_CompleteStep:
+		return t.completeStep(body.CompleteStep)
+	case *logv1.Command_FailStep:
+		return t.failStep(body.FailStep)
+	case *logv1.Command_ReleaseStep:
+		return t.releaseStep(body.ReleaseStep)
+	case *logv1.Command_ReportProgress:
+		return t.reportProgress(body.ReportProgress)
+	case *logv1.Command_AcquireLock:
+		return t.acquireLock(body.AcquireLock)
+	case *logv1.Command_ReleaseLock:
+		return t.releaseLock(body.ReleaseLock)
+	case *logv1.Command_RevokeLease:
+		return t.revokeLease(body.RevokeLease)
+	case *logv1.Command_EndWait:
+		return t.endWait(body.EndWait)
+	}
+	panic(fmt.Sprintf("fsm: entry %d has a command of unknown type %T", t.index, cmd.Body))
+}
+
+// outcome shapes what a command decided. A command refuses before its first event, or the state would be half
+// done; the exception is a refusal that an event tells, such as FENCED with the result kept as late.
+func (t *turn) outcome(reply proto.Message, refusal *Refusal) Outcome {
+	if refusal != nil {
+		if t.emitted && !refusal.fact {
+			panic(fmt.Sprintf("fsm: entry %d: %T refused after its first event: %v", t.index, t.cmd.Body, refusal))
+		}
+		return Outcome{Refusal: refusal.Detail}
+	}
+	if reply == nil {
+		return Outcome{Parked: true}
+	}
+	return Outcome{Reply: reply}
+}
+
+// uptime is the state machine's time, in nanoseconds.
+func (t *turn) uptime() int64 { return t.m.group.Uptime }
+
+// wall is what people see, in unix nanoseconds.
+func (t *turn) wall() int64 { return t.m.group.Wall }
