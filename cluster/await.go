@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"sync"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+)
+
+// board is where calls wait for settlements. Posting never blocks: each subscriber has a queue without bound, which
+// its call drains or leaves.
+type board struct {
+	mu     sync.Mutex // guards subscribers
+	byWait map[uint64]*subscriber
+}
+
+type subscriber struct {
+	out  chan fsm.Settlement
+	wake chan struct{}
+
+	mu    sync.Mutex // guards queue
+	queue []fsm.Settlement
+}
+
+// Await subscribes to the settlements of a wait. Subscribe before the command is proposed; call cancel when done.
+func (g *group) await(waitID uint64) (<-chan fsm.Settlement, func()) {
+	s := &subscriber{out: make(chan fsm.Settlement), wake: make(chan struct{}, 1)}
+	end := make(chan struct{})
+	g.board.mu.Lock()
+	g.board.byWait[waitID] = s
+	g.board.mu.Unlock()
+	go s.pump(end)
+	var once sync.Once
+	return s.out, func() {
+		once.Do(func() {
+			g.board.mu.Lock()
+			if g.board.byWait[waitID] == s {
+				delete(g.board.byWait, waitID)
+			}
+			g.board.mu.Unlock()
+			close(end)
+		})
+	}
+}
+
+func (s *subscriber) pump(end <-chan struct{}) {
+	for {
+		s.mu.Lock()
+		var next fsm.Settlement
+		any := len(s.queue) > 0
+		if any {
+			next = s.queue[0]
+			s.queue = s.queue[1:]
+		}
+		s.mu.Unlock()
+		if !any {
+			select {
+			case <-s.wake:
+				continue
+			case <-end:
+				return
+			}
+		}
+		select {
+		case s.out <- next:
+		case <-end:
+			return
+		}
+	}
+}
+
+func (b *board) post(settled []fsm.Settlement) {
+	for _, settlement := range settled {
+		b.mu.Lock()
+		s := b.byWait[settlement.WaitID]
+		b.mu.Unlock()
+		if s == nil {
+			continue
+		}
+		s.mu.Lock()
+		s.queue = append(s.queue, settlement)
+		s.mu.Unlock()
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// signals has channels that are closed at the next change of a name.
+type signals struct {
+	mu     sync.Mutex // guards byName
+	byName map[string]chan struct{}
+}
+
+// next returns the channel that the next change closes. Take it before looking at what may change.
+func (s *signals) next(name string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.byName[name]
+	if c == nil {
+		c = make(chan struct{})
+		s.byName[name] = c
+	}
+	return c
+}
+
+func (s *signals) fire(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.byName[name]; c != nil {
+		close(c)
+		delete(s.byName, name)
+	}
+}

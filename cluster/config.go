@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-dev/lockstep/cluster/propose"
+)
+
+// Config of a node.
+type Config struct {
+	// DataDir holds everything; empty keeps all in memory, for tests.
+	DataDir string
+	// NodeID names the node; empty means the one in the data directory, or a random one at first.
+	NodeID string
+	// Layer gives a group its connections to the others. Advertise is this node's address there.
+	Layer     func(group string) raft.StreamLayer
+	Advertise string
+	// Transport, when set, is used in place of Layer: tests have one in memory.
+	Transport func(group string) raft.Transport
+	// APIAddress tells where a node's API is; empty when it is not known. It must not block.
+	APIAddress func(nodeID string) string
+	// Timers: 400 ms each by default. A follower campaigns after Heartbeat to twice that without contact.
+	Heartbeat, Election, Lease time.Duration
+	// CommitTimeout is how soon an idle leader tells followers of commits: 10 ms.
+	CommitTimeout time.Duration
+	// FlushEvery bounds what a crash must replay: 1 s. FlushBytes flushes earlier: 4 MiB.
+	FlushEvery time.Duration
+	FlushBytes int
+	// LogBytes is how much log is kept behind a snapshot, and how much makes the next: 256 MiB.
+	LogBytes int64
+	// StallAfter is how long the leader's disk, or apply, may take before the process ends: 4 s.
+	StallAfter time.Duration
+	Propose    propose.Config
+	Logger     hclog.Logger
+	// Wall returns the wall clock in unix nanoseconds; zero when it is not to be trusted. Default: the machine's.
+	Wall func() int64
+}
+
+// Validate fills in defaults, and says which field is wrong.
+func (c *Config) Validate() error {
+	set := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&c.Heartbeat, 400*time.Millisecond)
+	set(&c.Election, c.Heartbeat)
+	set(&c.Lease, min(c.Heartbeat, 400*time.Millisecond))
+	set(&c.CommitTimeout, 10*time.Millisecond)
+	set(&c.FlushEvery, time.Second)
+	set(&c.StallAfter, 4*time.Second)
+	if c.FlushBytes == 0 {
+		c.FlushBytes = 4 << 20
+	}
+	if c.LogBytes == 0 {
+		c.LogBytes = 256 << 20
+	}
+	if c.Logger == nil {
+		c.Logger = hclog.NewNullLogger()
+	}
+	if c.APIAddress == nil {
+		c.APIAddress = func(string) string { return "" }
+	}
+	if c.Wall == nil {
+		c.Wall = func() int64 { return time.Now().UnixNano() }
+	}
+	switch {
+	case c.Layer == nil && c.Transport == nil:
+		return errors.New("cluster: Layer or Transport is needed")
+	case c.Lease > c.Heartbeat:
+		return fmt.Errorf("cluster: Lease %s is longer than Heartbeat %s", c.Lease, c.Heartbeat)
+	case c.Election < c.Heartbeat:
+		return fmt.Errorf("cluster: Election %s is shorter than Heartbeat %s", c.Election, c.Heartbeat)
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+// Package propose decides what goes into each log entry, and when: the proposer and the leader's clock as a
+// stepped core, without goroutine, clock, IO or raft. The driver in package cluster feeds it time and calls,
+// and the simulator steps the same code.
+package propose
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+)
+
+// Config bounds the core. Zero fields have the defaults.
+type Config struct {
+	// Commands and bytes of one entry: 256 and 1 MiB. A command bigger than that goes alone.
+	MaxCommands, MaxBytes int
+	// Entries in flight: 4.
+	MaxInFlight int
+	// Commands that wait: 8192. Beyond it a command is refused.
+	MaxQueued int
+	// The longest time between entries while a session lives: 250 ms.
+	Gap time.Duration
+	// The longest time between entries while there is a deadline: 1 minute.
+	IdleGap time.Duration
+	// What a sample adds at most: 250 ms, so that a paused leader counts no more.
+	MaxSample time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	set(&c.MaxCommands, 256)
+	set(&c.MaxBytes, 1<<20)
+	set(&c.MaxInFlight, 4)
+	set(&c.MaxQueued, 8192)
+	if c.Gap == 0 {
+		c.Gap = 250 * time.Millisecond
+	}
+	if c.IdleGap == 0 {
+		c.IdleGap = time.Minute
+	}
+	if c.MaxSample == 0 {
+		c.MaxSample = 250 * time.Millisecond
+	}
+	return c
+}
+
+// Call is whoever waits for an answer; the core hands it back untouched.
+type Call any
+
+// Clock is what the core must know of the state machine's time.
+type Clock struct {
+	Uptime   int64 // of the newest applied entry, nanoseconds
+	Sessions int
+	Deadline int64 // the next one in uptime; zero is none
+}
+
+// Batch is one entry with the calls that its results answer, in order.
+type Batch struct {
+	Entry              *logv1.Entry
+	Commands, Renewals []Call
+	// Joined are renewals that a newer one of the same session stands for: Joined[i] shares the answer of Renewals[i].
+	Joined   [][]Call
+	Barriers []Call
+}
+
+// Core packs calls into entries. It is not safe for concurrent use. Times are monotonic, from any origin.
+type Core struct {
+	config Config
+
+	leading bool
+	term    uint64
+	first   bool // nothing was proposed in this term yet
+
+	elapsed  time.Duration // the leader's own time in this term
+	sampled  time.Duration // when elapsed was last added to
+	proposed time.Duration // when the last entry went out
+
+	commands []queued
+	renewals []*renewal // in order of the sessions' first
+	barriers []Call
+	inFlight int
+}
+
+type queued struct {
+	command *logv1.Command
+	size    int
+	call    Call
+}
+
+type renewal struct {
+	message *logv1.Renewal
+	calls   []Call
+}
+
+// New makes a core that does not lead.
+func New(config Config) *Core { return &Core{config: config.withDefaults()} }
+
+// Lead begins a term. Its first entry is a tick, so that the clock is set and reads of the term have an entry to
+// ride on.
+func (c *Core) Lead(term uint64, now time.Duration) {
+	c.leading, c.term, c.first = true, term, true
+	c.elapsed, c.sampled, c.proposed, c.inFlight = 0, now, now, 0
+}
+
+// Lose ends the term. Calls that were not proposed come back: nothing happened to them.
+func (c *Core) Lose() (unproposed []Call) {
+	c.leading = false
+	for _, q := range c.commands {
+		unproposed = append(unproposed, q.call)
+	}
+	for _, r := range c.renewals {
+		unproposed = append(unproposed, r.calls...)
+	}
+	unproposed = append(unproposed, c.barriers...)
+	c.commands, c.renewals, c.barriers = nil, nil, nil
+	return unproposed
+}
+
+// Leading says whether calls are taken, and in which term.
+func (c *Core) Leading() (term uint64, leading bool) { return c.term, c.leading }
+
+// Command queues a command; false means that too many wait already.
+func (c *Core) Command(command *logv1.Command, call Call) bool {
+	if len(c.commands) >= c.config.MaxQueued {
+		return false
+	}
+	c.commands = append(c.commands, queued{command, proto.Size(command) + 8, call})
+	return true
+}
+
+// Renew queues a renewal. It is never refused: overload must not cost a session its life. The newest of a session
+// stands for those before it.
+func (c *Core) Renew(message *logv1.Renewal, call Call) {
+	for _, r := range c.renewals {
+		if r.message.Session == message.Session && r.message.Namespace == message.Namespace {
+			r.message = message
+			r.calls = append(r.calls, call)
+			return
+		}
+	}
+	c.renewals = append(c.renewals, &renewal{message, []Call{call}})
+}
+
+// Barrier asks for an entry from now on: the next one, which may be empty.
+func (c *Core) Barrier(call Call) { c.barriers = append(c.barriers, call) }
+
+// Sample counts the leader's time. Call it every 50 ms.
+func (c *Core) Sample(now time.Duration) {
+	c.elapsed += min(max(0, now-c.sampled), c.config.MaxSample)
+	c.sampled = now
+}
+
+// Next returns what to propose now; nil when there is nothing, or enough in flight. wall is unix nanoseconds, zero
+// when it is not to be trusted.
+func (c *Core) Next(now time.Duration, wall int64, clock Clock) *Batch {
+	if !c.leading || c.inFlight >= c.config.MaxInFlight {
+		return nil
+	}
+	c.Sample(now)
+	if !c.first && len(c.commands)+len(c.renewals)+len(c.barriers) == 0 && now < c.due(clock) {
+		return nil
+	}
+	b := &Batch{Entry: &logv1.Entry{Header: &logv1.Header{Term: c.term, Elapsed: int64(c.elapsed), Wall: wall, Level: 1}}}
+	for _, r := range c.renewals {
+		b.Entry.Renewals = append(b.Entry.Renewals, r.message)
+		last := len(r.calls) - 1
+		b.Renewals = append(b.Renewals, r.calls[last])
+		b.Joined = append(b.Joined, r.calls[:last])
+	}
+	b.Barriers = c.barriers
+	c.renewals, c.barriers = nil, nil
+	c.pack(b)
+	// A tick never overtakes what the leader had received before it.
+	b.Entry.Tick = len(c.commands) == 0
+	c.first, c.proposed = false, now
+	c.inFlight++
+	return b
+}
+
+func (c *Core) pack(b *Batch) {
+	size, n := 0, 0
+	for n < len(c.commands) && n < c.config.MaxCommands && (n == 0 || size+c.commands[n].size <= c.config.MaxBytes) {
+		size += c.commands[n].size
+		b.Entry.Commands = append(b.Entry.Commands, c.commands[n].command)
+		b.Commands = append(b.Commands, c.commands[n].call)
+		n++
+	}
+	c.commands = c.commands[n:]
+	if len(c.commands) == 0 {
+		c.commands = nil
+	}
+}
+
+// Done tells that an entry's outcome is known, or will never be.
+func (c *Core) Done() { c.inFlight = max(0, c.inFlight-1) }
+
+// due is when an entry must go out although nothing waits for one.
+func (c *Core) due(clock Clock) time.Duration {
+	const never = 1<<63 - 1
+	if clock.Sessions > 0 {
+		return c.proposed + c.config.Gap
+	}
+	if clock.Deadline == 0 {
+		return never
+	}
+	// What has not been applied of this leader's time counts too; an estimate, for the entry itself decides.
+	left := time.Duration(clock.Deadline - clock.Uptime)
+	return c.proposed + min(max(left, time.Millisecond), c.config.IdleGap)
+}
+
+// Wait returns how long the driver may sleep before Next has something by itself.
+func (c *Core) Wait(now time.Duration, clock Clock) time.Duration {
+	if !c.leading {
+		return time.Hour
+	}
+	if c.first || len(c.commands)+len(c.renewals)+len(c.barriers) > 0 {
+		return 0
+	}
+	return min(max(0, c.due(clock)-now), time.Hour)
+}
