@@ -1,0 +1,107 @@
+package graph
+
+import "fmt"
+
+// Check finds everything that Read does not: what steps refer to, cycles, expressions and their types, the schema.
+// Without problems it returns the canonical form and its digest.
+func Check(d *Definition) (canonical []byte, digestHex string, problems []Problem) {
+	c := &checker{}
+	g, expressions, problems := d.build()
+	for _, p := range problems {
+		c.add(p)
+	}
+	c.graph = g
+	if len(c.problems) == 0 {
+		c.ancestors = ancestorsOf(g.Nodes)
+	}
+	if p := g.checkSchema(); p != nil {
+		c.add(*p)
+	}
+	c.expressions(expressions)
+	canonical, err := d.Canonical()
+	if err != nil {
+		c.refuse("", "the definition is larger than 512 KiB; keep large values out of it")
+	}
+	if len(c.problems) > 0 {
+		return nil, "", c.problems
+	}
+	return canonical, digest(canonical), nil
+}
+
+type checker struct {
+	reader
+	graph     *Graph
+	ancestors ancestors // nil if the graph itself is wrong
+}
+
+func (c *checker) expressions(list []*expression) {
+	if len(list) == 0 {
+		return
+	}
+	language, err := newLanguage(c.graph.schemaSource)
+	if err != nil {
+		c.refuse("inputSchema", "its types cannot be declared: %v", err)
+		return
+	}
+	type key struct {
+		text string
+		use  use
+	}
+	seen := map[key]checked{} // the expressions that are right
+	for _, e := range list {
+		if len(c.problems) >= maxProblems {
+			return
+		}
+		found, ok := seen[key{e.text, e.use}]
+		if !ok {
+			var problems []Problem
+			if found, problems = language.check(e.text, e.use); len(problems) > 0 {
+				c.report(e, problems)
+				continue
+			}
+			seen[key{e.text, e.use}] = found
+		}
+		c.expression(e, found)
+	}
+}
+
+func (c *checker) report(e *expression, problems []Problem) {
+	for _, p := range problems {
+		p.Path, p.Offset = e.where, p.Offset+e.offset
+		c.add(p)
+	}
+}
+
+// expression checks what depends on where an expression stands.
+func (c *checker) expression(e *expression, found checked) {
+	if e.use == asBool && isFalse(found.ast.NativeRep().Expr()) {
+		c.refuse(e.where, "the step can never run: its condition is always false; remove the step or the condition")
+	}
+	for _, r := range found.steps {
+		if why := c.reference(e.node, r.id); why != "" {
+			c.add(Problem{Path: e.where, Offset: e.offset + nodeOffset(e.text, found.ast, r.at), Message: why})
+		}
+	}
+}
+
+// reference says why a node's expressions cannot read a step's output, or nothing.
+func (c *checker) reference(node int, id string) string {
+	target, ok := c.graph.byID[id]
+	switch {
+	case !ok:
+		return fmt.Sprintf("there is no step %q%s", id, suggest(id, names(c.graph.Nodes, everyIndex(c.graph.Nodes)), ""))
+	case node == noNode || c.ancestors == nil || c.ancestors.has(node, target):
+		return ""
+	case node == target:
+		return fmt.Sprintf("step %q cannot read its own output", id)
+	}
+	return fmt.Sprintf("step %q is not upstream of %q, so its output may not exist yet; add it to needs", id, c.graph.Nodes[node].ID)
+}
+
+func everyIndex(nodes []Node) []int {
+	list := make([]int, len(nodes))
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}

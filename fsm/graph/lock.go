@@ -1,0 +1,72 @@
+package graph
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Lock is one lock that a claim needs: exclusive, unless Shared or with permits (Limit above zero, of
+// which it takes Take).
+type Lock struct {
+	Name        string
+	Shared      bool
+	Limit, Take int32
+}
+
+// lock is a lock whose name is computed.
+type lock struct {
+	Lock
+	where string
+	name  []part
+}
+
+// LocksOf evaluates a node's lock names and sorts by them. Where two names turn out equal, exclusive or shared locks
+// become one and permits of the same limit add up; other pairs are a LOCK_CONFLICT. Errors are
+// *EvalError.
+func (g *Graph) LocksOf(node int, s Scope) ([]Lock, error) {
+	v := g.evaluation(s)
+	var locks []Lock
+	for _, l := range g.steps[node].locks {
+		name, err := v.text(l.name, maxResult)
+		if err != nil {
+			return nil, err
+		}
+		if nameFault(name) != "" {
+			return nil, l.failed(LockInvalid)
+		}
+		if locks, err = l.merged(locks, name); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(locks, func(a, b Lock) int { return cmp.Compare(a.Name, b.Name) })
+	return locks, nil
+}
+
+// merged adds the lock of that name to the others.
+func (l *lock) merged(locks []Lock, name string) ([]Lock, error) {
+	this := l.Lock
+	this.Name = name
+	for i, other := range locks {
+		if other.Name != name {
+			continue
+		}
+		if other.Shared != this.Shared || other.Limit != this.Limit || other.Take+this.Take > other.Limit {
+			return nil, l.failed(LockConflict)
+		}
+		locks[i].Take += this.Take
+		return locks, nil
+	}
+	return append(locks, this), nil
+}
+
+func (l *lock) failed(code string) *EvalError {
+	e := &EvalError{Code: code, Where: l.where}
+	for _, p := range l.name {
+		if p.expr == nil {
+			e.Expression += p.literal
+		} else {
+			e.Expression += "${" + p.expr.text + "}"
+		}
+	}
+	return e
+}

@@ -1,0 +1,61 @@
+package graph
+
+// Kind is what a step does.
+type Kind uint8
+
+const (
+	// KindTask is leased by a worker.
+	KindTask Kind = iota
+	// KindSignal waits for a message.
+	KindSignal
+)
+
+// Join is how many of a step's needs must have completed before it becomes ready.
+type Join uint8
+
+const (
+	// JoinAll waits for every need to complete or be skipped.
+	JoinAll Join = iota
+	// JoinAny waits for one completion.
+	JoinAny
+	// JoinAtLeast waits for AtLeast completions.
+	JoinAtLeast
+)
+
+// Node is one step of the graph.
+type Node struct {
+	ID                  string
+	Kind                Kind
+	Queue, Task, Signal string
+	// Needs and Successors are node indexes, ascending.
+	Needs, Successors []int
+	Join              Join
+	AtLeast           int // only with JoinAtLeast
+	HasWhen, HasInput bool
+	Locks             int // how many names LocksOf evaluates
+	Retry             Retry
+	Timeouts          Timeouts
+	Priority          int
+}
+
+// Retry is how often a run is tried and how long between: Backoff, then each time Factor times the one before,
+// up to MaxBackoff. Durations are nanoseconds.
+type Retry struct {
+	Attempts            int
+	Backoff, MaxBackoff int64
+	Factor              int
+	NonRetryable        []string // failure codes that fail the run at once
+}
+
+// Timeouts are nanoseconds; zero is off.
+type Timeouts struct{ Queue, Run, Total, Heartbeat int64 }
+
+// Scope is what expressions see.
+type Scope struct {
+	// Input is the instance's input, JSON; nil is null.
+	Input []byte
+	// Output returns a step's output, JSON, if the step has completed.
+	Output func(node int) (json []byte, completed bool)
+	// Index is the run's.
+	Index int
+}

@@ -1,0 +1,313 @@
+package graph
+
+import (
+	"slices"
+	"strings"
+)
+
+// stepKeys are the keys of a step that this version runs.
+func stepKeys() []string {
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal"}
+}
+
+// laterKeys are the keys that the language has and this version does not run.
+func laterKeys() []string {
+	return []string{"approval", "timer", "gateway", "call", "forEach", "loop", "while", "until", "compensate", "concurrency", "rate", "edges", "default"}
+}
+
+// steps reads a mapping from id to step, or a list of steps with an id each (the canonical form, which keeps
+// the order where mappings cannot).
+func (r *reader) steps(v any) []Step {
+	var steps []Step
+	switch v := v.(type) {
+	case Object:
+		for _, m := range v {
+			steps = append(steps, r.step(m.Key, m.Value, "steps"))
+		}
+	case []any:
+		for i, item := range v {
+			o, ok := r.object(AtIndex("steps", i), item, "a step is a mapping")
+			if !ok {
+				continue
+			}
+			id := r.name(AtIndex("steps", i), o, "id", "")
+			steps = append(steps, r.step(id, without(o, "id"), "steps"))
+		}
+	default:
+		r.refuse("steps", "steps is a mapping from each step's id to the step, not %s", describe(v))
+		return nil
+	}
+	switch {
+	case len(steps) == 0:
+		r.refuse("steps", "a workflow needs at least one step")
+	case len(steps) > maxSteps:
+		r.refuse("steps", "a workflow has at most %d steps; this one has %d", maxSteps, len(steps))
+	}
+	return steps
+}
+
+func without(o Object, key string) Object {
+	var rest Object
+	for _, m := range o {
+		if m.Key != key {
+			rest = append(rest, m)
+		}
+	}
+	return rest
+}
+
+func (r *reader) step(id string, v any, parent string) Step {
+	s := Step{ID: id, Queue: defaultQueue, Task: id, Retry: defaultRetry()}
+	path := At(parent, id)
+	r.checkName(path, id)
+	if v == nil { // `ship:` alone is a step with every default
+		s.Timeouts = defaultTimeouts(KindTask)
+		return s
+	}
+	o, ok := r.object(path, v, "a step is a mapping")
+	if !ok {
+		return s
+	}
+	r.stepKeys(path, o)
+	if sig, ok := o.Get("signal"); ok {
+		s.Kind, s.Queue, s.Task = KindSignal, "", ""
+		s.Signal = r.signal(At(path, "signal"), sig)
+		r.taskOnly(path, o)
+	} else {
+		s.Queue = r.name(path, o, "queue", s.Queue)
+		s.Task = r.name(path, o, "task", s.Task)
+	}
+	s.Needs = r.needs(path, o)
+	s.Join, s.AtLeast = r.join(path, o)
+	s.When = r.when(path, o)
+	s.Input, s.HasInput = o.Get("input")
+	s.Locks = r.locks(path, o)
+	s.Retry = r.retry(path, o)
+	s.Timeouts = r.timeouts(path, o, s.Kind)
+	if p, ok := o.Get("priority"); ok {
+		s.Priority = int(r.integer(At(path, "priority"), p, -maxPriority, maxPriority))
+	}
+	return s
+}
+
+func (r *reader) stepKeys(path string, o Object) {
+	var rest Object
+	for _, m := range o {
+		if slices.Contains(laterKeys(), m.Key) {
+			r.unsupported(At(path, m.Key), "%s is not supported by this version; remove it, or model it with task and signal steps", m.Key)
+		} else {
+			rest = append(rest, m)
+		}
+	}
+	r.known(path, rest, stepKeys()...)
+}
+
+// taskOnly refuses on a signal step what only a leased step has.
+func (r *reader) taskOnly(path string, o Object) {
+	for _, key := range []string{"queue", "task", "input", "locks", "retry", "priority"} {
+		if _, ok := o.Get(key); ok {
+			r.refuseKey(At(path, key), "a signal step has no %s: no worker takes it; remove it", key)
+		}
+	}
+}
+
+func (r *reader) signal(path string, v any) string {
+	o, ok := r.object(path, v, "signal is a mapping with the signal's name")
+	if !ok {
+		return ""
+	}
+	if _, ok := o.Get("key"); ok {
+		r.unsupported(At(path, "key"), "signals by key are not supported by this version; remove key and send the signal to the instance's id")
+	}
+	r.known(path, o, "name", "key")
+	return r.name(path, o, "name", "")
+}
+
+func (r *reader) needs(path string, o Object) []string {
+	v, ok := o.Get("needs")
+	if !ok {
+		return nil
+	}
+	path = At(path, "needs")
+	if s, ok := v.(string); ok {
+		r.refuse(path, "needs is a list: write [%s]", s)
+		return nil
+	}
+	var ids []string
+	for i, item := range r.list(path, v, "needs") {
+		if id, ok := r.text(AtIndex(path, i), item); ok {
+			ids = append(ids, id)
+		} else {
+			ids = append(ids, "")
+		}
+	}
+	return ids
+}
+
+func (r *reader) join(path string, o Object) (Join, int) {
+	v, ok := o.Get("join")
+	if !ok || v == "all" {
+		return JoinAll, 0
+	}
+	if v == "any" {
+		return JoinAny, 0
+	}
+	path = At(path, "join")
+	m, ok := v.(Object)
+	if !ok {
+		r.refuse(path, "join is all, any, or {atLeast: k}, not %s", describe(v))
+		return JoinAll, 0
+	}
+	r.known(path, m, "atLeast")
+	k, ok := m.Get("atLeast")
+	if !ok {
+		r.refuse(path, "atLeast is missing: how many of the needs must complete")
+		return JoinAll, 0
+	}
+	return JoinAtLeast, int(r.integer(At(path, "atLeast"), k, 1, maxSteps))
+}
+
+func (r *reader) when(path string, o Object) string {
+	v, ok := o.Get("when")
+	if !ok {
+		return ""
+	}
+	path = At(path, "when")
+	s, ok := r.text(path, v)
+	switch trimmed := strings.TrimSpace(s); {
+	case ok && trimmed == "":
+		r.refuse(path, "when is empty; remove it, or write a condition")
+	case strings.HasPrefix(trimmed, "${"):
+		r.refuse(path, "when is an expression already; write it without ${ and }")
+	}
+	return strings.TrimSpace(s)
+}
+
+func (r *reader) locks(path string, o Object) []StepLock {
+	v, ok := o.Get("locks")
+	if !ok {
+		return nil
+	}
+	path = At(path, "locks")
+	list := r.list(path, v, "locks")
+	if len(list) > maxLocks {
+		r.refuse(path, "a step has at most %d locks; this one has %d", maxLocks, len(list))
+	}
+	var locks []StepLock
+	for i, item := range list {
+		locks = append(locks, r.lock(AtIndex(path, i), item))
+	}
+	return locks
+}
+
+// lock reads a name, which is an exclusive lock, or a mapping.
+func (r *reader) lock(path string, v any) StepLock {
+	if s, ok := v.(string); ok {
+		if s == "" {
+			r.refuse(path, "a lock's name must not be empty")
+		}
+		return StepLock{Name: s}
+	}
+	o, ok := r.object(path, v, "a lock is its name or a mapping {name, shared, limit, take}")
+	if !ok {
+		return StepLock{}
+	}
+	r.known(path, o, "name", "shared", "limit", "take")
+	l := StepLock{}
+	if name, ok := o.Get("name"); !ok {
+		r.refuse(path, "name is missing")
+	} else if l.Name, ok = r.text(At(path, "name"), name); ok && l.Name == "" {
+		r.refuse(At(path, "name"), "a lock's name must not be empty")
+	}
+	if shared, ok := o.Get("shared"); ok {
+		l.Shared = r.boolean(At(path, "shared"), shared)
+	}
+	r.permits(path, o, &l)
+	return l
+}
+
+func (r *reader) permits(path string, o Object, l *StepLock) {
+	limit, limited := o.Get("limit")
+	take, takes := o.Get("take")
+	switch {
+	case limited && l.Shared:
+		r.refuse(At(path, "limit"), "a lock is shared or has permits (limit), not both")
+	case limited:
+		l.Limit, l.Take = int32(r.integer(At(path, "limit"), limit, 1, maxPermits)), 1
+		if takes {
+			l.Take = int32(r.integer(At(path, "take"), take, 1, max(1, int64(l.Limit))))
+		}
+	case takes:
+		r.refuse(At(path, "take"), "take needs limit: how many permits the lock has")
+	}
+}
+
+func (r *reader) retry(path string, o Object) Retry {
+	retry := defaultRetry()
+	v, ok := o.Get("retry")
+	if !ok {
+		return retry
+	}
+	path = At(path, "retry")
+	m, ok := r.object(path, v, "retry is a mapping {attempts, backoff, maxBackoff, nonRetryable}")
+	if !ok {
+		return retry
+	}
+	r.known(path, m, "attempts", "backoff", "maxBackoff", "nonRetryable")
+	if n, ok := m.Get("attempts"); ok {
+		retry.Attempts = int(r.integer(At(path, "attempts"), n, 1, maxAttempts))
+	}
+	retry.Backoff = r.duration(path, m, "backoff", retry.Backoff)
+	// A longer first backoff lifts the cap's default with it.
+	retry.MaxBackoff = r.duration(path, m, "maxBackoff", max(retry.MaxBackoff, retry.Backoff))
+	if retry.MaxBackoff < retry.Backoff {
+		r.refuse(At(path, "maxBackoff"), "maxBackoff must not be less than backoff")
+	}
+	retry.NonRetryable = r.codes(path, m)
+	return retry
+}
+
+func (r *reader) codes(path string, o Object) []string {
+	v, ok := o.Get("nonRetryable")
+	if !ok {
+		return nil
+	}
+	path = At(path, "nonRetryable")
+	list := r.list(path, v, "nonRetryable")
+	if len(list) > maxNonRetryable {
+		r.refuse(path, "nonRetryable has at most %d codes; this one has %d", maxNonRetryable, len(list))
+	}
+	var codes []string
+	for i, item := range list {
+		if code, ok := r.text(AtIndex(path, i), item); ok {
+			r.checkName(AtIndex(path, i), code)
+			codes = append(codes, code)
+		}
+	}
+	return codes
+}
+
+func (r *reader) timeouts(path string, o Object, k Kind) Timeouts {
+	t := defaultTimeouts(k)
+	v, ok := o.Get("timeouts")
+	if !ok {
+		return t
+	}
+	path = At(path, "timeouts")
+	m, ok := r.object(path, v, "timeouts is a mapping {queue, run, total, heartbeat}")
+	if !ok {
+		return t
+	}
+	r.known(path, m, "queue", "run", "total", "heartbeat")
+	for _, key := range []string{"queue", "run", "heartbeat"} {
+		if _, ok := m.Get(key); ok && k == KindSignal {
+			r.refuseKey(At(path, key), "a signal step has only the timeout total; remove %s", key)
+			return t
+		}
+	}
+	t.Queue = r.duration(path, m, "queue", t.Queue)
+	t.Run = r.duration(path, m, "run", t.Run)
+	t.Total = r.duration(path, m, "total", t.Total)
+	t.Heartbeat = r.duration(path, m, "heartbeat", t.Heartbeat)
+	return t
+}

@@ -1,0 +1,121 @@
+package graph
+
+import (
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+	"cel.dev/cel-go/common/types"
+)
+
+// references are what an expression reads.
+type references struct {
+	input, index bool
+	steps        []stepReference
+}
+
+type stepReference struct {
+	id string
+	at int64 // the AST's node, for its position
+}
+
+// fault is what is wrong with an expression, at an AST node.
+type fault struct {
+	at          int64
+	message     string
+	unsupported bool
+}
+
+// referencesOf walks a checked expression. Steps are named statically, as steps.ID.output or steps["ID"].output, so that
+// a definition's data flow is known when it is registered.
+func referencesOf(e ast.Expr) (references, []fault) {
+	w := &walker{}
+	w.walk(e)
+	return w.references, w.faults
+}
+
+type walker struct {
+	references
+	faults []fault
+}
+
+func (w *walker) refuse(e ast.Expr, message string) {
+	w.faults = append(w.faults, fault{at: e.ID(), message: message})
+}
+
+func (w *walker) walk(e ast.Expr) {
+	switch e.Kind() {
+	case ast.IdentKind:
+		w.ident(e)
+	case ast.SelectKind:
+		if id, at, ok := stepOf(e.AsSelect().Operand()); ok {
+			if e.AsSelect().FieldName() != "output" {
+				w.refuse(e, "a step has only an output here; write steps."+id+".output")
+			}
+			w.steps = append(w.steps, stepReference{id: id, at: at})
+			return
+		}
+		w.walk(e.AsSelect().Operand())
+	case ast.CallKind:
+		if e.AsCall().IsMemberFunction() {
+			w.walk(e.AsCall().Target())
+		}
+		for _, arg := range e.AsCall().Args() {
+			w.walk(arg)
+		}
+	case ast.ListKind:
+		for _, item := range e.AsList().Elements() {
+			w.walk(item)
+		}
+	case ast.MapKind:
+		for _, entry := range e.AsMap().Entries() {
+			w.walk(entry.AsMapEntry().Key())
+			w.walk(entry.AsMapEntry().Value())
+		}
+	case ast.StructKind:
+		w.refuse(e, "objects cannot be constructed by type; write a map {\"key\": value}")
+	case ast.ComprehensionKind:
+		w.comprehension(e, e.AsComprehension())
+	}
+}
+
+func (w *walker) ident(e ast.Expr) {
+	switch e.AsIdent() {
+	case "input":
+		w.input = true
+	case "index":
+		w.index = true
+	case "steps":
+		w.refuse(e, "write steps.ID.output, or steps[\"ID\"].output if the id is not an identifier")
+	case "item":
+		w.faults = append(w.faults, fault{at: e.ID(), unsupported: true,
+			message: "item is known only inside forEach, which this version does not support"})
+	}
+}
+
+func (w *walker) comprehension(e ast.Expr, c ast.ComprehensionExpr) {
+	switch c.IterVar() {
+	case "input", "steps", "item", "index":
+		w.refuse(e, "the variable "+c.IterVar()+" hides the workflow's own; choose another name")
+	}
+	for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
+		w.walk(part)
+	}
+}
+
+// stepOf recognizes steps.ID and steps["ID"].
+func stepOf(e ast.Expr) (id string, at int64, ok bool) {
+	switch e.Kind() {
+	case ast.SelectKind:
+		s := e.AsSelect()
+		return s.FieldName(), e.ID(), !s.IsTestOnly() && isSteps(s.Operand())
+	case ast.CallKind:
+		c := e.AsCall()
+		if c.FunctionName() != operators.Index || len(c.Args()) != 2 || !isSteps(c.Args()[0]) || c.Args()[1].Kind() != ast.LiteralKind {
+			return "", 0, false
+		}
+		name, ok := c.Args()[1].AsLiteral().(types.String)
+		return string(name), e.ID(), ok
+	}
+	return "", 0, false
+}
+
+func isSteps(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == "steps" }
