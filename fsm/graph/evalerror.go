@@ -84,7 +84,7 @@ func evalCode(err error) string {
 		{"no such attribute", MissingField},
 		{"no such field", MissingField},
 		{"no such overload", TypeMismatch},
-		{"unsupported index type", TypeMismatch},
+		{"unsupported index", TypeMismatch},
 		{"type conversion error", TypeMismatch},
 		{"unsupported type", TypeMismatch},
 		{"unexpected type", TypeMismatch},

@@ -6,6 +6,7 @@ import (
 	"cel.dev/cel-go/common/env"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/parser"
 )
 
@@ -72,10 +73,17 @@ func doubleText() cel.EnvOption {
 		})))
 }
 
+// listFunction returns its argument if that is a list. It keeps the argument's type, so that the items of a dynamic
+// list are dynamic; the walker refuses what cannot be a list.
 func listFunction() cel.EnvOption {
-	list := cel.ListType(cel.TypeParamType("A"))
-	return cel.Function(listOnly, cel.Overload("list_only", []*cel.Type{list}, list,
-		cel.UnaryBinding(func(v ref.Val) ref.Val { return v })))
+	any := cel.TypeParamType("A")
+	return cel.Function(listOnly, cel.Overload("list_only", []*cel.Type{any}, any,
+		cel.UnaryBinding(func(v ref.Val) ref.Val {
+			if _, ok := v.(traits.Lister); ok {
+				return v
+			}
+			return types.MaybeNoSuchOverloadErr(v)
+		})))
 }
 
 // macros are has() and the list macros of CEL, over lists only: a map has no order.

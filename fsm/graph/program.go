@@ -41,7 +41,7 @@ func (l *language) check(text string, use use) (checked, []Problem) {
 	if issues != nil && len(issues.Errors()) > 0 {
 		return checked{}, issueProblems(text, issues)
 	}
-	refs, faults := referencesOf(ast.NativeRep().Expr())
+	refs, faults := referencesOf(ast.NativeRep())
 	if why := misfit(ast.OutputType(), use); why != "" {
 		faults = append(faults, fault{message: why})
 	}
@@ -91,11 +91,15 @@ func issueProblems(text string, issues *cel.Issues) []Problem {
 
 // plainMessage makes a sentence of CEL's message.
 func plainMessage(s string) string {
-	if strings.Contains(s, listOnly) {
-		return "all, exists, exists_one, filter and map work on lists only"
+	if strings.Contains(s, "cannot be range of a comprehension") {
+		return listsOnly
 	}
 	s, _, _ = strings.Cut(strings.TrimPrefix(s, "Syntax error: "), " expecting {")
 	s = strings.ReplaceAll(strings.ReplaceAll(s, " (in container '')", ""), "'<EOF>'", "end of the expression")
+	s = strings.ReplaceAll(s, listOnly, "list")
+	if strings.HasSuffix(s, "'(double, int)'") || strings.HasSuffix(s, "'(int, double)'") {
+		s += "; write 2.0 for 2, or convert with double() or int()"
+	}
 	return "the expression is not valid: " + shorten(strings.ReplaceAll(s, "\n", " "), 300)
 }
 

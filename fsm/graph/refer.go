@@ -26,14 +26,17 @@ type fault struct {
 
 // referencesOf walks a checked expression. Steps are named statically, as steps.ID.output or steps["ID"].output, so that
 // a definition's data flow is known when it is registered.
-func referencesOf(e ast.Expr) (references, []fault) {
-	w := &walker{}
-	w.walk(e)
+func referencesOf(a *ast.AST) (references, []fault) {
+	w := &walker{ast: a}
+	w.walk(a.Expr())
 	return w.references, w.faults
 }
 
+const listsOnly = "all, exists, exists_one, filter and map work on lists only"
+
 type walker struct {
 	references
+	ast    *ast.AST
 	faults []fault
 }
 
@@ -95,6 +98,11 @@ func (w *walker) comprehension(e ast.Expr, c ast.ComprehensionExpr) {
 	switch c.IterVar() {
 	case "input", "steps", "item", "index":
 		w.refuse(e, "the variable "+c.IterVar()+" hides the workflow's own; choose another name")
+	}
+	switch w.ast.GetType(c.IterRange().ID()).Kind() {
+	case types.ListKind, types.DynKind:
+	default:
+		w.refuse(e, listsOnly)
 	}
 	for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
 		w.walk(part)

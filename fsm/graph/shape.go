@@ -8,8 +8,9 @@ import (
 // shape is what an inputSchema says about a value where it says it simply: one type, the properties of an
 // object, the items of a list. What it leaves open is nil, and dynamic.
 type shape struct {
-	kind   string // JSON Schema's name of the type
-	name   string // an object's type in messages; never one that an expression could name
+	kind   string   // JSON Schema's name of the type
+	name   string   // an object's type in messages; never one that an expression could name
+	names  []string // of the fields, sorted
 	fields map[string]*shape
 	closed bool // no other properties
 	items  *shape
@@ -34,8 +35,9 @@ func shapeOf(schema any, path string, depth int) *shape {
 		}
 		s.closed = m["additionalProperties"] == false && m["patternProperties"] == nil
 		s.fields = map[string]*shape{}
-		for name, property := range properties {
-			s.fields[name] = shapeOf(property, At(path, name), depth+1)
+		s.names = sortedKeys(properties)
+		for _, name := range s.names {
+			s.fields[name] = shapeOf(properties[name], At(path, name), depth+1)
 		}
 	case "array":
 		s.items = shapeOf(m["items"], path+"[]", depth+1)
@@ -84,9 +86,9 @@ func (s *shape) fit(v any) any {
 			}
 		}
 	case map[string]any:
-		for name, field := range s.fields {
-			if old, ok := v[name]; ok && field != nil {
-				v[name] = field.fit(old)
+		for _, name := range s.names {
+			if old, ok := v[name]; ok {
+				v[name] = s.fields[name].fit(old)
 			}
 		}
 	}
@@ -116,8 +118,8 @@ func (p *provider) add(s *shape) {
 	if s.kind == "object" {
 		p.objects[s.name] = s
 	}
-	for _, field := range s.fields {
-		p.add(field)
+	for _, name := range s.names {
+		p.add(s.fields[name])
 	}
 	p.add(s.items)
 }
