@@ -307,3 +307,12 @@ func (m *Machine) ListSessions(r *v1.ListSessionsRequest) (*v1.ListSessionsRespo
 	}
 	return out, nil
 }
+
+// SessionName is a session's id as clients write it.
+func SessionName(id int64) string { return sessionName(id) }
+
+// ParseSession reads a session's name; ok is false when it can be none.
+func ParseSession(name string) (id int64, ok bool) {
+	id = sessionID(name)
+	return id, id > 0 && sessionName(id) == name
+}

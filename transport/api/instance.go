@@ -1,0 +1,188 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+func checkStart(r *v1.StartInstanceRequest) error {
+	if err := names("instanceId", r.InstanceId, "workflow", r.Workflow); err != nil {
+		return err
+	}
+	if r.Version < 0 {
+		return invalid("version is %d; leave it out for the newest", r.Version)
+	}
+	if err := pairs("labels", r.Labels, maxLabels); err != nil {
+		return err
+	}
+	if err := pairs("keys", r.Keys, maxKeys); err != nil {
+		return err
+	}
+	return payloadOf("input", &r.Input, &r.InputPayload)
+}
+
+// StartInstance starts an instance, or finds the one that is there.
+func (s *service) StartInstance(ctx context.Context, r *connect.Request[v1.StartInstanceRequest]) (*connect.Response[v1.StartInstanceResponse], error) {
+	if err := checkStart(r.Msg); err != nil {
+		return nil, asConnect(err)
+	}
+	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.StartInstanceRequest) (*v1.StartInstanceResponse, error) {
+		return propose[*v1.StartInstanceResponse](s, ctx, startCommand(ctx, r.Namespace, r))
+	})
+}
+
+func startCommand(ctx context.Context, namespace string, r *v1.StartInstanceRequest) *logv1.Command {
+	return &logv1.Command{Envelope: envelope(ctx, namespace), Body: &logv1.Command_StartInstance{StartInstance: r}}
+}
+
+// StartInstances starts up to 100, each with an outcome of its own.
+func (s *service) StartInstances(ctx context.Context, r *connect.Request[v1.StartInstancesRequest]) (*connect.Response[v1.StartInstancesResponse], error) {
+	if n := len(r.Msg.Instances); n == 0 || n > maxBatch {
+		return nil, asConnect(invalid("a batch has 1 to %d instances, this one %d", maxBatch, n))
+	}
+	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.StartInstancesRequest) (*v1.StartInstancesResponse, error) {
+		out := &v1.StartInstancesResponse{Outcomes: make([]*v1.StartOutcome, len(r.Instances))}
+		var commands []*logv1.Command
+		var places []int
+		for i, one := range r.Instances {
+			if err := checkStart(one); err != nil {
+				out.Outcomes[i] = &v1.StartOutcome{Refusal: refusalOf(err)}
+				continue
+			}
+			commands, places = append(commands, startCommand(ctx, r.Namespace, one)), append(places, i)
+		}
+		outcomes, err := s.proposeAll(ctx, commands)
+		for i, o := range outcomes {
+			one := &v1.StartOutcome{Refusal: o.Refusal}
+			if o.Refusal == nil {
+				one.Started = o.Reply.(*v1.StartInstanceResponse)
+			}
+			out.Outcomes[places[i]] = one
+		}
+		return out, err
+	})
+}
+
+func (s *service) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
+	outcomes, err := s.cluster.ProposeAll(ctx, commands)
+	return outcomes, unknownIfLeft(err)
+}
+
+// CancelInstance asks an instance to stop.
+func (s *service) CancelInstance(ctx context.Context, r *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error) {
+	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.CancelInstanceRequest) (*v1.CancelInstanceResponse, error) {
+		if err := name("instanceId", r.InstanceId); err != nil {
+			return nil, err
+		}
+		if err := text("reason", r.Reason); err != nil {
+			return nil, err
+		}
+		return propose[*v1.CancelInstanceResponse](s, ctx, &logv1.Command{Envelope: envelope(ctx, r.Namespace), Body: &logv1.Command_CancelInstance{CancelInstance: r}})
+	})
+}
+
+// SendSignal sends a message to an instance.
+func (s *service) SendSignal(ctx context.Context, r *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
+	err := names("instanceId", r.Msg.InstanceId, "name", r.Msg.Name, "signalId", r.Msg.SignalId)
+	if err == nil {
+		err = payloadOf("payload", &r.Msg.Payload, &r.Msg.PayloadBytes)
+	}
+	if err != nil {
+		return nil, asConnect(err)
+	}
+	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.SendSignalRequest) (*v1.SendSignalResponse, error) {
+		return propose[*v1.SendSignalResponse](s, ctx, &logv1.Command{Envelope: envelope(ctx, r.Namespace), Body: &logv1.Command_SendSignal{SendSignal: r}})
+	})
+}
+
+// GetInstance returns an instance with its runs.
+func (s *service) GetInstance(ctx context.Context, r *connect.Request[v1.GetInstanceRequest]) (*connect.Response[v1.Instance], error) {
+	return read(s, ctx, r, func(r *v1.GetInstanceRequest) error { return name("instanceId", r.InstanceId) }, (*fsm.Machine).GetInstance,
+		func(i *v1.Instance) { showInstance(i) })
+}
+
+// ListInstances lists instances.
+func (s *service) ListInstances(ctx context.Context, r *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error) {
+	return read(s, ctx, r, func(r *v1.ListInstancesRequest) error { return page(r.Limit) }, (*fsm.Machine).ListInstances,
+		func(l *v1.ListInstancesResponse) {
+			for _, i := range l.Instances {
+				showInstance(i)
+			}
+		})
+}
+
+// GetHistory returns an instance's events.
+func (s *service) GetHistory(ctx context.Context, r *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
+	return read(s, ctx, r, func(r *v1.GetHistoryRequest) error {
+		if r.After < 0 {
+			return invalid("after is %d", r.After)
+		}
+		return page(r.Limit)
+	}, (*fsm.Machine).GetHistory, nil)
+}
+
+// Explain says why an instance does not move.
+func (s *service) Explain(ctx context.Context, r *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
+	return read(s, ctx, r, func(r *v1.ExplainRequest) error { return name("instanceId", r.InstanceId) }, (*fsm.Machine).Explain, nil)
+}
+
+// WaitInstance waits for an instance's end: a barrier first, then the local state, which also a node that loses its
+// leadership meanwhile goes on seeing.
+func (s *service) WaitInstance(ctx context.Context, r *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error) {
+	wait, err := waitOf(r.Msg.Wait)
+	if err == nil {
+		err = name("instanceId", r.Msg.InstanceId)
+	}
+	if err != nil {
+		return nil, asConnect(err)
+	}
+	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.WaitInstanceRequest) (*v1.WaitInstanceResponse, error) {
+		get := &v1.GetInstanceRequest{Namespace: r.Namespace, InstanceId: r.InstanceId}
+		i, _, err := readOf(s, ctx, r.Namespace, 0, get, (*fsm.Machine).GetInstance)
+		if err != nil {
+			return nil, err
+		}
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		for i.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING {
+			more, err := s.untilEnded(ctx, r, timer)
+			if err != nil || !more {
+				return &v1.WaitInstanceResponse{Instance: showInstance(i)}, err
+			}
+			if i, _, err = readOf(s, ctx, r.Namespace, v1.Consistency_CONSISTENCY_STALE, get, (*fsm.Machine).GetInstance); err != nil {
+				return nil, err
+			}
+		}
+		return &v1.WaitInstanceResponse{Done: true, Instance: showInstance(i)}, nil
+	})
+}
+
+// untilEnded waits until the instance has ended; false when the wait is over first.
+func (s *service) untilEnded(ctx context.Context, r *v1.WaitInstanceRequest, timer *time.Timer) (bool, error) {
+	for {
+		changed := s.cluster.Changed(r.Namespace)
+		ended := false
+		_, err := s.cluster.Read(ctx, r.Namespace, v1.Consistency_CONSISTENCY_STALE, func(m *fsm.Machine) (err error) {
+			ended, err = m.InstanceEnded(r.Namespace, r.InstanceId)
+			return err
+		})
+		if err != nil || ended {
+			return ended, err
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}

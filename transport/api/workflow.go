@@ -1,0 +1,67 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"connectrpc.com/connect"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/fsm/graph/source"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// RegisterWorkflow checks a definition, and registers its canonical form.
+func (s *service) RegisterWorkflow(ctx context.Context, r *connect.Request[v1.RegisterWorkflowRequest]) (*connect.Response[v1.Workflow], error) {
+	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.RegisterWorkflowRequest) (*v1.Workflow, error) {
+		text, format, err := definition(r)
+		if err != nil {
+			return nil, err
+		}
+		d, err := source.Parse(text, format)
+		if err != nil {
+			return nil, refuseDefinition(err)
+		}
+		return propose[*v1.Workflow](s, ctx, &logv1.Command{Envelope: envelope(ctx, r.Namespace), Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
+			Workflow: d.Name, Version: r.Version, Digest: d.Digest, Graph: d.Canonical, Source: text, Format: format,
+		}}})
+	})
+}
+
+func definition(r *v1.RegisterWorkflowRequest) (text []byte, format string, err error) {
+	switch {
+	case r.Version < 0:
+		return nil, "", invalid("version is %d; leave it out for the next", r.Version)
+	case r.Definition != nil && r.Source != "":
+		return nil, "", invalid("give definition (JSON) or source (YAML), not both")
+	case r.Definition != nil:
+		text, format = canonical(r.Definition.AsMap()), "json"
+	case r.Source != "":
+		text, format = []byte(r.Source), "yaml"
+	default:
+		return nil, "", invalid("definition (JSON) or source (YAML) is missing")
+	}
+	if len(text) > maxDefinition {
+		return nil, "", fsm.Refuse(v1.Code_CODE_PAYLOAD_TOO_LARGE, "the definition has %d bytes, the limit is %d", len(text), maxDefinition)
+	}
+	return text, format, nil
+}
+
+func refuseDefinition(err error) error {
+	var problem *source.Error
+	if errors.As(err, &problem) && problem.Unsupported {
+		return fsm.Refuse(v1.Code_CODE_UNSUPPORTED, "%v", err)
+	}
+	return fsm.Refuse(v1.Code_CODE_WORKFLOW_INVALID, "%v", err)
+}
+
+// GetWorkflow returns a version with its definition.
+func (s *service) GetWorkflow(ctx context.Context, r *connect.Request[v1.GetWorkflowRequest]) (*connect.Response[v1.Workflow], error) {
+	return read(s, ctx, r, func(r *v1.GetWorkflowRequest) error { return name("workflow", r.Workflow) }, (*fsm.Machine).GetWorkflow, nil)
+}
+
+// ListWorkflows lists versions.
+func (s *service) ListWorkflows(ctx context.Context, r *connect.Request[v1.ListWorkflowsRequest]) (*connect.Response[v1.ListWorkflowsResponse], error) {
+	return read(s, ctx, r, func(r *v1.ListWorkflowsRequest) error { return page(r.Limit) }, (*fsm.Machine).ListWorkflows, nil)
+}
