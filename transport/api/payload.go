@@ -21,8 +21,11 @@ func payloadOf(field string, value **structpb.Value, payload **v1.Payload) error
 		return invalid("give %s or %sPayload, not both", field, field)
 	}
 	if *value != nil {
-		*payload = &v1.Payload{Bytes: canonical((*value).AsInterface())}
-		*value = nil
+		b, err := canonical((*value).AsInterface())
+		if err != nil {
+			return invalid("%s cannot be written as JSON: %v", field, err)
+		}
+		*payload, *value = &v1.Payload{Bytes: b}, nil
 	}
 	if p := *payload; p != nil {
 		if len(p.Bytes) > maxPayload {
@@ -38,14 +41,12 @@ func payloadOf(field string, value **structpb.Value, payload **v1.Payload) error
 }
 
 // canonical writes a JSON value the same way each time: keys in order, whole numbers as integers.
-func canonical(v any) []byte {
+func canonical(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(integers(v)); err != nil {
-		panic(err) // a structpb value is always JSON, but for NaN, which its JSON form cannot carry
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	err := e.Encode(integers(v))
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
 // integers has whole numbers written without exponent or fraction, for a JSON value carries doubles.

@@ -36,7 +36,10 @@ func definition(r *v1.RegisterWorkflowRequest) (text []byte, format string, err 
 	case r.Definition != nil && r.Source != "":
 		return nil, "", invalid("give definition (JSON) or source (YAML), not both")
 	case r.Definition != nil:
-		text, format = canonical(r.Definition.AsMap()), "json"
+		format = "json"
+		if text, err = canonical(r.Definition.AsMap()); err != nil {
+			return nil, "", invalid("definition cannot be written as JSON: %v", err)
+		}
 	case r.Source != "":
 		text, format = []byte(r.Source), "yaml"
 	default:

@@ -1,0 +1,278 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph/source"
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// rig drives a machine by hand: one command an entry, time by request.
+type rig struct {
+	t       *testing.T
+	m       *Machine
+	engine  table.Engine
+	index   uint64
+	elapsed int64
+}
+
+func newRig(t *testing.T) *rig {
+	engine := table.NewMemory()
+	m, err := Open(engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, m: m, engine: engine}
+	r.apply(&logv1.Entry{})
+	return r
+}
+
+const second = int64(1e9)
+
+func (r *rig) apply(e *logv1.Entry) Result {
+	r.t.Helper()
+	r.index++
+	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Level: Level}
+	// Through the wire, as raft does it.
+	b, err := proto.Marshal(e)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	again := &logv1.Entry{}
+	if err := proto.Unmarshal(b, again); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.m.Apply(r.index, 1, again)
+}
+
+// do applies one command.
+func (r *rig) do(cmd *logv1.Command) (proto.Message, *v1.Refusal) {
+	r.t.Helper()
+	if cmd.Envelope == nil {
+		cmd.Envelope = &logv1.Envelope{}
+	}
+	out := r.apply(&logv1.Entry{Commands: []*logv1.Command{cmd}}).Outcomes[0]
+	return out.Reply, out.Refusal
+}
+
+// tick lets time pass and expires what is due.
+func (r *rig) tick(nanoseconds int64) Result {
+	r.elapsed += nanoseconds
+	return r.apply(&logv1.Entry{Tick: true})
+}
+
+func (r *rig) register(yaml string) {
+	r.t.Helper()
+	d, err := source.Parse([]byte(yaml), "yaml")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, refusal := r.do(&logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
+		Workflow: d.Name, Digest: d.Digest, Graph: d.Canonical,
+	}}}); refusal != nil {
+		r.t.Fatal(refusal)
+	}
+}
+
+func (r *rig) start(workflow, id, input string) *v1.StartInstanceResponse {
+	r.t.Helper()
+	reply, refusal := r.do(&logv1.Command{Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
+		Workflow: workflow, InstanceId: id, InputPayload: &v1.Payload{Bytes: []byte(input)},
+	}}})
+	if refusal != nil {
+		r.t.Fatal(refusal)
+	}
+	return reply.(*v1.StartInstanceResponse)
+}
+
+func (r *rig) session(ttl int64) int64 {
+	r.t.Helper()
+	reply, refusal := r.do(&logv1.Command{Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: ttl}}})
+	if refusal != nil {
+		r.t.Fatal(refusal)
+	}
+	return sessionID(reply.(*v1.Session).SessionId)
+}
+
+func (r *rig) poll(session int64, queue string, count int32) []*v1.LeasedRun {
+	r.t.Helper()
+	reply, refusal := r.do(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
+		Session: session, Queues: []string{queue}, Count: count,
+	}}})
+	if refusal != nil {
+		r.t.Fatal(refusal)
+	}
+	return reply.(*v1.PollStepsResponse).Runs
+}
+
+func (r *rig) complete(run *v1.LeasedRun, output string) (*v1.CompleteStepResponse, *v1.Refusal) {
+	r.t.Helper()
+	reply, refusal := r.do(&logv1.Command{Body: &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
+		InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(output)},
+	}}})
+	if refusal != nil {
+		return nil, refusal
+	}
+	return reply.(*v1.CompleteStepResponse), nil
+}
+
+const chain = `
+workflow: chain
+steps:
+  a: {queue: q}
+  b: {queue: q, needs: [a], input: {got: "${steps.a.output.n + 1}"}}
+output: {sum: "${steps.b.output.n}"}
+`
+
+func TestAWorkflowRunsToItsEnd(t *testing.T) {
+	r := newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{"x":1}`)
+	s := r.session(10 * second)
+	runs := r.poll(s, "q", 5)
+	if len(runs) != 1 || runs[0].Step != "a" || string(runs[0].InputPayload.Bytes) != `{"x":1}` {
+		t.Fatalf("the first poll got %v", runs)
+	}
+	if _, refusal := r.complete(runs[0], `{"n":41}`); refusal != nil {
+		t.Fatal(refusal)
+	}
+	runs = r.poll(s, "q", 5)
+	if len(runs) != 1 || runs[0].Step != "b" || string(runs[0].InputPayload.Bytes) != `{"got":42}` {
+		t.Fatalf("the second poll got %v", runs)
+	}
+	reply, refusal := r.complete(runs[0], `{"n":7}`)
+	if refusal != nil || reply.InstanceState != v1.InstanceState_INSTANCE_STATE_COMPLETED {
+		t.Fatalf("the last completion answered %v, %v", reply, refusal)
+	}
+	i, err := r.m.GetInstance(&v1.GetInstanceRequest{InstanceId: "i1"})
+	if err != nil || string(i.OutputPayload.Bytes) != `{"sum":7}` {
+		t.Fatalf("the instance is %v, %v", i, err)
+	}
+	if again, _ := r.complete(runs[0], `{"n":8}`); again == nil {
+		t.Fatal("the same token again was refused")
+	}
+	r.reopened()
+}
+
+// reopened compares the machine with one that is opened on what it flushed, and one restored from its snapshot.
+func (r *rig) reopened() {
+	r.t.Helper()
+	want := r.dump(r.m)
+	snapshot, err := r.m.Snapshot()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer snapshot.Close()
+	var stream bytes.Buffer
+	if _, err := snapshot.WriteTo(&stream); err != nil {
+		r.t.Fatal(err)
+	}
+	again, err := Open(r.engine)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if got := r.dump(again); got != want {
+		r.t.Fatalf("opened again:\n%s\nwas:\n%s", got, want)
+	}
+	copied := table.NewMemory()
+	if index, err := ReadSnapshot(&stream, copied); err != nil || index != r.index {
+		r.t.Fatalf("read snapshot: %d, %v", index, err)
+	}
+	restored, err := Open(copied)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if got := r.dump(restored); got != want {
+		r.t.Fatalf("restored:\n%s\nwas:\n%s", got, want)
+	}
+}
+
+// dump tells everything that orders things: what a machine that was opened again must agree on.
+func (r *rig) dump(m *Machine) string {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "index %d uptime %d digest %x wait %d session %d\n", m.group.Index, m.group.Uptime, m.group.Digest, m.group.LastWait, m.group.LastSession)
+	m.deadlines.Ascend(func(d deadline) bool {
+		fmt.Fprintf(&b, "deadline %+v\n", d)
+		return true
+	})
+	for _, name := range m.names {
+		ns := m.namespaces[name]
+		fmt.Fprintf(&b, "namespace %s token %d position %d live %d leases %d\n", name, ns.rec.Token, ns.rec.Position, ns.rec.LiveInstances, len(ns.leases))
+		for _, line := range ns.lines {
+			q := ns.queues[line]
+			if q.all.Len()+q.waits.Len()+int(q.leased) == 0 {
+				continue
+			}
+			fmt.Fprintf(&b, "queue %s leased %d\n", line, q.leased)
+			q.all.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  all %+v\n", x); return true })
+			q.ready.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  ready %+v\n", x); return true })
+			q.waits.Ascend(func(x *wait) bool { fmt.Fprintf(&b, "  wait %d %d\n", x.rec.WaitId, x.rec.Remaining); return true })
+		}
+		for _, lockName := range sortedLocks(ns) {
+			l := ns.locks[lockName]
+			if l.idle() {
+				continue
+			}
+			fmt.Fprintf(&b, "lock %s limit %d holders %v lapsed %v\n", lockName, l.rec.Limit, l.rec.Holders, l.rec.Lapsed)
+			l.claims.Ascend(func(c *claim) bool {
+				fmt.Fprintf(&b, "  claim %d %d %+v parked %v skipped %d\n", c.order, c.seq, c.run, c.parked, c.skippedAt)
+				return true
+			})
+		}
+	}
+	return b.String()
+}
+
+func sortedLocks(ns *namespace) []string {
+	var names []string
+	for name := range ns.locks {
+		names = insertSorted(names, name)
+	}
+	return names
+}
+
+func TestATokenThatIsNotTheNewestIsFenced(t *testing.T) {
+	r := newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{}`)
+	first := r.session(2 * second)
+	old := r.poll(first, "q", 1)[0]
+	r.tick(3 * second)
+	second := r.session(10 * second)
+	now := r.poll(second, "q", 1)[0]
+	if now.Token <= old.Token || now.Attempt != 2 || now.IdempotencyKey != old.IdempotencyKey {
+		t.Fatalf("the second lease is %v after %v", now, old)
+	}
+	_, refusal := r.complete(old, `{"n":1}`)
+	if refusal.GetCode() != v1.Code_CODE_FENCED || refusal.Holder.GetToken() != now.Token {
+		t.Fatalf("the old token was answered %v", refusal)
+	}
+	late, err := r.m.ListLateResults(&v1.ListLateResultsRequest{})
+	if err != nil || len(late.Results) != 1 || late.Results[0].Token != old.Token {
+		t.Fatalf("the inbox has %v, %v", late, err)
+	}
+	if _, refusal := r.complete(now, `{"n":2}`); refusal != nil {
+		t.Fatal(refusal)
+	}
+	r.reopened()
+}
+
+func TestALapsedLeaseIsGoodUntilTheRunGoesOn(t *testing.T) {
+	r := newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{}`)
+	s := r.session(2 * second)
+	run := r.poll(s, "q", 1)[0]
+	r.tick(3 * second)
+	reply, refusal := r.complete(run, `{"n":1}`)
+	if refusal != nil || !reply.Late {
+		t.Fatalf("the late completion was answered %v, %v", reply, refusal)
+	}
+	r.reopened()
+}
