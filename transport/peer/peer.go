@@ -79,7 +79,18 @@ func Listen(c Config) (*Mux, error) {
 }
 
 // Addr is the address that others dial.
-func (m *Mux) Addr() string { return m.config.Advertise }
+func (m *Mux) Addr() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.config.Advertise
+}
+
+// Advertise sets the address that others dial, where that is not the one that is listened on.
+func (m *Mux) Advertise(address string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.config.Advertise = address
+}
 
 // Close ends every connection that was not handed over, and every layer.
 func (m *Mux) Close() error {

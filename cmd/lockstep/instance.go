@@ -1,0 +1,455 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+const maxInput = 1 << 20
+
+func readAll(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err == nil && len(b) > maxInput {
+		err = fmt.Errorf("the input is over %d bytes", maxInput)
+	}
+	return b, err
+}
+
+// jsonInput reads a payload from a flag: JSON text, @FILE, or - for the standard input.
+func (c *cli) jsonInput(flag, s string) (*v1.Payload, error) {
+	if s == "" {
+		return nil, nil
+	}
+	b := []byte(s)
+	var err error
+	switch {
+	case s == "-":
+		b, err = readAll(c.stdin)
+	case s[0] == '@':
+		b, err = c.readFile(s[1:])
+	}
+	if err != nil {
+		return nil, err
+	}
+	if (&structpb.Value{}).UnmarshalJSON(b) != nil {
+		return nil, usage("--%s is not JSON: %s", flag, short(string(b), 60))
+	}
+	return &v1.Payload{Bytes: b}, nil
+}
+
+func (c *cli) instanceCommand() *cobra.Command {
+	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
+	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
+		c.instanceWatch(), c.instanceCancel(), c.instanceSignal(), c.instanceExplain())
+	return parent
+}
+
+func (c *cli) instanceStart() *cobra.Command {
+	var id, input string
+	var version int32
+	var labels, keys map[string]string
+	var wait bool
+	cmd := &cobra.Command{
+		Use: "start WORKFLOW", Short: "Start an instance; the same id again finds the first", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			payload, err := c.jsonInput("input", input)
+			if err != nil {
+				return err
+			}
+			if id == "" {
+				var b [6]byte
+				rand.Read(b[:])
+				id = args[0] + "-" + hex.EncodeToString(b[:])
+			}
+			res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.StartInstanceRequest]) (*connect.Response[v1.StartInstanceResponse], error) {
+				return a.instances.StartInstance
+			}, &v1.StartInstanceRequest{Namespace: c.namespace, InstanceId: id, Workflow: args[0], Version: version, InputPayload: payload, Labels: labels, Keys: keys})
+			if err != nil {
+				return err
+			}
+			if wait {
+				return c.waitInstance(cmd.Context(), id, 0)
+			}
+			return c.print(res, func() {
+				what := "started"
+				if res.Existing {
+					what = "was there already"
+				}
+				fmt.Fprintf(c.stdout, "%s  %s (%s)\nfollow it:  lockstep instance show %s\n", res.InstanceId, what, c.state(res.State), res.InstanceId)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&id, "id", "", "id of the instance; default: made up, and then a retry starts another")
+	f.StringVar(&input, "input", "", "input as JSON, @FILE, or -")
+	f.Int32Var(&version, "version", 0, "version of the workflow; default: the newest")
+	f.StringToStringVar(&labels, "label", nil, "labels, name=value")
+	f.StringToStringVar(&keys, "key", nil, "correlation keys, name=value")
+	f.BoolVar(&wait, "wait", false, "wait for its end")
+	return cmd
+}
+
+func (c *cli) state(s v1.InstanceState) string {
+	name := strings.TrimPrefix(s.String(), "INSTANCE_STATE_")
+	switch s {
+	case v1.InstanceState_INSTANCE_STATE_COMPLETED:
+		return c.paint(green, name)
+	case v1.InstanceState_INSTANCE_STATE_FAILED, v1.InstanceState_INSTANCE_STATE_FAILING:
+		return c.paint(red, name)
+	case v1.InstanceState_INSTANCE_STATE_RUNNING:
+		return c.paint(blue, name)
+	}
+	return c.paint(yellow, name)
+}
+
+func (c *cli) instanceWait() *cobra.Command {
+	var limit time.Duration
+	cmd := &cobra.Command{Use: "wait ID", Short: "Wait for an instance's end; its failure is status 1", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		return c.waitInstance(cmd.Context(), args[0], limit)
+	}}
+	cmd.Flags().DurationVar(&limit, "timeout", 0, "how long at most; default: for ever")
+	return cmd
+}
+
+func (c *cli) waitInstance(ctx context.Context, id string, limit time.Duration) error {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	update, done := c.progress("waiting for " + id)
+	defer done()
+	for {
+		res, err := ask(ctx, c, func(a *services) func(context.Context, *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error) {
+			return a.instances.WaitInstance
+		}, &v1.WaitInstanceRequest{Namespace: c.namespace, InstanceId: id, Wait: durationpb.New(10 * time.Second)})
+		switch {
+		case ctx.Err() != nil && limit > 0:
+			return fmt.Errorf("%s has not ended within %s; `lockstep instance explain %s` tells what it waits for", id, limit, id)
+		case err != nil && retryable(err) && ctx.Err() == nil:
+			select {
+			case <-time.After(300 * time.Millisecond):
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		case err != nil:
+			return err
+		case res.Done:
+			done()
+			if err := c.showInstance(res.Instance); err != nil {
+				return err
+			}
+			if res.Instance.State != v1.InstanceState_INSTANCE_STATE_COMPLETED {
+				return &exitError{code: exitFailed}
+			}
+			return nil
+		}
+		update(strings.TrimPrefix(res.Instance.State.String(), "INSTANCE_STATE_"))
+	}
+}
+
+// retryable: a wait may go on asking.
+func retryable(err error) bool {
+	var gone *unreachable
+	if errors.As(err, &gone) {
+		return true
+	}
+	code := connect.CodeOf(err)
+	return code == connect.CodeUnavailable || code == connect.CodeAborted
+}
+
+func (c *cli) instanceList() *cobra.Command {
+	var workflow, state, page string
+	var labels map[string]string
+	var limit int32
+	cmd := &cobra.Command{Use: "list", Short: "List instances", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		r := &v1.ListInstancesRequest{Namespace: c.namespace, Workflow: workflow, Labels: labels, Limit: limit, Page: page}
+		if state != "" {
+			value, ok := v1.InstanceState_value["INSTANCE_STATE_"+strings.ToUpper(state)]
+			if !ok {
+				return usage("--state %q is none; there are running, failing, cancelling, completed, failed and cancelled", state)
+			}
+			r.State = v1.InstanceState(value)
+		}
+		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error) {
+			return a.instances.ListInstances
+		}, r)
+		if err != nil {
+			return err
+		}
+		return c.print(res, func() {
+			var rows [][]string
+			for _, i := range res.Instances {
+				rows = append(rows, []string{i.InstanceId, i.Workflow, c.state(i.State), when(i.Started), short(i.Reason, 50)})
+			}
+			c.table([]string{"instance", "workflow", "state", "started", "reason"}, rows)
+			if res.NextPage != "" {
+				fmt.Fprintf(c.stdout, "more: --page %q\n", res.NextPage)
+			}
+		})
+	}}
+	f := cmd.Flags()
+	f.StringVar(&workflow, "workflow", "", "only of this workflow")
+	f.StringVar(&state, "state", "", "only in this state")
+	f.StringToStringVar(&labels, "label", nil, "only with these labels")
+	f.StringVar(&page, "page", "", "go on behind a page")
+	f.Int32Var(&limit, "limit", 100, "how many")
+	return cmd
+}
+
+func (c *cli) getInstance(ctx context.Context, id string) (*v1.Instance, error) {
+	return ask(ctx, c, func(a *services) func(context.Context, *connect.Request[v1.GetInstanceRequest]) (*connect.Response[v1.Instance], error) {
+		return a.instances.GetInstance
+	}, &v1.GetInstanceRequest{Namespace: c.namespace, InstanceId: id})
+}
+
+func (c *cli) instanceShow() *cobra.Command {
+	return &cobra.Command{Use: "show ID", Short: "Show an instance and its graph with states", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		i, err := c.getInstance(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return c.showInstance(i)
+	}}
+}
+
+// showInstance draws the graph: each step below what it needs, with a mark for its state.
+func (c *cli) showInstance(i *v1.Instance) error {
+	return c.print(i, func() {
+		fmt.Fprintf(c.stdout, "%s  %s version %d  %s\n", i.InstanceId, i.Workflow, i.Version, c.state(i.State))
+		if i.Reason != "" {
+			fmt.Fprintf(c.stdout, "reason  %s %s\n", i.Code, i.Reason)
+		}
+		depths := depthsOf(i.Runs)
+		for _, r := range i.Runs {
+			mark, colour := markOf(r.State)
+			line := strings.Repeat("  ", depths[r.Step]) + c.paint(colour, mark) + " " + r.Step
+			detail := strings.ToLower(strings.TrimPrefix(r.State.String(), "RUN_STATE_"))
+			if r.Attempt > 1 {
+				detail += fmt.Sprintf(", attempt %d", r.Attempt)
+			}
+			if len(r.Needs) > 0 {
+				detail += ", after " + strings.Join(r.Needs, ", ")
+			}
+			if r.Reason != "" {
+				detail += ": " + short(strings.TrimSpace(r.Code+" "+r.Reason), 80)
+			}
+			fmt.Fprintf(c.stdout, "%s  %s\n", line, c.paint(grey, detail))
+		}
+		if i.Output != nil {
+			b, err := i.Output.MarshalJSON()
+			if err == nil {
+				fmt.Fprintf(c.stdout, "output  %s\n", b)
+			}
+		}
+	})
+}
+
+func depthsOf(runs []*v1.Run) map[string]int {
+	depths := make(map[string]int, len(runs))
+	for range runs { // needs may stand below in the file
+		moved := false
+		for _, r := range runs {
+			for _, need := range r.Needs {
+				if d := min(depths[need]+1, 20); d > depths[r.Step] {
+					depths[r.Step], moved = d, true
+				}
+			}
+		}
+		if !moved {
+			break
+		}
+	}
+	return depths
+}
+
+func markOf(s v1.RunState) (mark, colour string) {
+	switch s {
+	case v1.RunState_RUN_STATE_COMPLETED:
+		return "●", green
+	case v1.RunState_RUN_STATE_LEASED:
+		return "◐", blue
+	case v1.RunState_RUN_STATE_READY, v1.RunState_RUN_STATE_WAITING:
+		return "○", blue
+	case v1.RunState_RUN_STATE_BACKOFF:
+		return "↻", yellow
+	case v1.RunState_RUN_STATE_FAILED, v1.RunState_RUN_STATE_INCIDENT:
+		return "✗", red
+	case v1.RunState_RUN_STATE_SKIPPED, v1.RunState_RUN_STATE_CANCELLED:
+		return "–", grey
+	}
+	return "·", grey
+}
+
+func (c *cli) instanceHistory() *cobra.Command {
+	return &cobra.Command{Use: "history ID", Short: "List an instance's events", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		all := &v1.GetHistoryResponse{}
+		for after := int64(0); ; {
+			res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
+				return a.instances.GetHistory
+			}, &v1.GetHistoryRequest{Namespace: c.namespace, InstanceId: args[0], After: after, Limit: 1000})
+			if err != nil {
+				return err
+			}
+			all.Events = append(all.Events, res.Events...)
+			if after = res.NextAfter; after == 0 {
+				break
+			}
+		}
+		return c.print(all, func() {
+			var rows [][]string
+			for _, e := range all.Events {
+				rows = append(rows, eventRow(e))
+			}
+			c.table(eventHead, rows)
+		})
+	}}
+}
+
+var eventHead = []string{"position", "time", "event", "subject", "detail"}
+
+func eventRow(e *v1.Event) []string {
+	kind := strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1")
+	d := e.Data
+	var detail []string
+	add := func(name, value string) {
+		if value != "" && value != "0" {
+			detail = append(detail, name+"="+value)
+		}
+	}
+	add("step", d.Step)
+	add("lock", d.Lock)
+	add("attempt", fmt.Sprint(d.Attempt))
+	add("token", fmt.Sprint(d.Token))
+	add("session", d.SessionId)
+	add("code", d.Code)
+	if d.Reason != "" {
+		detail = append(detail, short(d.Reason, 60))
+	}
+	return []string{fmt.Sprint(e.Position), when(e.Time), kind, e.Subject, strings.Join(detail, " ")}
+}
+
+func (c *cli) instanceWatch() *cobra.Command {
+	var after int64
+	cmd := &cobra.Command{Use: "watch [ID]", Short: "Follow events as they happen, of one instance or all", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		r := &v1.WatchEventsRequest{Namespace: c.namespace, After: after}
+		if len(args) > 0 {
+			r.InstanceId = args[0]
+		}
+		return c.watch(cmd.Context(), r)
+	}}
+	cmd.Flags().Int64Var(&after, "after", -1, "events after this position; -1 is now, 0 all that are kept")
+	return cmd
+}
+
+// watch follows events, and resumes by position on whichever server answers.
+func (c *cli) watch(ctx context.Context, r *v1.WatchEventsRequest) error {
+	client := newHTTPClient()
+	for at := 0; ; at++ {
+		stream, err := servicesAt(client, c.servers[at%len(c.servers)]).events.WatchEvents(ctx, connect.NewRequest(r))
+		if err == nil {
+			for stream.Receive() {
+				r.After = stream.Msg().Position
+				for _, e := range stream.Msg().Events {
+					if err := c.print(e, func() { fmt.Fprintln(c.stdout, strings.Join(eventRow(e), "  ")) }); err != nil {
+						return err
+					}
+				}
+			}
+			err = stream.Err()
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil && refusal(err) != nil && !retryable(err) {
+			return err
+		}
+		select {
+		case <-time.After(300 * time.Millisecond):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (c *cli) instanceCancel() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{Use: "cancel ID", Short: "Cancel an instance", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error) {
+			return a.instances.CancelInstance
+		}, &v1.CancelInstanceRequest{Namespace: c.namespace, InstanceId: args[0], Reason: reason})
+		if err != nil {
+			return err
+		}
+		return c.print(res, func() { fmt.Fprintf(c.stdout, "%s  %s\n", args[0], c.state(res.State)) })
+	}}
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	return cmd
+}
+
+func (c *cli) instanceSignal() *cobra.Command {
+	var id, payload string
+	cmd := &cobra.Command{Use: "signal ID NAME", Short: "Send a signal to an instance", Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
+		p, err := c.jsonInput("payload", payload)
+		if err != nil {
+			return err
+		}
+		if id == "" {
+			var b [8]byte
+			rand.Read(b[:])
+			id = hex.EncodeToString(b[:])
+		}
+		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
+			return a.instances.SendSignal
+		}, &v1.SendSignalRequest{Namespace: c.namespace, InstanceId: args[0], Name: args[1], SignalId: id, PayloadBytes: p})
+		if err != nil {
+			return err
+		}
+		return c.print(res, func() {
+			switch {
+			case res.Duplicate:
+				fmt.Fprintln(c.stdout, "was sent before")
+			case res.Delivered:
+				fmt.Fprintln(c.stdout, "delivered")
+			default:
+				fmt.Fprintln(c.stdout, "kept until a step waits for it")
+			}
+		})
+	}}
+	cmd.Flags().StringVar(&id, "signal-id", "", "makes sending it again harmless; default: made up")
+	cmd.Flags().StringVar(&payload, "payload", "", "payload as JSON, @FILE, or -")
+	return cmd
+}
+
+func (c *cli) instanceExplain() *cobra.Command {
+	var step string
+	cmd := &cobra.Command{Use: "explain ID", Short: "Say why an instance does not move", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
+			return a.instances.Explain
+		}, &v1.ExplainRequest{Namespace: c.namespace, InstanceId: args[0], Step: step})
+		if err != nil {
+			return err
+		}
+		return c.print(res, func() {
+			for _, e := range res.Explanations {
+				fmt.Fprintf(c.stdout, "%s  %s\n", c.paint(yellow, strings.TrimPrefix(e.Code.String(), "EXPLAIN_CODE_")), e.Sentence)
+			}
+		})
+	}}
+	cmd.Flags().StringVar(&step, "step", "", "only this step")
+	return cmd
+}

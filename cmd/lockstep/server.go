@@ -1,0 +1,335 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/lockstep-dev/lockstep/cluster"
+	"github.com/lockstep-dev/lockstep/cluster/gossip"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+	"github.com/lockstep-dev/lockstep/transport/api"
+	"github.com/lockstep-dev/lockstep/transport/peer"
+)
+
+// serverConfig is what a server is told.
+type serverConfig struct {
+	data, nodeID         string
+	listen, peer, gossip string
+	advertise            string // a host
+	join                 []string
+	expect               int
+	secretFile           string
+	insecure             bool
+	logLevel             string
+	heartbeat            time.Duration
+	logBytes             int64
+	started              func(*server) // told when the ports are open
+}
+
+func (c *cli) serverCommand() *cobra.Command {
+	config := &serverConfig{}
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run a node of a cluster",
+		Long: `Run a node of a cluster. Three new nodes with --bootstrap-expect 3 that find each other by --join make a cluster;
+a new node that finds one is added to it. A node keeps its id and its place in its data directory.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.serve(cmd.Context(), config) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&config.data, "data", "lockstep-data", "data directory")
+	f.StringVar(&config.nodeID, "node-id", "", "id of a new node; default: random")
+	f.StringVar(&config.listen, "listen", "127.0.0.1:7400", "API address")
+	f.StringVar(&config.peer, "peer-listen", "127.0.0.1:7401", "address for other nodes")
+	f.StringVar(&config.gossip, "gossip-listen", "127.0.0.1:7402", "gossip address, UDP and TCP")
+	f.StringVar(&config.advertise, "advertise", "", "host by which others reach this node; default: the one it listens on")
+	f.StringSliceVar(&config.join, "join", nil, "gossip addresses of other nodes")
+	f.IntVar(&config.expect, "bootstrap-expect", 0, "how many new nodes make a new cluster")
+	f.StringVar(&config.secretFile, "cluster-secret-file", "", "file with the secret that nodes of the cluster share")
+	f.BoolVar(&config.insecure, "insecure", false, "allow addresses that are not loopback, although there is no TLS yet")
+	f.StringVar(&config.logLevel, "log-level", "info", "trace, debug, info, warn or error")
+	f.DurationVar(&config.heartbeat, "heartbeat", 400*time.Millisecond, "raft's heartbeat, election and lease timeout; 200ms suits a LAN")
+	f.Int64Var(&config.logBytes, "log-bytes", 256<<20, "log that is kept behind a snapshot, in bytes")
+	return cmd
+}
+
+func (c *cli) serve(ctx context.Context, config *serverConfig) error {
+	s, err := openServer(config, c.stderr)
+	if err != nil {
+		return err
+	}
+	if config.started != nil {
+		config.started(s)
+	}
+	select {
+	case <-ctx.Done():
+		s.logger.Info("stopping")
+		return s.close()
+	case <-s.node.Done():
+		// The node cannot go on, and its disk may not answer: nothing is closed. The others elect.
+		return fmt.Errorf("this node stops: %w", s.node.Err())
+	case err := <-s.failed:
+		return errors.Join(err, s.close())
+	}
+}
+
+// server is a node with everything around it. It is the only place that knows all concrete types.
+type server struct {
+	logger hclog.Logger
+	mux    *peer.Mux
+	gossip *gossip.Gossip
+	node   *cluster.Node
+	api    *api.Server
+	listen net.Listener
+	failed chan error
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+// checkAddresses refuses what would be open to a network without protection.
+func (c *serverConfig) checkAddresses() error {
+	for flag, address := range map[string]string{"listen": c.listen, "peer-listen": c.peer, "gossip-listen": c.gossip} {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return usage("--%s %s: %v", flag, address, err)
+		}
+		if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" && !c.insecure {
+			return usage("--%s %s is not loopback: there is no TLS and no authentication yet. Give --insecure if the network may be trusted", flag, address)
+		}
+	}
+	return nil
+}
+
+func (c *serverConfig) secret() ([]byte, error) {
+	if c.secretFile == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(c.secretFile)
+	if err != nil {
+		return nil, fmt.Errorf("read cluster secret: %w", err)
+	}
+	secret := strings.TrimSpace(string(b))
+	if len(secret) < 16 {
+		return nil, fmt.Errorf("the cluster secret in %s has %d characters; it needs 16 or more", c.secretFile, len(secret))
+	}
+	return []byte(secret), nil
+}
+
+// advertised is the address that others dial for a port that is listened on.
+func (c *serverConfig) advertised(listening string) string {
+	if c.advertise == "" {
+		return listening
+	}
+	_, port, err := net.SplitHostPort(listening)
+	if err != nil {
+		return listening
+	}
+	return net.JoinHostPort(c.advertise, port)
+}
+
+func openServer(c *serverConfig, logs interface{ Write([]byte) (int, error) }) (s *server, err error) {
+	if err := c.checkAddresses(); err != nil {
+		return nil, err
+	}
+	secret, err := c.secret()
+	if err != nil {
+		return nil, err
+	}
+	level := hclog.LevelFromString(c.logLevel)
+	if level == hclog.NoLevel {
+		return nil, usage("--log-level %s is none of trace, debug, info, warn, error", c.logLevel)
+	}
+	s = &server{
+		logger: hclog.New(&hclog.LoggerOptions{Name: "lockstep", Level: level, Output: logs}),
+		failed: make(chan error, 2), ended: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeParts())
+		}
+	}()
+	if s.listen, err = net.Listen("tcp", c.listen); err != nil {
+		return s, fmt.Errorf("listen for the API: %w", err)
+	}
+	if s.mux, err = peer.Listen(peer.Config{Listen: c.peer, Secret: secret, Logger: s.logger.Named("peer")}); err != nil {
+		return s, err
+	}
+	apiAddress, peerAddress := c.advertised(s.listen.Addr().String()), c.advertised(s.mux.Addr())
+	s.mux.Advertise(peerAddress)
+	// Gossip needs the node's id, and the node needs gossip for addresses: the directory stands between.
+	directory := &directory{}
+	s.node, err = cluster.Open(cluster.Config{
+		DataDir: c.data, NodeID: c.nodeID, Layer: s.mux.Layer, APIAddress: directory.apiAddress,
+		Heartbeat: c.heartbeat, LogBytes: c.logBytes, Logger: s.logger,
+	})
+	if err != nil {
+		return s, err
+	}
+	s.gossip, err = gossip.Open(gossip.Config{
+		NodeID: s.node.ID(), Listen: c.gossip, Advertise: gossipAdvertise(c), Join: c.join, Secret: secret,
+		PeerAddress: peerAddress, APIAddress: apiAddress, Logger: s.logger.Named("gossip"),
+	})
+	if err != nil {
+		return s, err
+	}
+	directory.set(s.gossip)
+	if err := s.openAPI(); err != nil {
+		return s, err
+	}
+	s.found(c, peerAddress, apiAddress)
+	s.logger.Info("node is up", "node", s.node.ID(), "api", apiAddress, "peers", peerAddress, "gossip", s.gossip.Addr(), "data", absolute(c.data))
+	return s, nil
+}
+
+func absolute(path string) string {
+	if whole, err := filepath.Abs(path); err == nil {
+		return whole
+	}
+	return path
+}
+
+func gossipAdvertise(c *serverConfig) string {
+	if c.advertise == "" {
+		return ""
+	}
+	return c.advertised(c.gossip)
+}
+
+func (s *server) openAPI() (err error) {
+	metrics := api.NewMetrics()
+	s.node.Observe(metrics.Observe)
+	if s.api, err = api.New(api.Config{Cluster: s.node, Version: version, Metrics: metrics, Logger: s.logger.Named("api")}); err != nil {
+		return err
+	}
+	go func() {
+		if err := s.api.Serve(s.listen); err != nil {
+			s.failed <- err
+		}
+	}()
+	return nil
+}
+
+// Calls between nodes.
+const (
+	callStanding = "standing"
+	callJoin     = "join"
+)
+
+// found answers other nodes' questions, and brings a new node into a cluster.
+func (s *server) found(c *serverConfig, peerAddress, apiAddress string) {
+	standing := func() (gossip.Standing, error) {
+		has, err := s.node.HasState()
+		return gossip.Standing{NodeID: s.node.ID(), Expect: c.expect, HasState: has}, err
+	}
+	s.mux.Handle(callStanding, func(context.Context, []byte) ([]byte, error) {
+		mine, err := standing()
+		if err != nil {
+			return nil, err
+		}
+		return mine.Encode()
+	})
+	s.mux.Handle(callJoin, s.addMember)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	founder := &gossip.Founder{
+		Self: gossip.Standing{NodeID: s.node.ID(), Expect: c.expect}, Expect: c.expect, Gossip: s.gossip, HasState: s.node.HasState, Logger: s.logger,
+		Ask: func(ctx context.Context, address string) (gossip.Standing, error) {
+			reply, err := s.mux.Call(ctx, address, callStanding, nil)
+			if err != nil {
+				return gossip.Standing{}, err
+			}
+			return gossip.DecodeStanding(reply)
+		},
+		Bootstrap: func(members []gossip.Member) error {
+			var all []cluster.Member
+			for _, m := range members {
+				all = append(all, cluster.Member{NodeID: m.NodeID, PeerAddress: m.PeerAddress})
+			}
+			s.logger.Info("founding a cluster", "members", len(all))
+			return s.node.Bootstrap(all)
+		},
+		Join: func(ctx context.Context, address string) error {
+			request, err := json.Marshal(&v1.AddMemberRequest{NodeId: s.node.ID(), PeerAddress: peerAddress, ApiAddress: apiAddress})
+			if err == nil {
+				_, err = s.mux.Call(ctx, address, callJoin, request)
+			}
+			return err
+		},
+	}
+	go func() {
+		defer close(s.ended)
+		if err := founder.Run(ctx); err != nil && ctx.Err() == nil {
+			s.failed <- err
+		}
+	}()
+}
+
+// addMember adds a node that has proved that it knows the cluster's secret; a follower passes it on to the leader.
+func (s *server) addMember(ctx context.Context, request []byte) ([]byte, error) {
+	r := &v1.AddMemberRequest{}
+	if err := json.Unmarshal(request, r); err != nil {
+		return nil, err
+	}
+	if _, self := s.node.Leader(""); self {
+		return nil, s.node.AddMember(ctx, r)
+	}
+	for _, group := range s.node.Status(0).Groups {
+		for _, m := range group.Members {
+			if m.Leader && m.NodeId != s.node.ID() {
+				return s.mux.Call(ctx, m.PeerAddress, callJoin, request)
+			}
+		}
+	}
+	return nil, errors.New("no leader is known now")
+}
+
+// close ends in the order in which a client would want it: leadership goes first, so that another answers.
+func (s *server) close() error {
+	if s.cancel != nil {
+		s.cancel()
+		<-s.ended
+	}
+	return s.closeParts()
+}
+
+func (s *server) closeParts() error {
+	var errs []error
+	if s.node != nil {
+		if _, self := s.node.Leader(""); self && len(s.node.Status(0).Groups[0].Members) > 1 {
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			if _, err := s.node.TransferLeadership(ctx, ""); err != nil {
+				s.logger.Warn("hand leadership over", "error", err)
+			}
+			cancel()
+		}
+	}
+	if s.api != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		errs = append(errs, s.api.Close(ctx))
+		cancel()
+	} else if s.listen != nil {
+		errs = append(errs, s.listen.Close())
+	}
+	if s.gossip != nil {
+		if err := s.gossip.Close(); err != nil {
+			s.logger.Debug("leave gossip", "error", err) // the others find out
+		}
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Close())
+	}
+	if s.mux != nil {
+		errs = append(errs, s.mux.Close())
+	}
+	return errors.Join(errs...)
+}
