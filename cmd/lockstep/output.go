@@ -1,8 +1,8 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -20,12 +20,23 @@ func (c *cli) print(m proto.Message, text func()) error {
 		text()
 		return nil
 	}
-	b, err := protojson.MarshalOptions{Multiline: true, EmitDefaultValues: true}.Marshal(m)
+	return c.printProto(m)
+}
+
+// printProto shows a message as JSON. protobuf's own has spaces by chance; this is the same each time.
+func (c *cli) printProto(m proto.Message) error {
+	b, err := protojson.MarshalOptions{EmitDefaultValues: true}.Marshal(m)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(c.stdout, string(b))
-	return err
+	return c.printJSON(json.RawMessage(b))
+}
+
+func (c *cli) printJSON(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 // table prints aligned columns.
@@ -42,9 +53,9 @@ func (c *cli) table(head []string, rows [][]string) {
 	w.Flush()
 }
 
-// terminal: somebody looks at w.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+// terminal: somebody is at the other end of the stream.
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}

@@ -33,6 +33,7 @@ type serverConfig struct {
 	logLevel             string
 	heartbeat            time.Duration
 	logBytes             int64
+	untilEOF             bool          // ends with the standard input
 	started              func(*server) // told when the ports are open
 }
 
@@ -60,10 +61,14 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 	f.StringVar(&config.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	f.DurationVar(&config.heartbeat, "heartbeat", 400*time.Millisecond, "raft's heartbeat, election and lease timeout; 200ms suits a LAN")
 	f.Int64Var(&config.logBytes, "log-bytes", 256<<20, "log that is kept behind a snapshot, in bytes")
+	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
 	return cmd
 }
 
 func (c *cli) serve(ctx context.Context, config *serverConfig) error {
+	if config.untilEOF {
+		ctx = untilEOF(ctx, c.stdin)
+	}
 	s, err := openServer(config, c.stderr)
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -108,12 +107,7 @@ func (c *cli) workflowSchema() *cobra.Command {
 		if schema == nil {
 			return fmt.Errorf("workflow %s declares no inputSchema: any input is taken", w.Workflow)
 		}
-		b, err := protojson.MarshalOptions{Multiline: true}.Marshal(schema)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(c.stdout, string(b))
-		return nil
+		return c.printProto(schema)
 	})
 }
 
