@@ -131,4 +131,3 @@ func sayHolder(h *v1.Holder) string {
 	}
 	return "session " + h.SessionId
 }
-

@@ -8,7 +8,6 @@ import (
 	"hash/crc32"
 	"io"
 
-
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
@@ -68,7 +67,6 @@ type blockWriter struct {
 	written int64
 	err     error
 }
-
 
 func (b *blockWriter) raw(p []byte) {
 	if b.err == nil {
@@ -177,4 +175,3 @@ func cutBytes(b []byte) (part, rest []byte, err error) {
 	}
 	return b[used : used+int(n) : used+int(n)], b[used+int(n):], nil
 }
-

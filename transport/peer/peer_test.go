@@ -24,7 +24,9 @@ func listen(t *testing.T, secret string) *Mux {
 
 func TestACallIsAnswered(t *testing.T) {
 	a, b := listen(t, "s"), listen(t, "s")
-	b.Handle("echo", func(_ context.Context, request []byte) ([]byte, error) { return append([]byte("re: "), request...), nil })
+	b.Handle("echo", func(_ context.Context, request []byte) ([]byte, error) {
+		return append([]byte("re: "), request...), nil
+	})
 	b.Handle("no", func(context.Context, []byte) ([]byte, error) { return nil, errors.New("I would rather not") })
 	if reply, err := a.Call(t.Context(), b.Addr(), "echo", []byte("hello")); err != nil || string(reply) != "re: hello" {
 		t.Fatalf("%q, %v", reply, err)
