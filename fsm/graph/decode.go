@@ -27,7 +27,7 @@ func (o Object) Get(key string) (any, bool) {
 	return nil, false
 }
 
-// maxDepth bounds how deep values nest, so that no payload can exhaust the stack.
+// maxDepth bounds how deep lists and objects nest, so that no payload can exhaust the stack.
 const maxDepth = 1000
 
 // ErrRange is a number that no float64 comes near.
@@ -90,13 +90,14 @@ func (d *decoder) peek() byte {
 }
 
 func (d *decoder) value(depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, errDepth
-	}
 	switch c := d.peek(); c {
-	case '{':
-		return d.object(depth)
-	case '[':
+	case '{', '[':
+		if depth == maxDepth {
+			return nil, errDepth
+		}
+		if c == '{' {
+			return d.object(depth)
+		}
 		return d.array(depth)
 	case '"':
 		return d.string()

@@ -28,8 +28,17 @@ type encoder struct {
 // encodeValue writes a value, or errNotJSON or errTooLarge.
 func encodeValue(v any, max int) ([]byte, error) {
 	e := encoder{max: max}
-	err := e.value(v, 0)
-	return e.buf, err
+	if err := e.value(v, 0); err != nil {
+		return nil, err
+	}
+	return e.done()
+}
+
+func (e *encoder) done() ([]byte, error) {
+	if len(e.buf) > e.max {
+		return nil, errTooLarge
+	}
+	return e.buf, nil
 }
 
 func (e *encoder) value(v any, depth int) error {

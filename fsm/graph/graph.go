@@ -133,13 +133,14 @@ func (g *Graph) Output(s Scope) ([]byte, error) { return g.render(g.output, "out
 func (g *Graph) render(t *template, where string, s Scope) ([]byte, error) {
 	out := encoder{max: maxResult}
 	err := t.render(&out, g.evaluation(s))
+	var json []byte
+	if err == nil {
+		json, err = out.done()
+	}
 	if errors.Is(err, errTooLarge) {
 		return nil, &EvalError{Code: TooLarge, Where: where}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return out.buf, nil
+	return json, err
 }
 
 // program compiles an expression, once.

@@ -53,7 +53,7 @@ func (l *language) check(text string, use use) (checked, []Problem) {
 }
 
 func (l *language) program(c checked) (*program, error) {
-	p, err := l.env.Program(c.ast, cel.CostLimit(maxCost), cel.EvalOptions(cel.OptTrackCost))
+	p, err := l.env.Program(c.ast, cel.CostLimit(maxCost), cel.CostTracking(price{}))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,121 @@
+package graph_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph"
+)
+
+// The files in testdata/scenario define a graph and evaluate it: `define` reads a definition; `when`, `input`,
+// `locks` and `output` evaluate it with lines of data, `input JSON` and `STEP JSON` for completed steps.
+func TestScenario(t *testing.T) {
+	datadriven.Walk(t, "testdata/scenario", func(t *testing.T, path string) {
+		var g *graph.Graph
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			if d.Cmd == "define" {
+				g = define(t, d.Input)
+				return describe(g)
+			}
+			node := 0
+			if d.HasArg("step") {
+				node = nodeOf(t, g, d.CmdArgs[0].Vals[0])
+			}
+			return evaluate(g, d.Cmd, node, scope(t, g, d.Input)) + "\n"
+		})
+	})
+}
+
+// define compiles what Read and Check let through.
+func define(t *testing.T, definition string) *graph.Graph {
+	t.Helper()
+	value, err := graph.DecodeOrdered([]byte(definition))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, problems := graph.Read(value)
+	var canonical []byte
+	if len(problems) == 0 {
+		canonical, _, problems = graph.Check(d)
+	}
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	g, err := graph.Compile(canonical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func describe(g *graph.Graph) string {
+	var out strings.Builder
+	for i, n := range g.Nodes {
+		fmt.Fprintf(&out, "%d %s needs=%v successors=%v", i, n.ID, n.Needs, n.Successors)
+		if n.Kind == graph.KindSignal {
+			fmt.Fprintf(&out, " signal=%s total=%d", n.Signal, n.Timeouts.Total)
+		} else {
+			fmt.Fprintf(&out, " queue=%s task=%s retry=%v timeouts=%v", n.Queue, n.Task, n.Retry, n.Timeouts)
+		}
+		fmt.Fprintf(&out, " join=%d/%d when=%v input=%v locks=%d priority=%d\n", n.Join, n.AtLeast, n.HasWhen, n.HasInput, n.Locks, n.Priority)
+	}
+	return out.String()
+}
+
+func nodeOf(t *testing.T, g *graph.Graph, id string) int {
+	t.Helper()
+	for i, n := range g.Nodes {
+		if n.ID == id {
+			return i
+		}
+	}
+	t.Fatalf("there is no step %s", id)
+	return 0
+}
+
+func scope(t *testing.T, g *graph.Graph, data string) graph.Scope {
+	outputs := map[int][]byte{}
+	s := graph.Scope{Output: func(node int) ([]byte, bool) {
+		output, completed := outputs[node]
+		return output, completed
+	}}
+	for _, line := range strings.Split(data, "\n") {
+		switch name, json, _ := strings.Cut(line, " "); name {
+		case "":
+		case "input":
+			s.Input = []byte(json)
+		default:
+			outputs[nodeOf(t, g, name)] = []byte(json)
+		}
+	}
+	return s
+}
+
+func evaluate(g *graph.Graph, what string, node int, s graph.Scope) string {
+	var result any
+	var err error
+	switch what {
+	case "when":
+		result, err = g.When(node, s)
+	case "input":
+		var json []byte
+		json, err = g.Input(node, s)
+		result = string(json)
+	case "locks":
+		result, err = g.LocksOf(node, s)
+	case "output":
+		if !g.HasOutput() {
+			return "no output"
+		}
+		var json []byte
+		json, err = g.Output(s)
+		result = string(json)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%+v", result)
+}
