@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
 )
@@ -17,11 +18,12 @@ const maxDepth = 100
 type jsonReader struct {
 	*tree
 	*json.Decoder
+	at, line, column int // a byte that has been passed, and its place
 }
 
 // json reads the source as JSON.
 func (t *tree) json() any {
-	r := &jsonReader{tree: t, Decoder: json.NewDecoder(bytes.NewReader(t.src))}
+	r := &jsonReader{tree: t, Decoder: json.NewDecoder(bytes.NewReader(t.src)), line: 1, column: 1}
 	r.UseNumber()
 	value, err := r.value("", place{}, 0)
 	if err == nil {
@@ -45,11 +47,19 @@ func jsonFault(err error) string {
 
 // begin is where the next token begins.
 func (r *jsonReader) begin() (line, column int) {
-	at := int(r.InputOffset())
-	for at < len(r.src) && bytes.IndexByte([]byte(" \t\r\n,:"), r.src[at]) >= 0 {
-		at++
+	next := int(r.InputOffset())
+	for next < len(r.src) && bytes.IndexByte([]byte(" \t\r\n,:"), r.src[next]) >= 0 {
+		next++
 	}
-	return lineColumn(r.src, at)
+	for ; r.at < next; r.at++ {
+		switch c := r.src[r.at]; {
+		case c == '\n':
+			r.line, r.column = r.line+1, 1
+		case utf8.RuneStart(c):
+			r.column++
+		}
+	}
+	return r.line, r.column
 }
 
 func (r *jsonReader) value(path string, p place, depth int) (any, error) {

@@ -13,10 +13,10 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 )
 
-// The files in testdata are sources with what Parse makes of them: the canonical form with a step a line, or the
+// The files in testdata/parse are sources with what Parse makes of them: the canonical form with a step a line, or the
 // errors.
 func TestParse(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/parse", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			definition, err := source.Parse([]byte(d.Input), d.Cmd)
 			if err != nil {

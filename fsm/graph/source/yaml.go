@@ -1,14 +1,15 @@
 package source
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"strconv"
+	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
 )
@@ -19,88 +20,36 @@ const maxNodes = 300_000
 // yamlReader turns YAML's syntax into a value.
 type yamlReader struct {
 	*tree
-	anchors map[string]*ast.AnchorNode
-	open    map[string]bool // aliases being expanded
-	nodes   int
+	open  map[*yaml.Node]bool // what encloses the node that is being read
+	nodes int
 }
 
-// yaml reads the source as YAML 1.2.
+// yaml reads the source as YAML.
 func (t *tree) yaml() any {
-	if line, ok := tooDeep(t.src); ok {
-		t.refuse(line, 1, "", fmt.Sprintf("it nests deeper than %d levels", maxDepth))
+	decoder := yaml.NewDecoder(bytes.NewReader(t.src))
+	var document, second yaml.Node
+	err := decoder.Decode(&document)
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && document.Content[0].Tag == "!!null":
+		t.refuse(1, 1, "", "the source is empty; begin with workflow: NAME")
 		return nil
-	}
-	file, err := parser.ParseBytes(t.src, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
+	case err != nil:
 		t.refuseSyntax(err)
 		return nil
 	}
-	var body ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		if body != nil {
-			line, column := position(doc.Body)
-			t.refuse(line, column, "", "a source is one document; remove the others")
-			return nil
-		}
-		body = doc.Body
+	switch err := decoder.Decode(&second); {
+	case err == nil:
+		t.refuse(second.Content[0].Line, second.Content[0].Column, "", "a source is one document; remove the others")
+	case !errors.Is(err, io.EOF):
+		t.refuseSyntax(err)
 	}
-	if body == nil {
-		t.refuse(1, 1, "", "the source is empty; begin with workflow: NAME")
-		return nil
-	}
-	r := &yamlReader{tree: t, anchors: map[string]*ast.AnchorNode{}, open: map[string]bool{}}
-	return r.value("", body, place{}, 0)
+	r := &yamlReader{tree: t, open: map[*yaml.Node]bool{}}
+	return r.value("", document.Content[0], place{}, 0)
 }
 
-// tooDeep finds nesting before the parser, which recurses, meets it: in brackets, and in compact block
-// sequences. It does not know strings, and so looks for more than strings hold.
-func tooDeep(src []byte) (line int, found bool) {
-	line = 1
-	brackets, dashes := 0, 0
-	for i, c := range src {
-		switch c {
-		case '\n':
-			line, dashes = line+1, 0
-		case '[', '{':
-			brackets++
-		case ']', '}':
-			brackets = max(0, brackets-1)
-		case '-', '?', ':':
-			if i+1 < len(src) && (src[i+1] == ' ' || src[i+1] == '\t') {
-				dashes++
-			}
-		}
-		if brackets > 10*maxDepth || dashes > 10*maxDepth {
-			return line, true
-		}
-	}
-	return 0, false
-}
-
-func (t *tree) refuseSyntax(err error) {
-	var fault yaml.Error
-	if !errors.As(err, &fault) || fault.GetToken() == nil {
-		t.refuse(1, 1, "", "not valid YAML: "+err.Error())
-		return
-	}
-	at := fault.GetToken().Position
-	t.refuse(at.Line, at.Column, "", "not valid YAML: "+fault.GetMessage())
-}
-
-func position(n ast.Node) (line, column int) {
-	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
-		return 1, 1
-	}
-	at := n.GetToken().Position
-	return at.Line, at.Column
-}
-
-func (r *yamlReader) value(path string, n ast.Node, p place, depth int) any {
+func (r *yamlReader) value(path string, n *yaml.Node, p place, depth int) any {
 	r.nodes++
-	p.line, p.column = position(n)
+	p.line, p.column = n.Line, n.Column
 	switch {
 	case r.nodes == maxNodes:
 		r.refuse(p.line, p.column, path, "the aliases expand to too much; write less with them")
@@ -110,101 +59,79 @@ func (r *yamlReader) value(path string, n ast.Node, p place, depth int) any {
 	case depth > maxDepth:
 		r.refuse(p.line, p.column, path, fmt.Sprintf("it nests deeper than %d levels", maxDepth))
 		return nil
+	case n.Style&yaml.TaggedStyle != 0:
+		r.refuse(p.line, p.column, path, "tags are not supported; remove it")
+		return nil
 	}
-	switch n := n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		r.places[path] = p
-		return r.mapping(path, n.(ast.MapNode), depth)
-	case *ast.SequenceNode:
-		r.places[path] = p
+	r.places[path] = p
+	r.open[n] = true
+	defer delete(r.open, n)
+	switch n.Kind {
+	case yaml.MappingNode:
+		return r.mapping(path, n, depth)
+	case yaml.SequenceNode:
 		return r.sequence(path, n, depth)
-	case *ast.AnchorNode:
-		r.anchors[n.Name.GetToken().Value] = n
-		return r.value(path, n.Value, p, depth+1)
-	case *ast.AliasNode:
+	case yaml.AliasNode:
 		return r.alias(path, n, p, depth)
 	}
 	return r.scalar(path, n, p)
 }
 
-func (r *yamlReader) scalar(path string, n ast.Node, p place) any {
-	p.scalar = true
+func (r *yamlReader) scalar(path string, n *yaml.Node, p place) any {
+	p.scalar = n.Tag != "!!null" // of which there may be nothing to point at
 	defer func() { r.places[path] = p }()
-	switch n := n.(type) {
-	case nil, *ast.NullNode:
-		if p.keyLine > 0 {
-			p.scalar = false // there may be nothing to point at
-		}
+	switch n.Tag {
+	case "!!null":
 		return nil
-	case *ast.StringNode:
-		p.value = n.Value
-		v, err := plainScalar(n)
-		if err != nil {
-			r.refuse(p.line, p.column, path, "this number is out of range; put it in quotes if it is a string")
+	case "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case "!!int", "!!float":
+		v, why := number(n)
+		if why != "" {
+			r.refuse(p.line, p.column, path, why)
 		}
 		return v
-	case *ast.LiteralNode:
-		p.value = n.Value.Value
-		return n.Value.Value
-	case *ast.BoolNode:
-		return n.Value
-	case *ast.IntegerNode:
-		return integer(n.Value)
-	case *ast.FloatNode:
-		return float(n.Value)
-	case *ast.InfinityNode, *ast.NanNode:
-		r.refuse(p.line, p.column, path, "infinity and NaN have no JSON form; write a number or a string")
-	case *ast.TagNode:
-		r.refuse(p.line, p.column, path, "tags are not supported; remove it")
-	default:
-		r.refuse(p.line, p.column, path, "this has no place in a definition; write a string, number, list or mapping")
 	}
-	return nil
+	if _, err := graph.DecodeOrdered([]byte(n.Value)); n.Style == 0 && errors.Is(err, graph.ErrRange) {
+		r.refuse(p.line, p.column, path, outOfRange)
+	}
+	p.value = n.Value
+	return n.Value
 }
 
-// plainScalar is a string, or a number that the library takes for one: 1e3 without quotes.
-func plainScalar(n *ast.StringNode) (any, error) {
-	if n.Token.Type != token.StringType {
-		return n.Value, nil
-	}
+const outOfRange = "this number is out of range; put it in quotes if it is a string"
+
+// number reads YAML's spellings of numbers beyond those of JSON: 0x1f, 0o17, 0b1, 1_000, +1, .5.
+func number(n *yaml.Node) (v any, why string) {
 	v, err := graph.DecodeOrdered([]byte(n.Value))
 	switch {
+	case err == nil:
+		return v, ""
 	case errors.Is(err, graph.ErrRange):
-		return nil, err
-	case err != nil:
-		return n.Value, nil
-	}
-	switch v.(type) {
-	case int64, float64:
-		return v, nil
-	}
-	return n.Value, nil
-}
-
-func integer(v any) any {
-	switch v := v.(type) {
-	case int64:
-		return v
-	case uint64:
-		if v <= math.MaxInt64 {
-			return int64(v)
+		return nil, outOfRange
+	case len(n.Value) > 1 && strings.Trim(n.Value, "0123456789_") == "":
+		if n.Value[0] == '0' {
+			return nil, "a number that begins with 0 is octal to some and decimal to others; write 0o17 or 15, or put it in quotes"
 		}
-		return float64(v)
 	}
-	return nil
+	var f float64
+	if err := n.Decode(&f); err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+		return nil, "this number has no JSON form; write another, or put it in quotes if it is a string"
+	}
+	var i int64
+	if n.Tag == "!!int" && n.Decode(&i) == nil {
+		return i, ""
+	}
+	v, err = graph.DecodeOrdered(strconv.AppendFloat(nil, f, 'g', -1, 64))
+	if err != nil {
+		return nil, "this number has no JSON form"
+	}
+	return v, ""
 }
 
-// float is the one form of a JSON number.
-func float(f float64) any {
-	if f == math.Trunc(f) && math.Abs(f) <= 1<<53 {
-		return int64(f)
-	}
-	return f
-}
-
-func (r *yamlReader) sequence(path string, n *ast.SequenceNode, depth int) any {
-	list := make([]any, 0, len(n.Values))
-	for i, item := range n.Values {
+func (r *yamlReader) sequence(path string, n *yaml.Node, depth int) any {
+	list := make([]any, 0, len(n.Content))
+	for i, item := range n.Content {
 		at := graph.AtIndex(path, i)
 		v := r.value(at, item, place{}, depth+1)
 		r.name(path, at, v)
@@ -213,75 +140,42 @@ func (r *yamlReader) sequence(path string, n *ast.SequenceNode, depth int) any {
 	return list
 }
 
-func (r *yamlReader) alias(path string, n *ast.AliasNode, p place, depth int) any {
-	name := n.Value.GetToken().Value
-	anchor, ok := r.anchors[name]
-	switch {
-	case !ok:
-		r.refuse(p.line, p.column, path, fmt.Sprintf("there is no anchor &%s above; define it or write the value", name))
-		return nil
-	case r.open[name]:
-		r.refuse(p.line, p.column, path, fmt.Sprintf("the alias *%s stands inside its own anchor; write the value", name))
+func (r *yamlReader) alias(path string, n *yaml.Node, p place, depth int) any {
+	if r.open[n.Alias] {
+		r.refuse(p.line, p.column, path, fmt.Sprintf("the alias *%s stands inside its own anchor; write the value", n.Value))
 		return nil
 	}
-	r.open[name] = true
-	defer delete(r.open, name)
-	return r.value(path, anchor.Value, p, depth+1)
+	return r.value(path, n.Alias, p, depth+1)
 }
 
-func (r *yamlReader) mapping(path string, n ast.MapNode, depth int) any {
+func (r *yamlReader) mapping(path string, n *yaml.Node, depth int) any {
 	o := graph.Object{}
-	var merged []ast.Node
-	for entries := n.MapRange(); entries.Next(); {
-		if _, ok := entries.Key().(*ast.MergeKeyNode); ok {
-			merged = append(merged, entries.Value())
-			continue
+	present := map[string]bool{}
+	var merged []*yaml.Node
+	for i := 0; i < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		at := graph.At(path, key.Value)
+		switch {
+		case key.Tag == "!!merge":
+			merged = append(merged, value)
+		case key.Kind != yaml.ScalarNode || key.Tag != "!!str":
+			r.refuse(key.Line, key.Column, path, "a key must be a string; put it in quotes")
+		case present[key.Value]:
+			r.refuse(key.Line, key.Column, at, fmt.Sprintf("the key %q appears twice; remove one", key.Value))
+		default:
+			present[key.Value] = true
+			o = append(o, graph.Member{Key: key.Value, Value: r.value(at, value, place{keyLine: key.Line, keyColumn: key.Column}, depth+1)})
 		}
-		o = r.entry(path, o, entries.KeyValue(), depth)
 	}
 	for _, from := range merged {
-		o = r.merge(path, o, from, depth)
+		o = r.merge(path, o, present, from, depth)
 	}
 	return o
 }
 
-func (r *yamlReader) entry(path string, o graph.Object, n *ast.MappingValueNode, depth int) graph.Object {
-	var p place
-	p.keyLine, p.keyColumn = position(n.Key)
-	key, ok := keyText(n.Key)
-	if !ok {
-		r.refuse(p.keyLine, p.keyColumn, path, "a key must be a string; put it in quotes")
-		return o
-	}
-	at := graph.At(path, key)
-	if _, twice := r.places[at]; twice && has(o, key) {
-		r.refuse(p.keyLine, p.keyColumn, at, fmt.Sprintf("the key %q appears twice; remove one", key))
-		return o
-	}
-	return append(o, graph.Member{Key: key, Value: r.value(at, n.Value, p, depth+1)})
-}
-
-func has(o graph.Object, key string) bool {
-	_, ok := o.Get(key)
-	return ok
-}
-
-func keyText(n ast.MapKeyNode) (string, bool) {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return n.Value, true
-	case *ast.MappingKeyNode:
-		if s, ok := n.Value.(*ast.StringNode); ok {
-			return s.Value, true
-		}
-	}
-	return "", false
-}
-
-// merge adds the keys of a mapping, or of a list of them, that o does not have.
-func (r *yamlReader) merge(path string, o graph.Object, from ast.Node, depth int) graph.Object {
-	line, column := position(from)
-	aside := &yamlReader{tree: newTree(r.src), anchors: r.anchors, open: r.open, nodes: r.nodes}
+// merge adds the keys of a mapping, or of a list of them, that are not present. They stand where the merge stands.
+func (r *yamlReader) merge(path string, o graph.Object, present map[string]bool, from *yaml.Node, depth int) graph.Object {
+	aside := &yamlReader{tree: newTree(r.src), open: r.open, nodes: r.nodes}
 	v := aside.value(path, from, place{}, depth+1)
 	r.nodes = aside.nodes
 	r.errors = append(r.errors, aside.errors...)
@@ -289,21 +183,17 @@ func (r *yamlReader) merge(path string, o graph.Object, from ast.Node, depth int
 	if !ok {
 		sources = []any{v}
 	}
-	present := map[string]bool{}
-	for _, m := range o {
-		present[m.Key] = true
-	}
 	for _, source := range sources {
 		members, ok := source.(graph.Object)
 		if !ok {
-			r.refuse(line, column, path, "<< merges a mapping, or a list of mappings")
+			r.refuse(from.Line, from.Column, path, "<< merges a mapping, or a list of mappings")
 			return o
 		}
 		for _, m := range members {
 			if !present[m.Key] {
 				present[m.Key] = true
 				o = append(o, m)
-				r.places[graph.At(path, m.Key)] = place{line: line, column: column}
+				r.places[graph.At(path, m.Key)] = place{line: from.Line, column: from.Column}
 			}
 		}
 	}
