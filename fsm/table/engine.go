@@ -2,6 +2,8 @@
 // small clusters, in Pebble for everything else. It knows nothing of workflows.
 package table
 
+import "bytes"
+
 // Reader reads one point in time of an engine. Keys are ordered by their bytes.
 type Reader interface {
 	// Get returns a copy of the value of key, and whether there is one.
@@ -19,10 +21,11 @@ type Engine interface {
 	// Write applies the batch atomically: after a crash all of it is there, or nothing, and never without
 	// every batch written before it. It is durable only when a later Sync has returned.
 	Write(*Batch) error
-	// Snapshot pins the present point in time until it is closed. It costs O(1).
+	// Snapshot pins the present point in time until it is closed, also beyond the engine's Close. It costs O(1).
 	Snapshot() Snapshot
 	// Sync returns when everything written before is durable.
 	Sync() error
+	// Close ends the engine. What was written since the last Sync may be lost.
 	Close() error
 }
 
@@ -57,8 +60,13 @@ func (b *Batch) Put(key, value []byte) { b.add(op{opPut, key, value}) }
 // Delete removes key, which may be absent.
 func (b *Batch) Delete(key []byte) { b.add(op{opDelete, key, nil}) }
 
-// DeleteRange removes every key in [lo, hi).
-func (b *Batch) DeleteRange(lo, hi []byte) { b.add(op{opDeleteRange, lo, hi}) }
+// DeleteRange removes every key in [lo, hi). A range that does not end behind its begin is empty; so is one whose hi
+// is, unlike in a scan.
+func (b *Batch) DeleteRange(lo, hi []byte) {
+	if bytes.Compare(lo, hi) < 0 {
+		b.add(op{opDeleteRange, lo, hi})
+	}
+}
 
 // Size returns the bytes of all keys and values in the batch.
 func (b *Batch) Size() int { return b.size }

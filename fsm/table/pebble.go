@@ -3,8 +3,9 @@ package table
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"io/fs"
 	"sync"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -15,119 +16,193 @@ import (
 type Options struct {
 	// FS is the file system; nil is the machine's own.
 	FS vfs.FS
-	// CacheBytes is the block cache; default 64 MiB. MemtableBytes is one of three memtables; default 16 MiB.
+	// CacheBytes is the block cache; 0 is 64 MiB. MemtableBytes is one of three memtables; 0 is 16 MiB.
 	CacheBytes    int64
 	MemtableBytes uint64
-	// Fatal is told of an error in the background, after which the engine refuses every call: the process must
-	// stop. It must not block. Nil means that the calls' own errors are enough.
+	// Fatal is told once of the first error of the disk, after which the engine refuses every call: the process
+	// must end. It must not block. Nil means that the calls' own errors are enough.
 	Fatal func(error)
 }
 
-func (o Options) fs() vfs.FS {
+func (o Options) withDefaults() Options {
 	if o.FS == nil {
-		return vfs.Default
+		o.FS = vfs.Default
 	}
-	return o.FS
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.MemtableBytes == 0 {
+		o.MemtableBytes = 16 << 20
+	}
+	return o
 }
+
+// remedy is the next step after damage: a replica is rebuilt from the others, never repaired.
+const remedy = "stop this node, remove it from the cluster, wipe its data directory, and let it join again"
+
+// ErrDamaged says that the bytes on disk are not those that were written.
+var ErrDamaged = errors.New("the store is damaged")
+
+func damaged(dir, format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %w; %s", ErrDamaged, dir, fmt.Errorf(format, args...), remedy)
+}
+
+// ErrClosed is what an engine answers once it is closed.
+var ErrClosed = errors.New("the store is closed")
 
 // OpenPebble opens or makes an engine in a directory. Its own write-ahead log is off: the raft log is that. What
 // was written is durable when Sync has returned; after a crash the engine has every batch up to some point, each
 // whole. It keeps goroutines until Close.
+//
+// Damage to a table is refused at the read. Damage to pebble's manifest looks to it like a crash: the engine may then
+// open at an earlier point than was synced, so the caller keeps in each batch how far it is, and compares at open.
 func OpenPebble(dir string, o Options) (Engine, error) {
-	e := &pebbleEngine{fatal: o.Fatal}
-	cache := pebble.NewCache(max(o.CacheBytes, 8<<20))
-	if o.CacheBytes == 0 {
-		cache.Unref()
-		cache = pebble.NewCache(64 << 20)
-	}
-	defer cache.Unref()
-	if o.MemtableBytes == 0 {
-		o.MemtableBytes = 16 << 20
-	}
-	options := &pebble.Options{
-		FS: o.fs(), Cache: cache, DisableWAL: true, FormatMajorVersion: pebble.FormatVirtualSSTables,
-		MemTableSize: o.MemtableBytes, MemTableStopWritesThreshold: 3,
-		L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
-		Logger:        e,
-		EventListener: &pebble.EventListener{BackgroundError: e.background},
-	}
-	for i := range options.Levels {
-		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-	}
-	var err error
-	err = e.guard(func() error { e.db, err = pebble.Open(dir, options); return err })
+	e, err := openPebble(dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("the store in %s is damaged or not ours: %w; stop this node, remove it from the cluster, wipe its data directory, and let it join again", dir, err)
+		return nil, err
 	}
 	return e, nil
 }
 
-type pebbleEngine struct {
-	db    *pebble.DB
-	fatal func(error)
-
-	mu     sync.Mutex // guards failed
-	failed error
-}
-
-// stopped is what Fatalf unwinds with: pebble must not go on, and a library must not end the process.
-type stopped struct{ error }
-
-func (e *pebbleEngine) guard(fn func() error) (err error) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case stopped:
-			err = r.error
-		default:
-			panic(r)
-		}
-	}()
-	if err := e.err(); err != nil {
-		return err
+func openPebble(dir string, o Options) (*pebbleEngine, error) {
+	o = o.withDefaults()
+	cache := pebble.NewCache(o.CacheBytes)
+	defer cache.Unref()
+	e := &pebbleEngine{dir: dir, opening: true, pins: 1, stopped: make(chan struct{})}
+	options := &pebble.Options{
+		FS: o.FS, Cache: cache, DisableWAL: true,
+		// The first version whose tables have a checksum in their footers as well. Nodes need not agree on it:
+		// what they exchange is logical.
+		FormatMajorVersion: pebble.FormatTableFormatV6,
+		MemTableSize:       o.MemtableBytes, MemTableStopWritesThreshold: 3,
+		L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
+		Logger: pebbleLog{e},
+		EventListener: &pebble.EventListener{
+			BackgroundError: e.fail,
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { e.stop(damaged(dir, "%w", info.Details)) },
+		},
 	}
-	return fn()
-}
-
-func (e *pebbleEngine) err() error {
+	for i := range options.Levels {
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	err := unwound(func() (err error) { e.db, err = pebble.Open(dir, options); return err })
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.failed
+	switch {
+	case e.failed != nil:
+		return nil, e.failed
+	case refusedBySystem(err):
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	case err != nil:
+		return nil, damaged(dir, "%w", err)
+	}
+	e.opening, e.fatal = false, o.Fatal
+	return e, nil
 }
 
-// background keeps the first error, and has the process stop: a flush that failed is not durable, and pebble would
-// try it for ever.
-func (e *pebbleEngine) background(err error) {
-	if errors.Is(err, pebble.ErrClosed) {
+// refusedBySystem says that the machine stood in the way, and not what the files hold: no permission, no space, a lock.
+func refusedBySystem(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist)
+}
+
+// pebbleEngine closes its files when it is closed and the last of its snapshots is: a reader is never cut off.
+type pebbleEngine struct {
+	db  *pebble.DB
+	dir string
+
+	stopped chan struct{} // closed once failed is set
+
+	mu      sync.Mutex // guards what follows
+	fatal   func(error)
+	opening bool
+	failed  error
+	closed  bool
+	pins    int          // one for the engine until Close, one for each snapshot and each call under way
+	retire  func() error // runs once the files are closed
+}
+
+// pin keeps the files open until unpin.
+func (e *pebbleEngine) pin() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.failed != nil {
+		return e.failed
+	}
+	if e.closed {
+		return ErrClosed
+	}
+	e.pins++
+	return nil
+}
+
+// unpin lets go of the files, and closes them when nothing else holds them.
+func (e *pebbleEngine) unpin() error {
+	e.mu.Lock()
+	e.pins--
+	last, failed, retire := e.pins == 0, e.failed, e.retire
+	e.mu.Unlock()
+	switch {
+	case failed != nil:
+		return failed // pebble may be stuck, or about to write what is not known to be right: it is left as it is
+	case !last:
+		return nil
+	}
+	if err := e.db.Close(); err != nil {
+		return fmt.Errorf("close store: %w", err)
+	}
+	if retire != nil {
+		return retire()
+	}
+	return nil
+}
+
+// fail keeps the first error and has the process end. A flush that failed is not durable, and pebble would try it
+// for ever; what was read wrong once must not be asked for again.
+func (e *pebbleEngine) fail(err error) {
+	if pebble.IsCorruptionError(err) {
+		e.stop(damaged(e.dir, "%w", err))
 		return
 	}
+	e.stop(fmt.Errorf("the disk failed the store in %s: %w", e.dir, err))
+}
+
+func (e *pebbleEngine) stop(err error) {
 	e.mu.Lock()
-	first := e.failed == nil
-	if first {
-		e.failed = fmt.Errorf("write store: %w", err)
+	if e.failed != nil || e.closed {
+		e.mu.Unlock()
+		return
 	}
-	failed := e.failed
+	e.failed = err
+	fatal := e.fatal
+	close(e.stopped)
 	e.mu.Unlock()
-	if first && e.fatal != nil {
-		e.fatal(failed)
+	if fatal != nil {
+		fatal(err)
 	}
 }
 
-// Infof and Errorf are pebble's chatter.
-func (e *pebbleEngine) Infof(string, ...any)  {}
-func (e *pebbleEngine) Errorf(string, ...any) {}
+// call runs one use of the database. An error of it is the engine's last.
+func (e *pebbleEngine) call(fn func() error) (err error) {
+	if err := e.pin(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.unpin()) }()
+	return e.checked(fn())
+}
 
-// Fatalf is where pebble wants the process to end.
-func (e *pebbleEngine) Fatalf(format string, args ...any) {
-	err := fmt.Errorf(format, args...)
-	e.background(err)
-	panic(stopped{err})
+// checked turns an error of the database into the engine's failure.
+func (e *pebbleEngine) checked(err error) error {
+	if err == nil {
+		return nil
+	}
+	e.fail(err)
+	return err
 }
 
 func (e *pebbleEngine) Write(b *Batch) error {
-	return e.guard(func() error {
+	return e.call(func() error {
 		batch := e.db.NewBatchWithSize(b.size + 16*len(b.ops))
-		defer batch.Close()
 		for _, o := range b.ops {
 			var err error
 			switch o.kind {
@@ -139,79 +214,90 @@ func (e *pebbleEngine) Write(b *Batch) error {
 				err = batch.DeleteRange(o.key, o.value, nil)
 			}
 			if err != nil {
-				return err
+				return errors.Join(err, batch.Close())
 			}
 		}
-		return batch.Commit(pebble.NoSync)
+		return errors.Join(batch.Commit(pebble.NoSync), batch.Close())
 	})
 }
 
-// Sync flushes the memtables and waits until their tables and the manifest are on disk.
+// Sync flushes the memtables and waits until their tables and the manifest are on disk, or the disk has failed.
 func (e *pebbleEngine) Sync() error {
-	return e.guard(func() error {
-		if err := e.db.Flush(); err != nil {
-			return err
-		}
-		return e.err()
-	})
-}
-
-func (e *pebbleEngine) Snapshot() Snapshot { return &pebbleSnapshot{e.db.NewSnapshot()} }
-func (e *pebbleEngine) Close() error       { return e.db.Close() }
-
-func (e *pebbleEngine) Get(key []byte) ([]byte, bool, error) { return pebbleGet(e.db, key) }
-func (e *pebbleEngine) Scan(lo, hi []byte, fn func(key, value []byte) bool) error {
-	return pebbleScan(e.db, lo, hi, fn, false)
-}
-func (e *pebbleEngine) ScanBack(lo, hi []byte, fn func(key, value []byte) bool) error {
-	return pebbleScan(e.db, lo, hi, fn, true)
-}
-
-type pebbleSnapshot struct{ view *pebble.Snapshot }
-
-func (s *pebbleSnapshot) Get(key []byte) ([]byte, bool, error) { return pebbleGet(s.view, key) }
-func (s *pebbleSnapshot) Scan(lo, hi []byte, fn func(key, value []byte) bool) error {
-	return pebbleScan(s.view, lo, hi, fn, false)
-}
-func (s *pebbleSnapshot) ScanBack(lo, hi []byte, fn func(key, value []byte) bool) error {
-	return pebbleScan(s.view, lo, hi, fn, true)
-}
-func (s *pebbleSnapshot) Close() error { return s.view.Close() }
-
-func pebbleGet(r pebble.Reader, key []byte) ([]byte, bool, error) {
-	value, closer, err := r.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, false, nil
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	value = slices.Clone(value)
-	return value, true, closer.Close()
-}
-
-func pebbleScan(r pebble.Reader, lo, hi []byte, fn func(key, value []byte) bool, back bool) (err error) {
-	bounds := &pebble.IterOptions{LowerBound: lo}
-	if len(hi) > 0 {
-		bounds.UpperBound = hi
-	}
-	it, err := r.NewIter(bounds)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, it.Close()) }()
-	first, next := it.First, it.Next
-	if back {
-		first, next = it.Last, it.Prev
-	}
-	for ok := first(); ok; ok = next() {
-		value, err := it.ValueAndErr()
+	return e.call(func() error {
+		flushed, err := e.db.AsyncFlush()
 		if err != nil {
 			return err
 		}
-		if !fn(it.Key(), value) {
-			break
+		select {
+		case <-flushed:
+			return nil
+		case <-e.stopped:
+			return e.err()
 		}
+	})
+}
+
+func (e *pebbleEngine) err() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failed
+}
+
+// Close refuses calls from now on. The files are closed at once, or with the last snapshot.
+func (e *pebbleEngine) Close() error {
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		return ErrClosed
 	}
-	return it.Error()
+	e.closed = true
+	e.mu.Unlock()
+	return e.unpin()
+}
+
+// closeThen is Close, and has retire run once the files are closed.
+func (e *pebbleEngine) closeThen(retire func() error) error {
+	e.mu.Lock()
+	e.retire = retire
+	e.mu.Unlock()
+	return e.Close()
+}
+
+// pebbleLog hears what pebble says.
+type pebbleLog struct{ engine *pebbleEngine }
+
+// Infof and Errorf are chatter: what matters comes as an event.
+func (pebbleLog) Infof(string, ...any)  {}
+func (pebbleLog) Errorf(string, ...any) {}
+
+// unwinding is what Fatalf leaves pebble.Open with.
+type unwinding struct{ error }
+
+// Fatalf is where pebble wants the process to end, for it does not know what it has written. A library must not end
+// the process: while the engine opens, the opening unwinds; later the goroutine rests here, so that it writes nothing
+// more, until the process ends because Fatal was told.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	l.engine.fail(err)
+	l.engine.mu.Lock()
+	opening := l.engine.opening
+	l.engine.mu.Unlock()
+	if opening {
+		panic(unwinding{err})
+	}
+	select {}
+}
+
+// unwound runs the opening of a database. Pebble panics on some damage.
+func unwound(open func() error) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case unwinding:
+			err = r.error
+		default:
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	return open()
 }
