@@ -1,21 +1,25 @@
-// Package logstore is raft's log and stable store on disk: raft-boltdb, under checksums, under a watch.
+// Package logstore is raft's log and stable store on disk: a bbolt file, sealed by checksums, under a watch.
 //
-// bbolt checks nothing but its two meta pages, and of those silently takes the older when the newer is damaged.
-// So every entry and every stable value carries a CRC32C; both meta pages and the log's contiguity are checked at
-// open; and any error, or a stall while this node leads, ends the process, for raft would carry on.
+// bbolt checks nothing but its two meta pages, and of those it silently takes the older when the newer is damaged. So
+// every entry and every stable value carries a CRC32C, and each bucket a seal over all that is in it, which is kept
+// elsewhere in the file and changes in the same transaction: what was flipped, lost, or came back from a page that was
+// overwritten does not match. Open reads everything by a reader of its own before bbolt, which panics on damage, sees it.
+// Any later error, or a stall while this node leads, ends the process, for raft would carry on.
+//
+// raft-boltdb is not used because it gives no way into its transactions, and so none to seal them.
 package logstore
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 )
 
@@ -23,12 +27,24 @@ import (
 type Config struct {
 	// Path of the file.
 	Path string
-	// Fatal is told of the first error that the disk caused, or of a stall. It must not block; the process must end.
+	// Fatal is told once, of the first error that the disk caused, or of a stall; the store refuses every call from
+	// then on. It must not block; the process must end. Nil means that the calls' own errors are enough.
 	Fatal func(error)
-	// Leads says whether this node leads now: only a leader stops for a stall. It must not block.
+	// Leads says whether this node leads now: only a leader stops for a stall. It must not block. Nil is never.
 	Leads func() bool
-	// StallAfter is how long a write may take on a leader: 4 s.
+	// StallAfter is how long an operation may take on a leader; 0 is 4 s.
 	StallAfter time.Duration
+}
+
+// Validate says what is wrong with a configuration.
+func (c Config) Validate() error {
+	switch {
+	case c.Path == "":
+		return errors.New("log store: the path is missing")
+	case c.StallAfter < 0:
+		return fmt.Errorf("log store: stall after %s: must not be negative", c.StallAfter)
+	}
+	return nil
 }
 
 // ErrDamaged says that the bytes on disk are not those that were written.
@@ -37,56 +53,74 @@ var ErrDamaged = errors.New("the log store is damaged")
 const remedy = "stop this node, remove it from the cluster, wipe its data directory, and let it join again"
 
 func damaged(path, format string, args ...any) error {
-	return fmt.Errorf("%w: %s: %s; %s", ErrDamaged, path, fmt.Sprintf(format, args...), remedy)
+	return fmt.Errorf("%w: %s: %w; %s", ErrDamaged, path, fmt.Errorf(format, args...), remedy)
 }
 
-// Store implements raft.LogStore and raft.StableStore. It keeps one goroutine, the watch, until Close.
+// Store implements raft.LogStore and raft.StableStore. Its methods are safe from any goroutine. It keeps one
+// goroutine, the watch, until Close.
 type Store struct {
-	bolt  *raftboltdb.BoltStore
-	path  string
-	fatal func(error)
-	watch *watch
+	db     *bbolt.DB
+	path   string
+	fatal  func(error)
+	watch  *watch
+	commit func(*bbolt.Tx) error
+
+	writing sync.Mutex // held by the one transaction that writes, until log tells of it
+
+	mu       sync.Mutex // guards what follows
+	failed   error
+	panicked bool // bbolt may hold its locks
+	log      extent
 }
 
-// Open opens or makes a store, and checks what can be checked without reading every entry: the meta pages, the
-// file's length, the first and the last entry, and that none is missing between them.
-func Open(c Config) (s *Store, err error) {
+// Open opens or makes a store. It reads and verifies everything in it.
+func Open(c Config) (*Store, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
 	if c.StallAfter == 0 {
 		c.StallAfter = 4 * time.Second
 	}
-	if err := checkMeta(c.Path); err != nil {
+	log, err := verify(c.Path)
+	if err != nil {
 		return nil, err
 	}
-	defer recovered(c.Path, &err)
-	bolt, err := raftboltdb.New(raftboltdb.Options{
-		Path:                    c.Path,
-		BoltOptions:             &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType},
-		MsgpackUseNewTimeFormat: true,
-	})
-	if errors.Is(err, bbolt.ErrTimeout) {
-		return nil, fmt.Errorf("open log store %s: another process holds it", c.Path)
-	}
-	if err != nil {
-		return nil, damaged(c.Path, "%v", err)
-	}
-	s = &Store{bolt: bolt, path: c.Path, fatal: c.Fatal}
-	if err := s.check(); err != nil {
-		return nil, errors.Join(err, bolt.Close())
-	}
-	if err := syncDir(filepath.Dir(c.Path)); err != nil {
-		return nil, errors.Join(err, bolt.Close())
+	s := &Store{path: c.Path, fatal: c.Fatal, log: log, commit: (*bbolt.Tx).Commit}
+	if err := s.open(); err != nil {
+		return nil, err
 	}
 	s.watch = newWatch(c.StallAfter, c.Leads, func(what string, after time.Duration) {
-		s.fail(fmt.Errorf("the log store did not %s within %s while this node led: its disk stalls", what, after.Round(100*time.Millisecond)))
+		s.fail(fmt.Errorf("the log store %s did not %s within %s while this node led: its disk stalls", s.path, what, after.Round(look)))
 	})
 	return s, nil
 }
 
-// recovered turns a panic of bbolt, which is how it finds damage, into the refusal to start.
-func recovered(path string, err *error) {
-	if r := recover(); r != nil {
-		*err = damaged(path, "%v", r)
+func (s *Store) open() (err error) {
+	defer s.recovered(&err)
+	// Every page that is not reachable is free: the list of them is not worth two writes of it for each commit.
+	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		if errors.Is(err, bbolt.ErrTimeout) {
+			return errHeld(s.path)
+		}
+		return fmt.Errorf("open log store %s: %w", s.path, err)
 	}
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists([]byte(logBucket))
+		_, err2 := tx.CreateBucketIfNotExists([]byte(stableBucket))
+		return errors.Join(err, err2)
+	})
+	if err == nil {
+		err = syncDir(filepath.Dir(s.path))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("open log store %s: %w", s.path, err), s.db.Close())
+	}
+	return nil
+}
+
+func errHeld(path string) error {
+	return fmt.Errorf("open log store %s: another process holds it", path)
 }
 
 func syncDir(path string) error {
@@ -97,176 +131,101 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (s *Store) check() error {
-	first, err := s.bolt.FirstIndex()
+// verify reads a file and everything in it. A file that is not there, or is empty, is a new one.
+func verify(path string) (extent, error) {
+	f, err := openFile(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && f == nil {
+		return extent{}, nil
+	}
 	if err != nil {
-		return damaged(s.path, "%v", err)
+		return extent{}, err
 	}
-	last, err := s.bolt.LastIndex()
-	if err != nil {
-		return damaged(s.path, "%v", err)
+	log, err := f.verify(func(*raft.Log) bool { return true })
+	return log, errors.Join(err, f.close())
+}
+
+// do runs one operation under the watch. An error of it, but not found, ends the process: what is on disk is not known.
+func (s *Store) do(what string, fn func() error) (err error) {
+	if err := s.err(); err != nil {
+		return err
 	}
-	if first == 0 && last == 0 {
-		return nil
-	}
-	for _, index := range [...]uint64{first, last} {
-		if err := s.GetLog(index, &raft.Log{}); err != nil {
-			return err
+	defer s.watch.begin(what)()
+	defer func() {
+		if err != nil && !notFound(err) {
+			s.fail(err)
 		}
+	}()
+	defer s.recovered(&err)
+	// bbolt maps its file: damage that came after Open is a fault of memory.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	if err = fn(); err != nil && !notFound(err) && !errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("%s %s: %w", what, s.path, err)
 	}
+	return err
+}
+
+// notFound tells raft's own two words for it, which go through as they are: raft compares them.
+func notFound(err error) bool { return err == raft.ErrLogNotFound || err == errNotFound }
+
+// update runs a transaction, which may change what the log holds, and commits it durably.
+func (s *Store) update(fn func(tx *bbolt.Tx, log *extent) error) (err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	log := s.extent()
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	if err := fn(tx, &log); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := s.commit(tx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log = log
 	return nil
 }
 
-// fail tells of the first error.
+// recovered turns a panic, which is how bbolt finds damage, into an error.
+func (s *Store) recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = damaged(s.path, "%v", r)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.panicked = true
+	}
+}
+
+func (s *Store) err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// fail keeps the first error, and tells of it.
 func (s *Store) fail(err error) {
-	if s.fatal != nil {
+	s.mu.Lock()
+	first := s.failed == nil
+	if first {
+		s.failed = err
+	}
+	s.mu.Unlock()
+	if first && s.fatal != nil {
 		s.fatal(err)
 	}
 }
 
-// FirstIndex implements raft.LogStore.
-func (s *Store) FirstIndex() (uint64, error) { return s.bolt.FirstIndex() }
-
-// LastIndex implements raft.LogStore.
-func (s *Store) LastIndex() (uint64, error) { return s.bolt.LastIndex() }
-
-// IsMonotonic implements raft.MonotonicLogStore: raft must not drop the log behind a snapshot that it installs.
-func (s *Store) IsMonotonic() bool { return false }
-
-// GetLog reads an entry and verifies it. raft's not-found error goes through as it is.
-func (s *Store) GetLog(index uint64, log *raft.Log) (err error) {
-	defer s.guard(&err)
-	if err := s.bolt.GetLog(index, log); err != nil {
-		if errors.Is(err, raft.ErrLogNotFound) {
-			return err
-		}
-		err = damaged(s.path, "entry %d cannot be read: %v", index, err)
-		s.fail(err)
-		return err
-	}
-	if log.Index != index || len(log.Extensions) != 4 || binary.BigEndian.Uint32(log.Extensions) != sumOf(log) {
-		err := damaged(s.path, "entry %d does not match its checksum", index)
-		s.fail(err)
-		return err
-	}
-	return nil
-}
-
-// guard turns a panic of bbolt into a fatal error.
-func (s *Store) guard(err *error) {
-	if r := recover(); r != nil {
-		*err = damaged(s.path, "%v", r)
-		s.fail(*err)
-	}
-}
-
-// StoreLog implements raft.LogStore.
-func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
-
-// StoreLogs writes entries durably. An entry that has a checksum already, from its leader, must match it.
-func (s *Store) StoreLogs(logs []*raft.Log) (err error) {
-	defer s.guard(&err)
-	for _, log := range logs {
-		sum := sumOf(log)
-		if len(log.Extensions) == 0 {
-			log.Extensions = binary.BigEndian.AppendUint32(nil, sum)
-			continue
-		}
-		if len(log.Extensions) != 4 || binary.BigEndian.Uint32(log.Extensions) != sum {
-			err := fmt.Errorf("entry %d came with a checksum that it does not match: it was damaged on its way", log.Index)
-			s.fail(err)
-			return err
-		}
-	}
-	return s.write("write entries", func() error { return s.bolt.StoreLogs(logs) })
-}
-
-// DeleteRange implements raft.LogStore.
-func (s *Store) DeleteRange(first, last uint64) (err error) {
-	defer s.guard(&err)
-	return s.write("delete entries", func() error { return s.bolt.DeleteRange(first, last) })
-}
-
-// write runs a write under the watch; an error ends the process, for its bytes may be on disk or not.
-func (s *Store) write(what string, fn func() error) error {
-	done := s.watch.begin(what)
-	defer done()
-	if err := fn(); err != nil {
-		err = fmt.Errorf("%s to %s: %w", what, s.path, err)
-		s.fail(err)
-		return err
-	}
-	return nil
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// sumOf covers what replicas must agree on: index, term, type and data.
-func sumOf(log *raft.Log) uint32 {
-	var head [17]byte
-	binary.BigEndian.PutUint64(head[:], log.Index)
-	binary.BigEndian.PutUint64(head[8:], log.Term)
-	head[16] = byte(log.Type)
-	return crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, log.Data)
-}
-
-// Set writes a stable value with its checksum.
-func (s *Store) Set(key, value []byte) (err error) {
-	defer s.guard(&err)
-	sealed := binary.BigEndian.AppendUint32(append([]byte(nil), value...), stableSum(key, value))
-	return s.write("write a vote", func() error { return s.bolt.Set(key, sealed) })
-}
-
-func stableSum(key, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
-}
-
-// Get reads a stable value. raft's not-found error goes through as it is: raft compares its text.
-func (s *Store) Get(key []byte) (value []byte, err error) {
-	defer s.guard(&err)
-	sealed, err := s.bolt.Get(key)
-	if err != nil {
-		return nil, err
-	}
-	cut := len(sealed) - 4
-	if cut < 0 || binary.BigEndian.Uint32(sealed[cut:]) != stableSum(key, sealed[:cut]) {
-		err := damaged(s.path, "the stable value %q does not match its checksum", key)
-		s.fail(err)
-		return nil, err
-	}
-	return sealed[:cut], nil
-}
-
-// SetUint64 writes a stable number.
-func (s *Store) SetUint64(key []byte, value uint64) error {
-	return s.Set(key, binary.BigEndian.AppendUint64(nil, value))
-}
-
-// GetUint64 reads a stable number.
-func (s *Store) GetUint64(key []byte) (uint64, error) {
-	value, err := s.Get(key)
-	if err != nil {
-		return 0, err
-	}
-	if len(value) != 8 {
-		err := damaged(s.path, "the stable value %q is %d bytes long", key, len(value))
-		s.fail(err)
-		return 0, err
-	}
-	return binary.BigEndian.Uint64(value), nil
-}
-
-// Bytes is the size of the file. It never shrinks; what compaction freed is used again.
-func (s *Store) Bytes() int64 {
-	info, err := os.Stat(s.path)
-	if err != nil {
-		return 0
-	}
-	return info.Size()
-}
-
-// Close ends the watch and closes the file.
+// Close ends the watch and closes the file, unless the store has failed in a way that would have it wait for ever: then
+// the process ends anyway.
 func (s *Store) Close() error {
 	s.watch.close()
-	return s.bolt.Close()
+	s.mu.Lock()
+	failed, panicked := s.failed, s.panicked
+	s.mu.Unlock()
+	if failed != nil && (panicked || s.watch.busy()) {
+		return failed
+	}
+	return s.db.Close()
 }

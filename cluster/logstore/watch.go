@@ -5,8 +5,11 @@ import (
 	"time"
 )
 
-// watch tells when a write lasts too long while this node leads. It asks again and again while the write is
-// overdue: a node may come to lead in the middle of a stall.
+// look is how often the watch looks.
+const look = 100 * time.Millisecond
+
+// watch tells when an operation lasts too long while this node leads. It asks again and again while one is overdue: a
+// node may come to lead in the middle of a stall. It keeps one goroutine until close.
 type watch struct {
 	stall func(what string, after time.Duration)
 	after time.Duration
@@ -14,31 +17,41 @@ type watch struct {
 	end   chan struct{}
 	ended chan struct{}
 
-	mu    sync.Mutex // guards what follows
-	what  string
-	since time.Time // zero while nothing is written
-	told  bool
+	mu      sync.Mutex // guards running
+	running map[*operation]struct{}
 }
 
-// look is how often the watch looks.
-const look = 100 * time.Millisecond
+type operation struct {
+	what  string
+	since time.Time
+}
 
 func newWatch(after time.Duration, leads func() bool, stall func(string, time.Duration)) *watch {
-	w := &watch{stall: stall, after: after, leads: leads, end: make(chan struct{}), ended: make(chan struct{})}
+	w := &watch{
+		stall: stall, after: after, leads: leads, running: map[*operation]struct{}{},
+		end: make(chan struct{}), ended: make(chan struct{}),
+	}
 	go w.run()
 	return w
 }
 
-// begin marks a write; what it returns marks the end. raft writes from one goroutine at a time.
+// begin marks an operation; what it returns marks the end. Several may run at a time.
 func (w *watch) begin(what string) (done func()) {
+	o := &operation{what, time.Now()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.what, w.since = what, time.Now()
+	w.running[o] = struct{}{}
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.since = time.Time{}
+		delete(w.running, o)
 	}
+}
+
+func (w *watch) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.running) > 0
 }
 
 func (w *watch) run() {
@@ -50,23 +63,23 @@ func (w *watch) run() {
 		case <-w.end:
 			return
 		case now := <-ticker.C:
-			w.check(now)
+			if o, overdue := w.overdue(now); overdue && w.leads != nil && w.leads() {
+				w.stall(o.what, now.Sub(o.since))
+			}
 		}
 	}
 }
 
-func (w *watch) check(now time.Time) {
+// overdue returns the oldest operation that has lasted too long.
+func (w *watch) overdue(now time.Time) (oldest operation, found bool) {
 	w.mu.Lock()
-	overdue := !w.since.IsZero() && now.Sub(w.since) >= w.after && !w.told
-	what, lasted := w.what, now.Sub(w.since)
-	w.mu.Unlock()
-	if !overdue || w.leads == nil || !w.leads() {
-		return
+	defer w.mu.Unlock()
+	for o := range w.running {
+		if now.Sub(o.since) >= w.after && (!found || o.since.Before(oldest.since)) {
+			oldest, found = *o, true
+		}
 	}
-	w.mu.Lock()
-	w.told = true
-	w.mu.Unlock()
-	w.stall(what, lasted)
+	return oldest, found
 }
 
 func (w *watch) close() {
