@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// StartOptions are what a start may say beside the workflow and the input.
+type StartOptions struct {
+	// Version of the workflow; zero means the newest.
+	Version int32
+	Labels  map[string]string
+	// Keys that correlate signals.
+	Keys map[string]string
+}
+
+// Start starts an instance under an id of the caller's choice, which makes it safe to ask again: the same start again gives
+// the instance that there is, with Existing set. An id taken by another start is refused as INSTANCE_EXISTS.
+func (c *Client) Start(ctx context.Context, workflow, id string, input any, o StartOptions) (*v1.StartInstanceResponse, error) {
+	payload, err := encode(input)
+	if err != nil {
+		return nil, fmt.Errorf("input of instance %s: %w", id, err)
+	}
+	reply, err := ask(ctx, c.Instances.StartInstance, &v1.StartInstanceRequest{
+		Namespace: c.namespace, InstanceId: id, Workflow: workflow, Version: o.Version, InputPayload: payload, Labels: o.Labels, Keys: o.Keys,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start instance %s: %w", id, err)
+	}
+	return reply, nil
+}
+
+// Get reads an instance with its runs.
+func (c *Client) Get(ctx context.Context, id string) (*v1.Instance, error) {
+	return ask(ctx, c.Instances.GetInstance, &v1.GetInstanceRequest{Namespace: c.namespace, InstanceId: id})
+}
+
+// Wait waits until an instance has ended, and gives it. A context that ends first ends the wait.
+func (c *Client) Wait(ctx context.Context, id string) (*v1.Instance, error) {
+	for {
+		reply, err := ask(ctx, c.Instances.WaitInstance, &v1.WaitInstanceRequest{Namespace: c.namespace, InstanceId: id, Wait: durationpb.New(maxWait)})
+		if err != nil {
+			return nil, fmt.Errorf("wait for instance %s: %w", id, err)
+		}
+		if reply.Done {
+			return reply.Instance, nil
+		}
+	}
+}
+
+// Output decodes the output of an instance, which is JSON, into v.
+func Output(i *v1.Instance, v any) error {
+	data, err := payloadBytes(i.Output, i.OutputPayload)
+	if err != nil {
+		return err
+	}
+	if len(data) == 0 {
+		data = []byte("null")
+	}
+	return json.Unmarshal(data, v)
+}
+
+// SignalOptions are what a signal may say beside its name and payload.
+type SignalOptions struct {
+	// TTL is how long the signal is kept while nothing waits for it; zero means 7 days.
+	TTL time.Duration
+}
+
+// Signal sends a message to an instance. The same signalID again is answered like the first.
+func (c *Client) Signal(ctx context.Context, id, name, signalID string, payload any, o SignalOptions) (*v1.SendSignalResponse, error) {
+	data, err := encode(payload)
+	if err != nil {
+		return nil, fmt.Errorf("payload of signal %s: %w", name, err)
+	}
+	r := &v1.SendSignalRequest{Namespace: c.namespace, InstanceId: id, Name: name, SignalId: signalID, PayloadBytes: data}
+	if o.TTL != 0 {
+		r.Ttl = durationpb.New(o.TTL)
+	}
+	reply, err := ask(ctx, c.Instances.SendSignal, r)
+	if err != nil {
+		return nil, fmt.Errorf("signal %s to instance %s: %w", name, id, err)
+	}
+	return reply, nil
+}
+
+// Cancel has an instance end: nothing new becomes ready, and what is leased is asked to stop. Cancelling twice is answered
+// like once; an instance that has ended is refused as ALREADY_ENDED.
+func (c *Client) Cancel(ctx context.Context, id, reason string) (v1.InstanceState, error) {
+	reply, err := ask(ctx, c.Instances.CancelInstance, &v1.CancelInstanceRequest{Namespace: c.namespace, InstanceId: id, Reason: reason})
+	if err != nil {
+		return 0, fmt.Errorf("cancel instance %s: %w", id, err)
+	}
+	return reply.State, nil
+}
+
+// History yields the events of an instance, oldest first, as far as they have happened. Watch waits for more. It yields an
+// error once, as the last thing.
+func (c *Client) History(ctx context.Context, id string) iter.Seq2[*v1.Event, error] {
+	return func(yield func(*v1.Event, error) bool) {
+		for after := int64(0); ; {
+			page, err := ask(ctx, c.Instances.GetHistory, &v1.GetHistoryRequest{Namespace: c.namespace, InstanceId: id, After: after})
+			if err != nil {
+				yield(nil, fmt.Errorf("history of instance %s: %w", id, err))
+				return
+			}
+			for _, event := range page.Events {
+				if !yield(event, nil) {
+					return
+				}
+			}
+			if after = page.NextAfter; after == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Explain says why an instance does not move: for each run that does not, or for those of one step.
+func (c *Client) Explain(ctx context.Context, id, step string) ([]*v1.Explanation, error) {
+	reply, err := ask(ctx, c.Instances.Explain, &v1.ExplainRequest{Namespace: c.namespace, InstanceId: id, Step: step})
+	if err != nil {
+		return nil, fmt.Errorf("explain instance %s: %w", id, err)
+	}
+	return reply.Explanations, nil
+}
