@@ -92,12 +92,20 @@ type signals struct {
 	byName map[string]chan struct{}
 }
 
+// maxNames bounds the names that are waited for; beyond it everybody wakes and looks.
+const maxNames = 10_000
+
+func newSignals() signals { return signals{byName: map[string]chan struct{}{}} }
+
 // next returns the channel that the next change closes. Take it before looking at what may change.
 func (s *signals) next(name string) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.byName[name]
 	if c == nil {
+		if len(s.byName) >= maxNames {
+			s.wakeAll()
+		}
 		c = make(chan struct{})
 		s.byName[name] = c
 	}
@@ -111,4 +119,18 @@ func (s *signals) fire(name string) {
 		close(c)
 		delete(s.byName, name)
 	}
+}
+
+// fireAll wakes everybody, whatever for: what they wait to hear of may have been skipped.
+func (s *signals) fireAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeAll()
+}
+
+func (s *signals) wakeAll() {
+	for _, c := range s.byName {
+		close(c)
+	}
+	clear(s.byName)
 }

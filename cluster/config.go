@@ -33,6 +33,8 @@ type Config struct {
 	FlushBytes int
 	// LogBytes is how much log is kept behind a snapshot, and how much makes the next: 256 MiB.
 	LogBytes int64
+	// CacheBytes is how much of the log's end is kept in memory for followers: 16 MiB.
+	CacheBytes int64
 	// StallAfter is how long the leader's disk, or apply, may take before the process ends: 4 s.
 	StallAfter time.Duration
 	Propose    propose.Config
@@ -59,6 +61,9 @@ func (c *Config) Validate() error {
 	}
 	if c.LogBytes == 0 {
 		c.LogBytes = 256 << 20
+	}
+	if c.CacheBytes == 0 {
+		c.CacheBytes = 16 << 20
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()

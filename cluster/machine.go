@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -22,9 +20,10 @@ import (
 // and Restore from one goroutine.
 type machine struct {
 	dir        *table.Dir // nil when the state is in memory
-	crashFile  string
+	crash      crash
 	flushBytes int
 	applied    func(fsm.Result) // must not block
+	restored   func()
 	fatal      func(error)
 	stall      time.Duration
 	leads      func() bool
@@ -33,27 +32,25 @@ type machine struct {
 	swap    sync.RWMutex
 	current *fsm.Machine
 
+	writing writing
+
 	mu    sync.Mutex // guards what follows
 	since time.Time  // when the running apply began; zero while none runs
 }
 
-// openMachine opens the state of a group, in memory when dir is empty.
-func openMachine(dir string, m *machine) error {
+// open opens the state of a group, in memory when dir is empty.
+func (m *machine) open(dir string) (err error) {
 	engine := table.NewMemory()
 	if dir != "" {
-		m.crashFile = filepath.Join(dir, "CRASHED")
-		if poisoned, err := os.ReadFile(m.crashFile); err == nil {
-			return fmt.Errorf("this node stopped in applying an entry, and would again: %s; keep %s for a report, and run a binary that can apply it", poisoned, m.crashFile)
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		if err := m.crash.open(filepath.Join(dir, "CRASHED")); err != nil {
 			return err
 		}
-		d, err := table.OpenDir(filepath.Join(dir, "state"), table.Options{Fatal: m.fatal})
+		m.dir, err = table.OpenDir(filepath.Join(dir, "state"), table.Options{Fatal: m.fatal})
 		if err != nil {
 			return err
 		}
-		m.dir, engine = d, d.Engine()
+		engine = m.dir.Engine()
 	}
-	var err error
 	m.current, err = fsm.Open(engine)
 	return err
 }
@@ -65,19 +62,20 @@ func (m *machine) view(fn func(*fsm.Machine) error) error {
 	return fn(m.current)
 }
 
-// Apply implements raft.FSM. The result is nil for an entry that was applied before a restart.
+// Apply implements raft.FSM. The result is nil for what is not ours to apply.
 func (m *machine) Apply(log *raft.Log) any {
 	if log.Type != raft.LogCommand {
 		return nil
 	}
 	m.begin()
 	defer m.end()
-	defer m.mark(log.Index)
+	defer m.crash.mark(log.Index)
 	entry := &logv1.Entry{}
 	if err := proto.Unmarshal(log.Data, entry); err != nil {
 		panic(fmt.Sprintf("entry %d cannot be decoded: %v", log.Index, err))
 	}
 	result := m.current.Apply(log.Index, log.Term, entry)
+	m.crash.passed(log.Index)
 	m.applied(result)
 	if m.current.Dirty() >= m.flushBytes {
 		m.flush()
@@ -93,19 +91,6 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		out[i] = m.Apply(log)
 	}
 	return out
-}
-
-// mark leaves the index of a poisoned entry for the next start, and lets the panic go on: what diverged, or cannot be
-// applied, must not be served.
-func (m *machine) mark(index uint64) {
-	r := recover()
-	if r == nil {
-		return
-	}
-	if m.crashFile != "" {
-		_ = writeFile(m.crashFile, fmt.Appendf(nil, "entry %d: %v", index, r)) // the panic below tells it as well
-	}
-	panic(r)
 }
 
 func (m *machine) begin() {
@@ -136,71 +121,54 @@ func (m *machine) flush() {
 	}
 }
 
-// Snapshot implements raft.FSM.
-func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
-	snapshot, err := m.current.Snapshot()
-	if err != nil {
-		m.fatal(err)
-		return nil, err
-	}
-	return &persister{machine: m.current, snapshot: snapshot}, nil
+func (m *machine) close() error {
+	m.swap.Lock()
+	defer m.swap.Unlock()
+	return m.current.Close()
 }
-
-// persister writes a pinned state out while entries go on being applied.
-type persister struct {
-	machine  *fsm.Machine
-	snapshot *fsm.Snapshot
-}
-
-// Persist makes the store itself durable first: raft cuts the log behind a snapshot, and what the store has only in
-// memory would be gone with it.
-func (p *persister) Persist(sink raft.SnapshotSink) error {
-	err := p.machine.Sync()
-	if err == nil {
-		_, err = p.snapshot.WriteTo(sink)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write snapshot: %w", err), sink.Cancel())
-	}
-	return sink.Close()
-}
-
-// Release implements raft.FSMSnapshot.
-func (p *persister) Release() { _ = p.snapshot.Close() } // a pin that fails to close only holds disk space
 
 // errOld says that a snapshot is older than the state.
 var errOld = errors.New("the snapshot is older than the state")
 
-// Restore implements raft.FSM: the new state is built aside and put in place at once. A snapshot that came late, and
-// is behind what was applied, changes nothing: entries were acknowledged on the strength of this state.
+// Restore implements raft.FSM: the new state is built aside and put in place at once, and reads go on meanwhile. A
+// snapshot that came late, and is behind what was applied, changes nothing: entries were acknowledged on the strength
+// of this state.
 func (m *machine) Restore(stream io.ReadCloser) error {
 	defer stream.Close()
-	m.swap.Lock()
-	defer m.swap.Unlock()
-	next, err := m.rebuild(stream)
-	if errors.Is(err, errOld) {
+	taken := false
+	defer func() {
+		if taken {
+			m.swap.Unlock()
+			m.writing.resume()
+		}
+	}()
+	err := m.rebuild(func(into table.Engine) error {
+		index, err := fsm.ReadSnapshot(stream, into)
+		if err != nil {
+			return err
+		}
+		if applied, _ := m.current.Applied(); index < applied {
+			return errOld
+		}
+		// From here on nobody may use the old state: its engine is closed next.
+		m.writing.interrupt()
+		m.swap.Lock()
+		taken = true
 		return nil
-	}
-	if err != nil {
+	})
+	if err != nil && !errors.Is(err, errOld) {
 		err = fmt.Errorf("restore snapshot: %w", err)
 		m.fatal(err)
 		return err
 	}
-	m.current = next
+	if err == nil {
+		m.restored()
+	}
 	return nil
 }
 
-func (m *machine) rebuild(stream io.Reader) (*fsm.Machine, error) {
-	applied, _ := m.current.Applied()
-	build := func(into table.Engine) error {
-		index, err := fsm.ReadSnapshot(stream, into)
-		if err == nil && index < applied {
-			err = errOld
-		}
-		return err
-	}
+func (m *machine) rebuild(build func(table.Engine) error) (err error) {
 	var engine table.Engine
-	var err error
 	if m.dir == nil {
 		engine = table.NewMemory()
 		err = build(engine)
@@ -208,13 +176,11 @@ func (m *machine) rebuild(stream io.Reader) (*fsm.Machine, error) {
 		engine, err = m.dir.Replace(build)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return fsm.Open(engine)
-}
-
-func (m *machine) close() error {
-	m.swap.Lock()
-	defer m.swap.Unlock()
-	return m.current.Close()
+	next, err := fsm.Open(engine)
+	if err == nil {
+		m.current = next
+	}
+	return err
 }

@@ -40,145 +40,131 @@ func (n *Node) Bootstrap(members []Member) error {
 	return nil
 }
 
-func (g *group) voters() []raft.Server {
-	var voters []raft.Server
+// configuration is the newest that this node knows, committed or not.
+func (g *group) configuration() []raft.Server {
 	future := g.raft.GetConfiguration()
 	if future.Error() != nil {
 		return nil
 	}
-	for _, s := range future.Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			voters = append(voters, s)
-		}
-	}
-	return voters
+	return future.Configuration().Servers
+}
+
+func (g *group) voters() []raft.Server {
+	return slices.DeleteFunc(slices.Clone(g.configuration()), func(s raft.Server) bool { return s.Suffrage != raft.Voter })
 }
 
 func (g *group) find(nodeID string) (raft.Server, bool) {
-	future := g.raft.GetConfiguration()
-	if future.Error() != nil {
+	servers := g.configuration()
+	i := slices.IndexFunc(servers, func(s raft.Server) bool { return s.ID == raft.ServerID(nodeID) })
+	if i < 0 {
 		return raft.Server{}, false
 	}
-	for _, s := range future.Configuration().Servers {
-		if s.ID == raft.ServerID(nodeID) {
-			return s, true
-		}
-	}
-	return raft.Server{}, false
+	return servers[i], true
 }
 
 // changeTimeout bounds a change of the configuration.
 const changeTimeout = 10 * time.Second
 
-// AddMember adds a voter, or tells a member's new address. Only an authenticated request may come here: gossip suggests
-// members and never decides.
+// AddMember adds a voter, or tells a member's new address. A new member votes once it has the log: until then it would
+// only be one more whom a majority must wait for. The call waits for that; if its context ends before, the member is
+// promoted all the same. Only an authenticated request may come here: gossip suggests members and never decides.
 func (n *Node) AddMember(ctx context.Context, r *v1.AddMemberRequest) error {
 	for _, g := range n.groups {
+		if err := g.addMember(ctx, raft.ServerID(r.NodeId), raft.ServerAddress(r.PeerAddress)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) addMember(ctx context.Context, id raft.ServerID, address raft.ServerAddress) error {
+	if id == "" || address == "" {
+		return fsm.Refuse(v1.Code_CODE_INVALID, "a member needs an id and an address")
+	}
+	for {
+		joined := g.members.next("")
+		lost := g.leader.next("")
 		if !g.leads() {
 			return g.noLeader()
 		}
-		if s, ok := g.find(r.NodeId); ok && s.Address == raft.ServerAddress(r.PeerAddress) && s.Suffrage == raft.Voter {
-			continue
-		}
-		for _, s := range g.voters() {
-			if s.Address == raft.ServerAddress(r.PeerAddress) && s.ID != raft.ServerID(r.NodeId) {
-				return fsm.Refuse(v1.Code_CODE_MEMBER_CONFLICT, "address %s is that of member %s; remove it first if its data is gone", r.PeerAddress, s.ID)
+		members := g.configuration()
+		for _, s := range members {
+			if s.Address == address && s.ID != id {
+				return fsm.Refuse(v1.Code_CODE_MEMBER_CONFLICT, "address %s is that of member %s; remove it first if its data is gone", address, s.ID)
 			}
 		}
-		if err := g.raft.AddVoter(raft.ServerID(r.NodeId), raft.ServerAddress(r.PeerAddress), 0, changeTimeout).Error(); err != nil {
-			return g.refusal(err)
+		s, known := g.find(string(id))
+		switch {
+		case known && s.Address == address && s.Suffrage == raft.Voter:
+			return nil
+		case !known || s.Address != address: // of a voter this changes the address alone
+			if err := g.settle(ctx, g.raft.AddNonvoter(id, address, 0, changeTimeout)); err != nil {
+				return g.refusal(err)
+			}
+			continue
+		}
+		select {
+		case <-joined:
+		case <-lost:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.end:
+			return raft.ErrRaftShutdown
 		}
 	}
-	return nil
 }
 
-// RemoveMember removes a voter. It is refused where the rest could not go on.
+// promote makes a voter of a member that has all that was committed at the last look.
+func (g *group) promote(committed uint64) {
+	if !g.leads() || committed == 0 {
+		return
+	}
+	for _, s := range g.configuration() {
+		if s.Suffrage == raft.Voter || g.peers.matches(s.ID) < committed || !g.promoting.TryLock() {
+			continue
+		}
+		g.tasks.Go(func() {
+			defer g.promoting.Unlock()
+			if err := g.settle(context.Background(), g.raft.AddVoter(s.ID, s.Address, 0, changeTimeout)); err != nil {
+				g.logger.Warn("promote a member to a voter", "member", s.ID, "error", err)
+				return
+			}
+			g.logger.Info("a new member votes", "member", s.ID)
+			g.members.fire("")
+		})
+		return
+	}
+}
+
+// RemoveMember removes a member. A leader that is to go hands over first, and refuses with NO_LEADER: ask the next. The
+// only voter is not removed.
 func (n *Node) RemoveMember(ctx context.Context, nodeID string) error {
 	for _, g := range n.groups {
-		if !g.leads() {
-			return g.noLeader()
-		}
-		if _, ok := g.find(nodeID); !ok {
-			return fsm.Refuse(v1.Code_CODE_MEMBER_NOT_FOUND, "there is no member %q", nodeID)
-		}
-		if len(g.voters()) == 1 {
-			return fsm.Refuse(v1.Code_CODE_INVALID, "member %q is the only voter", nodeID)
-		}
-		if err := g.raft.RemoveServer(raft.ServerID(nodeID), 0, changeTimeout).Error(); err != nil {
-			return g.refusal(err)
+		if err := g.removeMember(ctx, nodeID); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// TransferLeadership hands leadership to a voter, by default the most caught-up, and returns the new leader.
-func (n *Node) TransferLeadership(ctx context.Context, nodeID string) (string, error) {
-	g := n.group("")
+func (g *group) removeMember(ctx context.Context, nodeID string) error {
 	if !g.leads() {
-		return "", g.noLeader()
+		return g.noLeader()
 	}
-	changed := g.leader.next("")
-	var future raft.Future
-	if nodeID == "" {
-		future = g.raft.LeadershipTransfer()
-	} else {
-		s, ok := g.find(nodeID)
-		if !ok {
-			return "", fsm.Refuse(v1.Code_CODE_MEMBER_NOT_FOUND, "there is no member %q", nodeID)
+	s, ok := g.find(nodeID)
+	switch {
+	case !ok:
+		return fsm.Refuse(v1.Code_CODE_MEMBER_NOT_FOUND, "there is no member %q", nodeID)
+	case s.Suffrage == raft.Voter && len(g.voters()) == 1:
+		return fsm.Refuse(v1.Code_CODE_INVALID, "member %q is the only voter", nodeID)
+	case nodeID == g.node:
+		if err := g.handOver(ctx, nil); err != nil {
+			return fsm.Refuse(v1.Code_CODE_UNAVAILABLE, "this member leads, and leadership was not handed over: %v", err)
 		}
-		future = g.raft.LeadershipTransferToServer(s.ID, s.Address)
+		return g.noLeader()
 	}
-	if err := future.Error(); err != nil {
-		return "", fsm.Refuse(v1.Code_CODE_UNAVAILABLE, "leadership was not handed over: %v", err)
+	if err := g.settle(ctx, g.raft.RemoveServer(s.ID, 0, changeTimeout)); err != nil {
+		return g.refusal(err)
 	}
-	for {
-		if _, id := g.raft.LeaderWithID(); id != "" && string(id) != g.node {
-			return string(id), nil
-		}
-		select {
-		case <-changed:
-			changed = g.leader.next("")
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-n.done:
-			return "", n.Err()
-		}
-	}
-}
-
-// observe follows who leads, for those who wait to hear of it.
-func (g *group) observe() {
-	changes := make(chan raft.Observation, 16)
-	observer := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.LeaderObservation)
-		return ok
-	})
-	g.raft.RegisterObserver(observer)
-	defer g.raft.DeregisterObserver(observer)
-	for {
-		select {
-		case <-changes:
-			g.leader.fire("")
-		case <-g.end:
-			return
-		}
-	}
-}
-
-// leaderAPI returns the leader's API address, and whether it is this node.
-func (g *group) leaderAPI() (api string, self bool) {
-	_, id := g.raft.LeaderWithID()
-	if id == "" {
-		return "", false
-	}
-	return g.config.APIAddress(string(id)), string(id) == g.node && g.leads()
-}
-
-// watchTransfer ends the process when a handing over of leadership never ends: raft can leave its flag set for good
-// (raft issue 696), and then refuses every entry although it leads.
-func (g *group) watchTransfer(now time.Time) {
-	// A leader proposes at least every IdleGap while it matters; the proposer's refusals tell of the flag.
-	if since := g.proposer.refusedSince(); !since.IsZero() && g.leads() && now.Sub(since) > 3*g.config.Election+5*time.Second {
-		g.fail(fmt.Errorf("leadership has been in transfer for %s and this node still leads: raft will not come out of it", now.Sub(since).Round(time.Second)))
-	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm"
@@ -207,14 +208,10 @@ func (g *group) status(digestIndex uint64) *v1.GroupStatus {
 		}
 		return nil
 	}) // the function returns none
-	future := g.raft.GetConfiguration()
-	if future.Error() != nil {
-		return s
-	}
-	for _, server := range future.Configuration().Servers {
+	for _, server := range g.configuration() {
 		s.Members = append(s.Members, &v1.Member{
 			NodeId: string(server.ID), PeerAddress: string(server.Address), ApiAddress: g.config.APIAddress(string(server.ID)),
-			Voter: server.Suffrage == 0, Leader: server.ID == leader,
+			Voter: server.Suffrage == raft.Voter, Leader: server.ID == leader,
 		})
 	}
 	return s

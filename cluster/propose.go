@@ -15,23 +15,18 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// proposer drives the core: one goroutine proposes (run), and one for each entry in flight awaits its future.
+// proposer drives the core: one goroutine proposes (run), and two for each entry in flight await its future.
 type proposer struct {
-	g      *group
-	origin time.Time
-	wake   chan struct{}
-	flying sync.WaitGroup
+	g       *group
+	origin  time.Time
+	wake    chan struct{}
+	flying  sync.WaitGroup
+	landing signals // one name: an entry's outcome is known
 
 	mu      sync.Mutex // guards what follows
 	core    *propose.Core
+	ended   bool
 	refused time.Time // since when raft refuses entries for a transfer of leadership; zero when it does not
-}
-
-// refusedSince says since when raft refuses this leader's entries for a transfer of leadership.
-func (p *proposer) refusedSince() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.refused
 }
 
 // call is somebody who waits for the answer to a command, a renewal or a barrier.
@@ -39,7 +34,6 @@ type call struct {
 	done    chan struct{} // closed when what follows is set
 	outcome fsm.Outcome
 	renewal fsm.RenewalOutcome
-	index   uint64
 	err     error
 }
 
@@ -51,7 +45,7 @@ func (c *call) answer(err error) {
 func newCall() *call { return &call{done: make(chan struct{})} }
 
 func newProposer(g *group) *proposer {
-	return &proposer{g: g, origin: time.Now(), wake: make(chan struct{}, 1), core: propose.New(g.config.Propose)}
+	return &proposer{g: g, origin: time.Now(), wake: make(chan struct{}, 1), landing: newSignals(), core: propose.New(g.config.Propose)}
 }
 
 func (p *proposer) now() time.Duration { return time.Since(p.origin) }
@@ -71,14 +65,11 @@ func (p *proposer) run() {
 	timer := time.NewTimer(sample)
 	defer timer.Stop()
 	for {
-		wait := p.step()
-		timer.Reset(min(wait, sample))
+		timer.Reset(min(p.step(), sample))
 		select {
 		case <-p.g.end:
-			p.lose()
+			p.finish()
 			return
-		case leads := <-p.g.notify:
-			p.lead(leads)
 		case <-p.wake:
 		case <-timer.C:
 		}
@@ -87,22 +78,27 @@ func (p *proposer) run() {
 
 // lead follows raft's word on leadership.
 func (p *proposer) lead(leads bool) {
-	p.g.leading.Store(leads)
-	p.lose()
-	if leads {
-		p.mu.Lock()
-		p.core.Lead(p.g.raft.CurrentTerm(), p.now())
-		p.mu.Unlock()
-	}
-	p.g.leader.fire("")
-}
-
-// lose gives back what was not proposed.
-func (p *proposer) lose() {
 	p.mu.Lock()
 	back := p.core.Lose()
+	if leads && !p.ended {
+		p.core.Lead(p.g.raft.CurrentTerm(), p.now())
+	}
 	p.mu.Unlock()
-	for _, c := range back {
+	p.giveBack(back)
+	p.kick()
+}
+
+func (p *proposer) finish() {
+	p.mu.Lock()
+	p.ended = true
+	back := p.core.Lose()
+	p.mu.Unlock()
+	p.giveBack(back)
+}
+
+// giveBack answers calls that were never proposed.
+func (p *proposer) giveBack(calls []propose.Call) {
+	for _, c := range calls {
 		c.(*call).answer(p.g.noLeader())
 	}
 }
@@ -118,9 +114,6 @@ func (p *proposer) step() time.Duration {
 		wait := p.core.Wait(now, clock)
 		p.mu.Unlock()
 		if batch == nil {
-			if wait == 0 { // enough in flight: an outcome wakes us
-				wait = sample
-			}
 			return wait
 		}
 		p.propose(batch)
@@ -133,30 +126,28 @@ func (p *proposer) clock() propose.Clock {
 	return propose.Clock{Uptime: clock.Uptime, Sessions: clock.Sessions, Deadline: clock.Deadline}
 }
 
-// enqueueTimeout bounds how long raft may take to take an entry.
-const enqueueTimeout = 2 * time.Second
-
+// propose hands an entry to raft. It waits as long as raft does, for an entry that were refused for lack of time would
+// take renewals with it; the queue behind is bounded, and the watch ends a leader that stalls.
 func (p *proposer) propose(b *propose.Batch) {
 	data, err := proto.Marshal(b.Entry)
 	if err != nil {
 		p.landed(b, nil, err)
 		return
 	}
-	future := p.g.raft.Apply(data, enqueueTimeout)
-	p.flying.Go(func() {
-		err := p.await(future)
-		p.landed(b, future, err)
-	})
+	future := p.g.raft.Apply(data, 0)
+	p.flying.Go(func() { p.landed(b, future, p.g.settle(context.Background(), future)) })
 }
 
-// await waits for a future, and no longer than the group lives: raft leaves some unanswered when it stops.
-func (p *proposer) await(future raft.ApplyFuture) error {
+// settle waits for a future, and no longer than the group lives: raft leaves some unanswered when it stops.
+func (g *group) settle(ctx context.Context, future raft.Future) error {
 	known := make(chan error, 1)
 	go func() { known <- future.Error() }()
 	select {
 	case err := <-known:
 		return err
-	case <-p.g.end:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-g.end:
 		return raft.ErrRaftShutdown
 	}
 }
@@ -164,41 +155,77 @@ func (p *proposer) await(future raft.ApplyFuture) error {
 // landed answers the calls of an entry.
 func (p *proposer) landed(b *propose.Batch, future raft.ApplyFuture, err error) {
 	p.mu.Lock()
-	p.core.Done()
+	p.core.Done(b)
 	if !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 		p.refused = time.Time{}
 	} else if p.refused.IsZero() {
 		p.refused = time.Now()
 	}
 	p.mu.Unlock()
+	p.landing.fire("")
 	p.kick()
-	if err != nil {
+	result := &fsm.Result{Outcomes: make([]fsm.Outcome, len(b.Commands)), Renewals: make([]fsm.RenewalOutcome, len(b.Renewals))}
+	if err == nil {
+		result = future.Response().(*fsm.Result)
+	} else {
 		err = p.g.refusal(err)
-		for _, calls := range append([][]propose.Call{b.Commands, b.Renewals, b.Barriers}, b.Joined...) {
-			for _, c := range calls {
-				c.(*call).answer(err)
-			}
-		}
-		return
 	}
-	result := future.Response().(*fsm.Result)
 	for i, c := range b.Commands {
 		c := c.(*call)
-		c.outcome, c.index = result.Outcomes[i], future.Index()
-		c.answer(nil)
+		c.outcome = result.Outcomes[i]
+		c.answer(err)
 	}
-	for i, c := range b.Renewals {
-		for _, c := range append(b.Joined[i], c) {
+	for i, calls := range b.Renewals {
+		for _, c := range calls {
 			c := c.(*call)
 			c.renewal = result.Renewals[i]
-			c.answer(nil)
+			c.answer(err)
 		}
 	}
 	for _, c := range b.Barriers {
-		c := c.(*call)
-		c.index = future.Index()
-		c.answer(nil)
+		c.(*call).answer(err)
 	}
+}
+
+// hold stops proposing and waits until nothing is in flight, or the context ends. Let go of it with release, whatever
+// it returns.
+func (p *proposer) hold(ctx context.Context) error {
+	for {
+		landed := p.landing.next("")
+		p.mu.Lock()
+		p.core.Hold(true)
+		flying := p.core.InFlight()
+		p.mu.Unlock()
+		if flying == 0 {
+			return nil
+		}
+		select {
+		case <-landed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.g.end:
+			return raft.ErrRaftShutdown
+		}
+	}
+}
+
+func (p *proposer) release() {
+	p.mu.Lock()
+	p.core.Hold(false)
+	p.mu.Unlock()
+	p.kick()
+}
+
+// refusedSince says since when raft refuses this leader's entries for a transfer of leadership.
+func (p *proposer) refusedSince() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
+}
+
+// probe asks for an entry that nobody waits for.
+func (p *proposer) probe() {
+	_ = p.submit(func(core *propose.Core) bool { core.Barrier(newCall()); return true }) // without leadership there is nothing to find out
 }
 
 // refusal names an error of raft's. Only three are a definite no; of everything else it is not known whether the
@@ -208,43 +235,23 @@ func (g *group) refusal(err error) error {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return g.noLeader()
 	case errors.Is(err, raft.ErrEnqueueTimeout):
-		return fsm.Refuse(v1.Code_CODE_OVERLOADED, "the log takes no entry within %s; try again", enqueueTimeout)
+		return fsm.Refuse(v1.Code_CODE_OVERLOADED, "the log is busy; try again")
 	}
-	return fsm.Refuse(v1.Code_CODE_UNKNOWN_OUTCOME, "it is not known whether the command was applied (%v); ask again with the same identity", err)
+	return fsm.Refuse(v1.Code_CODE_UNKNOWN_OUTCOME, "it is not known whether this was applied (%v); ask again with the same identity", err)
 }
 
-// noLeader refuses a call that this node cannot take, and says who can.
-func (g *group) noLeader() *fsm.Refusal {
-	api, self := g.leaderAPI()
-	if _, id := g.raft.LeaderWithID(); api == "" || self || string(id) == g.node {
-		return fsm.Refuse(v1.Code_CODE_NO_LEADER, "no leader is known now; try again")
-	}
-	r := fsm.Refuse(v1.Code_CODE_NO_LEADER, "this node does not lead; %s does", api)
-	r.Detail.Leader = api
-	return r
-}
-
-// submit hands a call to the core, if this node leads.
-func (p *proposer) submit(calls []*call, add func(*propose.Core, *call) bool) error {
+// submit hands calls to the core, if this node leads and the core takes them.
+func (p *proposer) submit(add func(*propose.Core) bool) error {
 	p.mu.Lock()
-	if _, leading := p.core.Leading(); !leading {
-		p.mu.Unlock()
-		return p.g.noLeader()
-	}
-	for i, c := range calls {
-		if !add(p.core, c) {
-			p.mu.Unlock()
-			if i == 0 {
-				return fsm.Refuse(v1.Code_CODE_OVERLOADED, "too many commands wait for the log; try again")
-			}
-			for _, c := range calls[i:] {
-				c.answer(fsm.Refuse(v1.Code_CODE_OVERLOADED, "too many commands wait for the log; try again"))
-			}
-			p.kick()
-			return nil
-		}
-	}
+	_, leading := p.core.Leading()
+	taken := leading && add(p.core)
 	p.mu.Unlock()
+	switch {
+	case !leading:
+		return p.g.noLeader()
+	case !taken:
+		return fsm.Refuse(v1.Code_CODE_OVERLOADED, "too many commands wait for the log; try again")
+	}
 	p.kick()
 	return nil
 }
@@ -260,22 +267,20 @@ func (c *call) wait(ctx context.Context) error {
 }
 
 func (g *group) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
-	calls := make([]*call, len(commands))
+	calls := make([]propose.Call, len(commands))
 	for i := range calls {
 		calls[i] = newCall()
 	}
-	next := 0
-	err := g.proposer.submit(calls, func(core *propose.Core, c *call) bool {
-		ok := core.Command(commands[next], c)
-		next++
-		return ok
-	})
-	if err != nil {
+	if err := g.proposer.submit(func(core *propose.Core) bool { return core.Commands(commands, calls) }); err != nil {
 		return nil, err
 	}
 	out := make([]fsm.Outcome, len(calls))
 	for i, c := range calls {
+		c := c.(*call)
 		if err := c.wait(ctx); err != nil {
+			if i > 0 { // the commands before were applied: that nothing happened would not be true
+				err = g.refusal(err)
+			}
 			return nil, err
 		}
 		out[i] = c.outcome
@@ -285,12 +290,9 @@ func (g *group) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fs
 
 func (g *group) renew(ctx context.Context, r *logv1.Renewal) (fsm.RenewalOutcome, error) {
 	c := newCall()
-	err := g.proposer.submit([]*call{c}, func(core *propose.Core, c *call) bool { core.Renew(r, c); return true })
+	err := g.proposer.submit(func(core *propose.Core) bool { core.Renew(r, c); return true })
 	if err == nil {
 		err = c.wait(ctx)
 	}
 	return c.renewal, err
 }
-
-// close waits for what is in flight.
-func (p *proposer) close() { p.flying.Wait() }

@@ -24,7 +24,7 @@ func (g *group) read(ctx context.Context, c v1.Consistency, fn func(*fsm.Machine
 		return age, g.machine.view(fn)
 	}
 	barrier := newCall()
-	if err := g.proposer.submit([]*call{barrier}, func(core *propose.Core, c *call) bool { core.Barrier(c); return true }); err != nil {
+	if err := g.proposer.submit(func(core *propose.Core) bool { core.Barrier(barrier); return true }); err != nil {
 		return 0, err
 	}
 	if err := barrier.wait(ctx); err != nil {

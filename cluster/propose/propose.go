@@ -6,14 +6,13 @@ package propose
 import (
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
 
 // Config bounds the core. Zero fields have the defaults.
 type Config struct {
-	// Commands and bytes of one entry: 256 and 1 MiB. A command bigger than that goes alone.
+	// Commands and bytes of one entry: 256 and 1 MiB. A command bigger than that goes alone; renewals have at most
+	// half of the bytes, so that neither lane starves the other.
 	MaxCommands, MaxBytes int
 	// Entries in flight: 4.
 	MaxInFlight int
@@ -61,11 +60,13 @@ type Clock struct {
 
 // Batch is one entry with the calls that its results answer, in order.
 type Batch struct {
-	Entry              *logv1.Entry
-	Commands, Renewals []Call
-	// Joined are renewals that a newer one of the same session stands for: Joined[i] shares the answer of Renewals[i].
-	Joined   [][]Call
+	Entry    *logv1.Entry
+	Commands []Call
+	// Renewals[i] are the calls that the entry's renewal i answers: the newest of a session stands for all.
+	Renewals [][]Call
 	Barriers []Call
+
+	reign int
 }
 
 // Core packs calls into entries. It is not safe for concurrent use. Times are monotonic, from any origin.
@@ -74,27 +75,18 @@ type Core struct {
 
 	leading bool
 	term    uint64
+	reign   int  // counts terms led, so that what lands late does not count for the next
 	first   bool // nothing was proposed in this term yet
+	held    bool
 
 	elapsed  time.Duration // the leader's own time in this term
 	sampled  time.Duration // when elapsed was last added to
 	proposed time.Duration // when the last entry went out
 
-	commands []queued
-	renewals []*renewal // in order of the sessions' first
+	commands queue
+	renewals lane
 	barriers []Call
 	inFlight int
-}
-
-type queued struct {
-	command *logv1.Command
-	size    int
-	call    Call
-}
-
-type renewal struct {
-	message *logv1.Renewal
-	calls   []Call
 }
 
 // New makes a core that does not lead.
@@ -103,51 +95,46 @@ func New(config Config) *Core { return &Core{config: config.withDefaults()} }
 // Lead begins a term. Its first entry is a tick, so that the clock is set and reads of the term have an entry to
 // ride on.
 func (c *Core) Lead(term uint64, now time.Duration) {
-	c.leading, c.term, c.first = true, term, true
+	c.reign++
+	c.leading, c.term, c.first, c.held = true, term, true, false
 	c.elapsed, c.sampled, c.proposed, c.inFlight = 0, now, now, 0
 }
 
 // Lose ends the term. Calls that were not proposed come back: nothing happened to them.
 func (c *Core) Lose() (unproposed []Call) {
-	c.leading = false
-	for _, q := range c.commands {
-		unproposed = append(unproposed, q.call)
-	}
-	for _, r := range c.renewals {
-		unproposed = append(unproposed, r.calls...)
-	}
+	c.leading, c.held = false, false
+	unproposed = append(c.commands.clear(), c.renewals.clear()...)
 	unproposed = append(unproposed, c.barriers...)
-	c.commands, c.renewals, c.barriers = nil, nil, nil
+	c.barriers = nil
 	return unproposed
 }
 
 // Leading says whether calls are taken, and in which term.
 func (c *Core) Leading() (term uint64, leading bool) { return c.term, c.leading }
 
-// Command queues a command; false means that too many wait already.
-func (c *Core) Command(command *logv1.Command, call Call) bool {
-	if len(c.commands) >= c.config.MaxQueued {
+// Commands queues commands that belong next to each other, in one entry if they fit; all or none. False means that
+// too many wait already. There is one call for each.
+func (c *Core) Commands(commands []*logv1.Command, calls []Call) bool {
+	if len(c.commands.items)+len(commands) > c.config.MaxQueued {
 		return false
 	}
-	c.commands = append(c.commands, queued{command, proto.Size(command) + 8, call})
+	c.commands.add(commands, calls)
 	return true
 }
 
 // Renew queues a renewal. It is never refused: overload must not cost a session its life. The newest of a session
 // stands for those before it.
-func (c *Core) Renew(message *logv1.Renewal, call Call) {
-	for _, r := range c.renewals {
-		if r.message.Session == message.Session && r.message.Namespace == message.Namespace {
-			r.message = message
-			r.calls = append(r.calls, call)
-			return
-		}
-	}
-	c.renewals = append(c.renewals, &renewal{message, []Call{call}})
-}
+func (c *Core) Renew(message *logv1.Renewal, call Call) { c.renewals.add(message, call) }
 
 // Barrier asks for an entry from now on: the next one, which may be empty.
 func (c *Core) Barrier(call Call) { c.barriers = append(c.barriers, call) }
+
+// Hold stops proposing, until another Hold or the end of the term; what comes meanwhile waits. It is how leadership
+// is handed over without an entry whose fate nobody knows: hold, wait until nothing is in flight, hand over.
+func (c *Core) Hold(on bool) { c.held = on && c.leading }
+
+// InFlight is the number of entries whose outcome is not known yet.
+func (c *Core) InFlight() int { return c.inFlight }
 
 // Sample counts the leader's time. Call it every 50 ms.
 func (c *Core) Sample(now time.Duration) {
@@ -155,49 +142,41 @@ func (c *Core) Sample(now time.Duration) {
 	c.sampled = now
 }
 
+// waiting says whether something asks for an entry.
+func (c *Core) waiting() bool {
+	return len(c.commands.items)+len(c.renewals.order)+len(c.barriers) > 0
+}
+
 // Next returns what to propose now; nil when there is nothing, or enough in flight. wall is unix nanoseconds, zero
 // when it is not to be trusted.
 func (c *Core) Next(now time.Duration, wall int64, clock Clock) *Batch {
-	if !c.leading || c.inFlight >= c.config.MaxInFlight {
+	if !c.leading || c.held || c.inFlight >= c.config.MaxInFlight {
+		return nil
+	}
+	if !c.first && !c.waiting() && now < c.due(clock) {
 		return nil
 	}
 	c.Sample(now)
-	if !c.first && len(c.commands)+len(c.renewals)+len(c.barriers) == 0 && now < c.due(clock) {
-		return nil
+	b := &Batch{
+		Entry: &logv1.Entry{Header: &logv1.Header{Term: c.term, Elapsed: int64(c.elapsed), Wall: wall, Level: 1}},
+		reign: c.reign, Barriers: c.barriers,
 	}
-	b := &Batch{Entry: &logv1.Entry{Header: &logv1.Header{Term: c.term, Elapsed: int64(c.elapsed), Wall: wall, Level: 1}}}
-	for _, r := range c.renewals {
-		b.Entry.Renewals = append(b.Entry.Renewals, r.message)
-		last := len(r.calls) - 1
-		b.Renewals = append(b.Renewals, r.calls[last])
-		b.Joined = append(b.Joined, r.calls[:last])
-	}
-	b.Barriers = c.barriers
-	c.renewals, c.barriers = nil, nil
-	c.pack(b)
+	c.barriers = nil
+	used := c.renewals.take(b, c.config.MaxBytes/2)
+	c.commands.take(b, c.config.MaxCommands, c.config.MaxBytes-used)
 	// A tick never overtakes what the leader had received before it.
-	b.Entry.Tick = len(c.commands) == 0
+	b.Entry.Tick = len(c.commands.items) == 0 && len(c.renewals.order) == 0
 	c.first, c.proposed = false, now
 	c.inFlight++
 	return b
 }
 
-func (c *Core) pack(b *Batch) {
-	size, n := 0, 0
-	for n < len(c.commands) && n < c.config.MaxCommands && (n == 0 || size+c.commands[n].size <= c.config.MaxBytes) {
-		size += c.commands[n].size
-		b.Entry.Commands = append(b.Entry.Commands, c.commands[n].command)
-		b.Commands = append(b.Commands, c.commands[n].call)
-		n++
-	}
-	c.commands = c.commands[n:]
-	if len(c.commands) == 0 {
-		c.commands = nil
+// Done tells that an entry's outcome is known, or will never be.
+func (c *Core) Done(b *Batch) {
+	if b.reign == c.reign {
+		c.inFlight--
 	}
 }
-
-// Done tells that an entry's outcome is known, or will never be.
-func (c *Core) Done() { c.inFlight = max(0, c.inFlight-1) }
 
 // due is when an entry must go out although nothing waits for one.
 func (c *Core) due(clock Clock) time.Duration {
@@ -213,12 +192,12 @@ func (c *Core) due(clock Clock) time.Duration {
 	return c.proposed + min(max(left, time.Millisecond), c.config.IdleGap)
 }
 
-// Wait returns how long the driver may sleep before Next has something by itself.
+// Wait returns how long the driver may sleep before Next has something by itself; Done, Hold and calls come between.
 func (c *Core) Wait(now time.Duration, clock Clock) time.Duration {
-	if !c.leading {
+	if !c.leading || c.held || c.inFlight >= c.config.MaxInFlight {
 		return time.Hour
 	}
-	if c.first || len(c.commands)+len(c.renewals)+len(c.barriers) > 0 {
+	if c.first || c.waiting() {
 		return 0
 	}
 	return min(max(0, c.due(clock)-now), time.Hour)

@@ -1,8 +1,17 @@
 package propose
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
@@ -13,6 +22,10 @@ func lead(config Config) *Core {
 	c := New(config)
 	c.Lead(7, 0)
 	return c
+}
+
+func one(c *Core, command *logv1.Command, call Call) bool {
+	return c.Commands([]*logv1.Command{command}, []Call{call})
 }
 
 func TestTheFirstEntryOfATermIsATick(t *testing.T) {
@@ -29,7 +42,7 @@ func TestTheFirstEntryOfATermIsATick(t *testing.T) {
 func TestATickDoesNotOvertakeWhatWasReceived(t *testing.T) {
 	c := lead(Config{MaxCommands: 2})
 	for i := range 5 {
-		c.Command(&logv1.Command{}, i)
+		one(c, &logv1.Command{}, i)
 	}
 	c.Renew(&logv1.Renewal{Session: 1}, "old")
 	c.Renew(&logv1.Renewal{Session: 1, Tokens: []int64{3}}, "new")
@@ -37,7 +50,7 @@ func TestATickDoesNotOvertakeWhatWasReceived(t *testing.T) {
 	for range 3 {
 		b := c.Next(0, 0, Clock{})
 		ticks = append(ticks, b.Entry.Tick)
-		if len(ticks) == 1 && (len(b.Entry.Renewals) != 1 || b.Renewals[0] != "new" || b.Joined[0][0] != "old" || len(b.Entry.Renewals[0].Tokens) != 1) {
+		if len(ticks) == 1 && (len(b.Entry.Renewals) != 1 || !slices.Equal(b.Renewals[0], []Call{"old", "new"}) || len(b.Entry.Renewals[0].Tokens) != 1) {
 			t.Fatalf("the renewals of the first entry are %v for %v", b.Entry.Renewals, b.Renewals)
 		}
 	}
@@ -82,21 +95,21 @@ func TestEntriesWhileTimeMatters(t *testing.T) {
 func TestBounds(t *testing.T) {
 	c := lead(Config{MaxInFlight: 2, MaxQueued: 3})
 	for i := range 3 {
-		if !c.Command(&logv1.Command{}, i) {
+		if !one(c, &logv1.Command{}, i) {
 			t.Fatal("refused below the bound")
 		}
 	}
-	if c.Command(&logv1.Command{}, 4) {
+	if one(c, &logv1.Command{}, 4) {
 		t.Fatal("taken above the bound")
 	}
-	c.Next(0, 0, Clock{})
+	landed := c.Next(0, 0, Clock{})
 	c.Barrier(1)
 	c.Next(0, 0, Clock{})
 	c.Barrier(2)
 	if c.Next(0, 0, Clock{}) != nil {
 		t.Fatal("a third entry in flight")
 	}
-	c.Done()
+	c.Done(landed)
 	if b := c.Next(0, 0, Clock{}); b == nil || b.Barriers[0] != 2 {
 		t.Fatal("no entry when one has landed")
 	}
@@ -104,9 +117,9 @@ func TestBounds(t *testing.T) {
 
 func TestLosingGivesBackWhatWasNotProposed(t *testing.T) {
 	c := lead(Config{})
-	c.Command(&logv1.Command{}, "a")
+	one(c, &logv1.Command{}, "a")
 	c.Next(0, 0, Clock{})
-	c.Command(&logv1.Command{}, "b")
+	one(c, &logv1.Command{}, "b")
 	c.Renew(&logv1.Renewal{Session: 1}, "c")
 	c.Barrier("d")
 	if back := c.Lose(); len(back) != 3 || back[0] != "b" {
@@ -114,5 +127,163 @@ func TestLosingGivesBackWhatWasNotProposed(t *testing.T) {
 	}
 	if c.Next(0, 0, Clock{}) != nil {
 		t.Fatal("proposes without leading")
+	}
+}
+
+func named(name string, size int) *logv1.Command {
+	return &logv1.Command{Envelope: &logv1.Envelope{Namespace: name, Reason: strings.Repeat("x", size)}}
+}
+
+// Commands that came together share an entry where they fit into one, and wait for the next for that.
+func TestWhatCameTogetherStaysTogether(t *testing.T) {
+	for name, x := range map[string]struct {
+		groups [][]int // sizes
+		want   string
+	}{
+		"by count":                      {[][]int{{1, 1}, {1, 1, 1}, {1}}, "aa bbbc"},
+		"by bytes":                      {[][]int{{400}, {400, 400}, {1}}, "a bbc"},
+		"too many for one entry":        {[][]int{{1}, {1, 1, 1, 1, 1}}, "abbb bb"},
+		"a command too big for any":     {[][]int{{1}, {5000}, {1}}, "a b c"},
+		"the last of what fits exactly": {[][]int{{1, 1}, {1, 1}, {1}}, "aabb c"},
+	} {
+		c := lead(Config{MaxCommands: 4, MaxBytes: 1000})
+		for i, sizes := range x.groups {
+			var commands []*logv1.Command
+			var calls []Call
+			for _, size := range sizes {
+				commands = append(commands, named(string(rune('a'+i)), size))
+				calls = append(calls, i)
+			}
+			c.Commands(commands, calls)
+		}
+		var got []string
+		for len(c.commands.items) > 0 {
+			b := c.Next(0, 0, Clock{})
+			entry := ""
+			for _, command := range b.Entry.Commands {
+				entry += command.Envelope.Namespace
+			}
+			if len(b.Commands) != len(b.Entry.Commands) {
+				t.Fatalf("%s: %d calls for %d commands", name, len(b.Commands), len(b.Entry.Commands))
+			}
+			got = append(got, entry)
+			c.Done(b)
+		}
+		if s := strings.Join(got, " "); s != x.want {
+			t.Errorf("%s: entries %q, want %q", name, s, x.want)
+		}
+	}
+}
+
+func TestCommandsThatCameTogetherAreTakenOrRefusedTogether(t *testing.T) {
+	c := lead(Config{MaxQueued: 3})
+	one(c, &logv1.Command{}, "a")
+	three := []*logv1.Command{{}, {}, {}}
+	if c.Commands(three, []Call{1, 2, 3}) {
+		t.Fatal("took three where there was room for two")
+	}
+	if b := c.Next(0, 0, Clock{}); len(b.Commands) != 1 {
+		t.Fatalf("proposes %d commands of which one was taken", len(b.Commands))
+	}
+}
+
+// A hundred thousand sessions that renew at once go out in entries of bounded size, and no tick goes before the last.
+func TestRenewalsAreBoundedByBytes(t *testing.T) {
+	c := lead(Config{MaxBytes: 1 << 20, MaxInFlight: 1 << 20})
+	const sessions = 100_000
+	for i := range sessions {
+		c.Renew(&logv1.Renewal{Namespace: "default", Session: int64(i + 1)}, i)
+	}
+	one(c, &logv1.Command{}, "command")
+	seen, commands := 0, 0
+	for seen < sessions {
+		b := c.Next(0, 0, Clock{})
+		seen += len(b.Renewals)
+		commands += len(b.Commands)
+		if size := proto.Size(b.Entry); size > 1<<20 {
+			t.Fatalf("an entry has %d bytes", size)
+		}
+		if b.Entry.Tick != (seen == sessions) {
+			t.Fatalf("tick is %v after %d renewals", b.Entry.Tick, seen)
+		}
+	}
+	if commands != 1 {
+		t.Fatal("renewals starved the command")
+	}
+}
+
+func TestNothingIsProposedWhileHeld(t *testing.T) {
+	c := lead(Config{})
+	first := c.Next(0, 0, Clock{Sessions: 1})
+	c.Hold(true)
+	one(c, &logv1.Command{}, "a")
+	c.Renew(&logv1.Renewal{Session: 1}, "r")
+	if b := c.Next(time.Second, 0, Clock{Sessions: 1}); b != nil || c.InFlight() != 1 {
+		t.Fatalf("while held: %v, %d in flight", b, c.InFlight())
+	}
+	c.Done(first)
+	c.Hold(false)
+	b := c.Next(2*time.Second, 0, Clock{Sessions: 1})
+	if c.InFlight() != 1 || len(b.Commands) != 1 || len(b.Renewals) != 1 {
+		t.Fatalf("after the hold: %v", b)
+	}
+	c.Hold(true)
+	c.Lose()
+	c.Lead(8, 0)
+	if c.Next(0, 0, Clock{}) == nil {
+		t.Fatal("a hold outlives its term")
+	}
+}
+
+// What lands after its term does not count for the next, which would have more in flight than it may.
+func TestWhatLandsLateDoesNotCount(t *testing.T) {
+	c := lead(Config{MaxInFlight: 1})
+	old := c.Next(0, 0, Clock{})
+	c.Lose()
+	c.Lead(8, 0)
+	c.Next(0, 0, Clock{})
+	c.Done(old)
+	c.Barrier("read")
+	if b := c.Next(0, 0, Clock{}); b != nil {
+		t.Fatalf("a second entry is in flight: %v", b.Entry)
+	}
+}
+
+// The core takes time as an input, and starts nothing: the simulator steps the same code.
+func TestTheCoreIsPure(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Skipf("go list: %v", err)
+	}
+	for _, dep := range strings.Fields(string(out)) {
+		for _, bad := range []string{"github.com/hashicorp", "github.com/cockroachdb", "go.etcd.io", "net/http", "lockstep/fsm", "lockstep/transport"} {
+			if strings.Contains(dep, bad) {
+				t.Errorf("depends on %s", dep)
+			}
+		}
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt, *ast.SelectStmt, *ast.ChanType:
+				t.Errorf("%s has a goroutine, select or channel", name)
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && !slices.Contains([]string{"Duration", "Millisecond", "Second", "Minute", "Hour"}, n.Sel.Name) {
+					t.Errorf("%s uses time.%s", name, n.Sel.Name)
+				}
+			}
+			return true
+		})
 	}
 }
