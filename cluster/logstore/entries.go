@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"bytes"
 	"iter"
 
 	"github.com/hashicorp/raft"
@@ -21,6 +22,7 @@ func Entries(path string) iter.Seq2[raft.Log, error] {
 		defer f.close() // it was only read
 		goesOn := true
 		_, err = f.verify(func(log *raft.Log) bool {
+			log.Data, log.Extensions = bytes.Clone(log.Data), bytes.Clone(log.Extensions)
 			goesOn = yield(*log, nil)
 			return goesOn
 		})

@@ -46,6 +46,7 @@ type file struct {
 	root     uint64
 	written  bool   // since it was made
 	seen     []bool // pages that something points to: each only once
+	leaf     []byte // memory of the last leaf
 }
 
 // openFile opens a file that no process writes, and reads its meta pages. It returns nil for an empty file.
@@ -120,7 +121,7 @@ func (f *file) readAt(b []byte, at int64) error {
 }
 
 // verify reads everything, checks it, and calls fn for each entry of the log in order until it returns false. What fn
-// is given is its own.
+// is given is valid only during the call.
 func (f *file) verify(fn func(*raft.Log) bool) (extent, error) {
 	x, err := f.verifyLog(fn)
 	if err != nil {

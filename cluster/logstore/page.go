@@ -3,6 +3,7 @@ package logstore
 import (
 	"bytes"
 	"fmt"
+	"slices"
 )
 
 // element is what a page holds: a key with a value, or with the page that has the keys from it on.
@@ -93,12 +94,12 @@ func eachWithin(elements []element, lo, hi []byte, fn func(element) error) error
 	return nil
 }
 
-// page reads a branch or a leaf with its overflow, to which nothing else may point.
+// page reads a branch or a leaf with its overflow, to which nothing else may point. A leaf's memory is used again.
 func (f *file) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= f.pages {
 		return nil, fmt.Errorf("page %d of %d does not exist", id, f.pages)
 	}
-	page := make([]byte, f.pageSize)
+	page := slices.Grow(f.leaf[:0], int(f.pageSize))[:f.pageSize]
 	if err := f.readAt(page, int64(id)*f.pageSize); err != nil {
 		return nil, err
 	}
@@ -117,11 +118,14 @@ func (f *file) page(id uint64) ([]byte, error) {
 		}
 		f.seen[p] = true
 	}
-	if overflow > 0 {
-		page = append(page, make([]byte, int64(overflow)*f.pageSize)...)
+	if rest := int(overflow) * int(f.pageSize); rest > 0 {
+		page = slices.Grow(page, rest)[:len(page)+rest]
 		if err := f.readAt(page[f.pageSize:], (int64(id)+1)*f.pageSize); err != nil {
 			return nil, err
 		}
+	}
+	if f.leaf = page; order.Uint16(page[8:]) == branchPage {
+		f.leaf = nil // it is needed while its leaves are read
 	}
 	return page, nil
 }

@@ -68,7 +68,7 @@ func randomBatch(random *rand.Rand, step int) *Batch {
 
 // Both engines hold the same rows after any sequence of batches, now and in every snapshot, also after a restart.
 func TestEnginesAgree(t *testing.T) {
-	for seed := range uint64(8) {
+	for seed := range uint64(4) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		fs := vfs.NewMem()
 		options := Options{FS: fs, MemtableBytes: 64 << 10}
@@ -79,7 +79,7 @@ func TestEnginesAgree(t *testing.T) {
 		memory := NewMemory()
 		type pair struct{ disk, memory Snapshot }
 		var pinned []pair
-		for step := range 300 {
+		for step := range 200 {
 			b := randomBatch(random, step)
 			if err := disk.Write(b); err != nil {
 				t.Fatal(err)
