@@ -15,7 +15,7 @@ import (
 
 func (c *cli) lockCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "lock", Short: "Hold locks, and see who does"}
-	parent.AddCommand(c.lockAcquire(), c.lockRelease(), c.lockList(), c.lockRevoke())
+	parent.AddCommand(c.lockRun(), c.lockAcquire(), c.lockRelease(), c.lockList(), c.lockRevoke())
 	return parent
 }
 

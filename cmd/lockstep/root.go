@@ -114,7 +114,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringVar(&c.credfile, "credential-file", "", "reserved; not in effect until there is authentication")
 	root.AddCommand(
 		c.serverCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
-		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.stepCommand(),
+		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.stepCommand(), c.workerCommand(),
 		c.queueCommand(), c.lockCommand(), c.sessionCommand(), c.memberCommand(),
 	)
 	return root
