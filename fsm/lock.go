@@ -61,15 +61,18 @@ func (ns *namespace) lock(m *Machine, name string) *lock {
 }
 
 // idle: nobody holds it, waits for it, or has a place in it.
-func (l *lock) idle() bool {
-	return len(l.rec.Holders) == 0 && len(l.rec.Lapsed) == 0 && l.claims.Len() == 0
-}
+func (l *lock) idle() bool { return !l.taken() && l.claims.Len() == 0 }
 
-// idleLock forgets a lock that the engine does not have either.
+// idleLock forgets a lock that nobody uses any more; a row of it goes with the next flush.
 func (m *Machine) idleLock(l *lock) {
-	if l.idle() && !l.dirty && !l.stored {
-		delete(l.ns.locks, l.rec.Lock)
+	if !l.idle() || l.dirty {
+		return
 	}
+	if l.stored {
+		m.dirtyLock(l)
+		return
+	}
+	delete(l.ns.locks, l.rec.Lock)
 }
 
 func (m *Machine) dirtyLock(l *lock) {
@@ -83,12 +86,12 @@ func (m *Machine) dirtyLock(l *lock) {
 func (m *Machine) flushLock(b *table.Batch, l *lock) {
 	k := key(tableLock, l.ns.rec.Namespace, l.rec.Lock)
 	l.dirty = false
-	if len(l.rec.Holders) > 0 || len(l.rec.Lapsed) > 0 {
+	switch {
+	case l.taken():
 		b.Put(k, encode(l.rec))
 		l.stored = true
 		return
-	}
-	if l.stored {
+	case l.stored:
 		b.Delete(k)
 		l.stored = false
 	}
@@ -97,13 +100,30 @@ func (m *Machine) flushLock(b *table.Batch, l *lock) {
 	}
 }
 
+// taken: somebody holds it, or has a lapsed place in it. Only then does it have a row; claims have theirs.
+func (l *lock) taken() bool { return len(l.rec.Holders) > 0 || len(l.rec.Lapsed) > 0 }
+
+// limit is that of those who use the lock, and whether anybody does.
+func (l *lock) limit() (limit int32, used bool) {
+	if l.taken() {
+		return l.rec.Limit, true
+	}
+	first, used := l.claims.Min()
+	if !used {
+		return 0, false
+	}
+	return first.want.Limit, true
+}
+
 // differs: the lock is in use with another limit.
 func (l *lock) differs(want *logv1.ClaimedLock) bool {
-	return l.rec.Limit != want.Limit && !l.idle()
+	limit, used := l.limit()
+	return used && limit != want.Limit
 }
 
 func (l *lock) sayLimit(want *logv1.ClaimedLock) string {
-	return fmt.Sprintf("lock %q is in use with limit %d, and limit %d is asked for", l.rec.Lock, l.rec.Limit, want.Limit)
+	limit, _ := l.limit()
+	return fmt.Sprintf("lock %q is in use with limit %d, and limit %d is asked for", l.rec.Lock, limit, want.Limit)
 }
 
 func (l *lock) holder(token int64) *logv1.LockHolder {
@@ -238,7 +258,8 @@ func (t *turn) acquireLock(r *logv1.AcquireLock) (proto.Message, *Refusal) {
 		return nil, Refuse(v1.Code_CODE_LOCK_LIMIT_DIFFERS, "%s", l.sayLimit(want))
 	}
 	asking := &claim{order: t.uptime(), seq: t.m.group.LastWait + 1, want: want}
-	if t.m.busy(l, asking) == free {
+	verdict := t.m.busy(l, asking)
+	if verdict == free {
 		return t.lockGranted(l, want, s, r.Note), nil
 	}
 	if r.Wait <= 0 {
@@ -247,7 +268,11 @@ func (t *turn) acquireLock(r *logv1.AcquireLock) (proto.Message, *Refusal) {
 	if t.closesCycle(s, l) {
 		return nil, Refuse(v1.Code_CODE_DEADLOCK, "waiting for lock %q would close a cycle of waits: its holder waits for a lock of this session", r.Lock).With(t.lockHolder(l))
 	}
-	t.addWait(s, &logv1.Wait{Lock: want, Note: r.Note, SkippedAt: max(1, t.uptime())}, r.Wait)
+	w := &logv1.Wait{Lock: want, Note: r.Note, SkippedAt: max(1, t.uptime())}
+	if verdict == reserved {
+		w.RetryAt = t.uptime() + retryReserved
+	}
+	t.addWait(s, w, r.Wait)
 	return nil, nil
 }
 
@@ -384,27 +409,25 @@ func (e *lockGranted) evolve(t *turn) {
 	t.m.dirtyLock(l)
 }
 
-// needPlaces takes the lapsed places that a new holder needs.
+// needPlaces takes the lapsed places that a new holder needs, the oldest first. Who loses one place loses the late
+// completion, and so every other place too.
 func (t *turn) needPlaces(l *lock, want *logv1.ClaimedLock) {
-	kept := l.rec.Lapsed[:0:0]
-	for at, h := range l.rec.Lapsed {
-		needed := !want.Shared || !h.Shared
-		if want.Limit > 0 {
-			needed = taken(l.rec.Holders)+want.Take+taken(l.rec.Lapsed[at:])+taken(kept) > want.Limit
+	for {
+		at := slices.IndexFunc(l.rec.Lapsed, func(h *logv1.LockHolder) bool {
+			if want.Limit > 0 {
+				return taken(l.rec.Holders)+want.Take+taken(l.rec.Lapsed) > want.Limit
+			}
+			return !want.Shared || !h.Shared
+		})
+		if at < 0 {
+			return
 		}
-		if !needed {
-			kept = append(kept, h)
-			continue
-		}
+		h := l.rec.Lapsed[at]
 		i, refusal := t.instance(h.InstanceId)
 		must(refusalError(refusal))
-		t.m.change(i, h.Node, func(r *logv1.Run) {
-			if r.Token == h.Token {
-				r.Lapsed = false
-			}
-		})
+		t.dropLapsed(i, h.Node)
+		t.m.change(i, h.Node, func(r *logv1.Run) { r.Lapsed = false })
 	}
-	l.rec.Lapsed = kept
 }
 
 // freeSlots are the lowest numbers that no holder has.
@@ -493,7 +516,11 @@ func (m *Machine) GetLock(r *v1.GetLockRequest) (*v1.Lock, error) {
 }
 
 func (m *Machine) lockReply(l *lock) *v1.Lock {
-	out := &v1.Lock{Namespace: l.ns.rec.Namespace, Lock: l.rec.Lock, Limit: l.rec.Limit, Token: l.rec.Token, Waiters: int64(l.claims.Len())}
+	out := &v1.Lock{Namespace: l.ns.rec.Namespace, Lock: l.rec.Lock, Waiters: int64(l.claims.Len())}
+	out.Limit, _ = l.limit()
+	if l.taken() {
+		out.Token = l.rec.Token
+	}
 	for _, h := range l.rec.Holders {
 		holder := &v1.LockHolder{
 			Token: h.Token, SessionId: sessionName(h.Session), InstanceId: h.InstanceId, Index: h.Index,

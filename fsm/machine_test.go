@@ -163,38 +163,21 @@ func TestAWorkflowRunsToItsEnd(t *testing.T) {
 // reopened compares the machine with one that is opened on what it flushed, and one restored from its snapshot.
 func (r *rig) reopened() {
 	r.t.Helper()
-	want := r.dump(r.m)
-	snapshot, err := r.m.Snapshot()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer snapshot.Close()
-	var stream bytes.Buffer
-	if _, err := snapshot.WriteTo(&stream); err != nil {
-		r.t.Fatal(err)
+	want := dump(r.m)
+	if again, _ := restored(r.t, r.m); dump(again) != want {
+		r.t.Fatalf("restored:\n%s\nwas:\n%s", dump(again), want)
 	}
 	again, err := Open(r.engine)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if got := r.dump(again); got != want {
+	if got := dump(again); got != want {
 		r.t.Fatalf("opened again:\n%s\nwas:\n%s", got, want)
-	}
-	copied := table.NewMemory()
-	if index, err := ReadSnapshot(&stream, copied); err != nil || index != r.index {
-		r.t.Fatalf("read snapshot: %d, %v", index, err)
-	}
-	restored, err := Open(copied)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if got := r.dump(restored); got != want {
-		r.t.Fatalf("restored:\n%s\nwas:\n%s", got, want)
 	}
 }
 
 // dump tells everything that orders things: what a machine that was opened again must agree on.
-func (r *rig) dump(m *Machine) string {
+func dump(m *Machine) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "index %d uptime %d digest %x wait %d session %d\n", m.group.Index, m.group.Uptime, m.group.Digest, m.group.LastWait, m.group.LastSession)
 	m.deadlines.Ascend(func(d deadline) bool {
@@ -214,12 +197,19 @@ func (r *rig) dump(m *Machine) string {
 			q.ready.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  ready %+v\n", x); return true })
 			q.waits.Ascend(func(x *wait) bool { fmt.Fprintf(&b, "  wait %d %d\n", x.rec.WaitId, x.rec.Remaining); return true })
 		}
-		for _, lockName := range sortedLocks(ns) {
-			l := ns.locks[lockName]
+		for _, lockName := range sortedLocks(m, ns) {
+			l := ns.lock(m, lockName)
 			if l.idle() {
 				continue
 			}
-			fmt.Fprintf(&b, "lock %s limit %d holders %v lapsed %v\n", lockName, l.rec.Limit, l.rec.Holders, l.rec.Lapsed)
+			limit, _ := l.limit()
+			fmt.Fprintf(&b, "lock %s limit %d claims %d\n", lockName, limit, l.claims.Len())
+			for _, h := range l.rec.Holders {
+				fmt.Fprintf(&b, "  holder %d %v\n", h.Token, h.Slots)
+			}
+			for _, h := range l.rec.Lapsed {
+				fmt.Fprintf(&b, "  lapsed %d\n", h.Token)
+			}
 			l.claims.Ascend(func(c *claim) bool {
 				fmt.Fprintf(&b, "  claim %d %d %+v parked %v skipped %d\n", c.order, c.seq, c.run, c.parked, c.skippedAt)
 				return true
@@ -229,11 +219,16 @@ func (r *rig) dump(m *Machine) string {
 	return b.String()
 }
 
-func sortedLocks(ns *namespace) []string {
+// sortedLocks are the locks that are resident, or have a row.
+func sortedLocks(m *Machine, ns *namespace) []string {
 	var names []string
 	for name := range ns.locks {
 		names = insertSorted(names, name)
 	}
+	must(scanRows(m.engine, key(tableLock, ns.rec.Namespace), func() *logv1.Lock { return &logv1.Lock{} }, func(_ []byte, rec *logv1.Lock) error {
+		names = insertSorted(names, rec.Lock)
+		return nil
+	}))
 	return names
 }
 

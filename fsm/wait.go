@@ -187,6 +187,7 @@ func (t *turn) expireWait(w *wait) {
 		t.m.unlineWait(w)
 		w.rec.RetryAt = 0
 		t.m.lineWait(w)
+		t.m.dirtySession(w.session)
 		t.wake(t.ns.lock(t.m, w.rec.Lock.Lock))
 	case w.rec.Lock != nil:
 		l := t.ns.lock(t.m, w.rec.Lock.Lock)

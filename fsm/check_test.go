@@ -1,0 +1,148 @@
+package fsm
+
+import (
+	"fmt"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// check says which invariant of the state is broken. It reads everything, decoded.
+func check(m *Machine) error {
+	for _, name := range m.names {
+		ns := m.namespaces[name]
+		leased := map[string]int64{}
+		held := map[int64]bool{}
+		for _, i := range ns.instances {
+			if err := checkInstance(m, ns, i, leased, held); err != nil {
+				return fmt.Errorf("instance %s: %w", i.rec.InstanceId, err)
+			}
+		}
+		for _, line := range ns.lines {
+			q := ns.queues[line]
+			if q.leased != leased[line] {
+				return fmt.Errorf("queue %s counts %d leased, there are %d", line, q.leased, leased[line])
+			}
+			if q.waits.Len() > 0 && q.ready.Len() > 0 {
+				return fmt.Errorf("queue %s has a run that is ready and a worker that waits", line)
+			}
+		}
+		for _, l := range ns.locks {
+			if err := checkLock(m, ns, l, held); err != nil {
+				return fmt.Errorf("lock %s: %w", l.rec.Lock, err)
+			}
+		}
+		if len(held) != len(ns.leases) {
+			return fmt.Errorf("namespace %s counts %d leases, there are %d", name, len(ns.leases), len(held))
+		}
+	}
+	return checkSessions(m)
+}
+
+func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]int64, held map[int64]bool) error {
+	var open, leased int32
+	for node, r := range i.runs {
+		step := i.graph.Nodes[node].ID
+		if !ended(r.State) {
+			open++
+		}
+		if r.State == v1.RunState_RUN_STATE_LEASED {
+			leased++
+			leasedIn[i.graph.Nodes[node].Queue]++
+			held[r.Token] = true
+			if ref, ok := ns.leases[r.Token]; !ok || ref.session != r.Session || ref.instance != i.rec.InstanceId {
+				return fmt.Errorf("step %s is leased under token %d, of which the session knows nothing", step, r.Token)
+			}
+			for _, want := range r.Locks {
+				if ns.lock(m, want.Lock).holder(r.Token) == nil {
+					return fmt.Errorf("step %s is leased without its lock %s", step, want.Lock)
+				}
+			}
+		} else if _, ok := ns.leases[r.Token]; ok && r.Token != 0 {
+			return fmt.Errorf("step %s is %s, and its token %d still holds", step, r.State, r.Token)
+		}
+		if r.State == v1.RunState_RUN_STATE_READY && r.Parked != "" {
+			l := ns.lock(m, r.Parked)
+			found := false
+			l.claims.Ascend(func(c *claim) bool { found = found || c.run == i.key(int32(node)) && c.wait == nil; return !found })
+			if !found {
+				return fmt.Errorf("step %s waits for lock %s, which knows nothing of it", step, r.Parked)
+			}
+			if wanted := m.wanted(i.key(int32(node)), ns.queue(i.graph.Nodes[node].Queue)); wanted && r.RetryAt == 0 {
+				for _, want := range r.Locks {
+					if want.Lock == r.Parked && m.busy(l, &claim{order: r.Order, seq: r.OrderSeq, run: i.key(int32(node)), want: want}) == free {
+						return fmt.Errorf("step %s waits for lock %s, which is free, and somebody would take it", step, r.Parked)
+					}
+				}
+			}
+		}
+		if r.Used > int32(i.graph.Nodes[node].Retry.Attempts) {
+			return fmt.Errorf("step %s has used %d of %d attempts", step, r.Used, i.graph.Nodes[node].Retry.Attempts)
+		}
+	}
+	if open != i.rec.Open || leased != i.rec.Leased {
+		return fmt.Errorf("it counts %d open and %d leased runs, there are %d and %d", i.rec.Open, i.rec.Leased, open, leased)
+	}
+	if !i.live() && open > 0 {
+		return fmt.Errorf("it is %s with %d open runs", i.rec.State, open)
+	}
+	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING && i.live() && leased == 0 {
+		return fmt.Errorf("it is %s and nothing is leased", i.rec.State)
+	}
+	return nil
+}
+
+func checkLock(m *Machine, ns *namespace, l *lock, held map[int64]bool) error {
+	exclusive := false
+	slots := map[int32]bool{}
+	for _, h := range l.rec.Holders {
+		if ref, ok := ns.leases[h.Token]; !ok || ref.session != h.Session {
+			return fmt.Errorf("it is held under token %d, which holds nothing", h.Token)
+		}
+		if h.InstanceId == "" {
+			held[h.Token] = true
+		}
+		exclusive = exclusive || !h.Shared && l.rec.Limit == 0
+		for _, slot := range h.Slots {
+			if slots[slot] {
+				return fmt.Errorf("slot %d is held twice", slot)
+			}
+			slots[slot] = true
+		}
+	}
+	if exclusive && len(l.rec.Holders) > 1 || l.rec.Limit > 0 && taken(l.rec.Holders) > l.rec.Limit {
+		return fmt.Errorf("it is held by %v", l.rec.Holders)
+	}
+	for _, h := range l.rec.Lapsed {
+		i := ns.instances[h.InstanceId]
+		if i != nil && (!i.runs[h.Node].Lapsed || i.runs[h.Node].Token != h.Token) {
+			return fmt.Errorf("it keeps a place for token %d, whose run went on", h.Token)
+		}
+	}
+	var err error
+	l.claims.Ascend(func(c *claim) bool {
+		if c.wait != nil && c.wait.rec.RetryAt == 0 && m.busy(l, c) == free {
+			err = fmt.Errorf("session %d waits for it, and it is free", c.wait.session.rec.Session)
+		}
+		return err == nil
+	})
+	return err
+}
+
+func checkSessions(m *Machine) error {
+	waits := 0
+	for id, s := range m.sessions {
+		waits += len(s.waits)
+		if len(s.waits) != len(s.rec.Waits) {
+			return fmt.Errorf("session %d has %d waits, its record %d", id, len(s.waits), len(s.rec.Waits))
+		}
+		for _, lease := range s.rec.Leases {
+			if ref, ok := s.ns.leases[lease.Token]; !ok || ref.session != id {
+				return fmt.Errorf("session %d has token %d, which holds nothing", id, lease.Token)
+			}
+		}
+	}
+	if waits != len(m.waits) {
+		return fmt.Errorf("there are %d waits, sessions have %d", len(m.waits), waits)
+	}
+	return nil
+}

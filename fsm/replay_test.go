@@ -1,0 +1,386 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph/source"
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// theWorkflows have everything that a random walk should meet: locks of each kind, joins, conditions, signals,
+// retries, timeouts, expressions that fail.
+var theWorkflows = [...]string{`
+workflow: w0
+steps:
+  a: {queue: q0, locks: ["x/${input.k}"], retry: {attempts: 3, backoff: 1s}, timeouts: {run: 20s, queue: 60s, total: 200s}}
+  b: {queue: q1, needs: [a], locks: [{name: p, limit: 2}], when: "input.k != 2", timeouts: {heartbeat: 5s}}
+  c: {queue: q0, needs: [a], locks: [{name: "x/0", shared: true}, {name: p, limit: 2, take: 2}]}
+  d: {queue: q1, needs: [b, c], join: any, input: {was: "${input.k}"}}
+  e: {needs: [d], signal: {name: go}, timeouts: {total: 90s}}
+output: {k: "${input.k}"}
+`, `
+workflow: w1
+steps:
+  a: {queue: q0}
+  b: {queue: q0, needs: [a], input: {x: "${steps.a.output.n + 1}"}}
+  c: {queue: q1, needs: [a], when: "input.k == 7"}
+  d: {queue: q1, needs: [c, b], priority: 3, retry: {attempts: 1}}
+`}
+
+// walk makes random entries that mean something: it remembers sessions and leases.
+type walk struct {
+	random   *rand.Rand
+	index    uint64
+	term     uint64
+	elapsed  int64
+	requests map[int64]int64
+	sessions []int64
+	runs     []*v1.LeasedRun
+	locks    []struct {
+		name  string
+		token int64
+	}
+	started int
+}
+
+func (w *walk) pick(n int) int { return w.random.Intn(n) }
+
+func (w *walk) session() int64 {
+	if len(w.sessions) == 0 || w.pick(40) == 0 {
+		return int64(w.pick(20))
+	}
+	return w.sessions[w.pick(len(w.sessions))]
+}
+
+func (w *walk) run() *v1.LeasedRun {
+	if len(w.runs) == 0 {
+		return &v1.LeasedRun{InstanceId: "i0", Step: "a", Token: int64(w.pick(30))}
+	}
+	// Newer ones more often, so that most completions are the first.
+	at := len(w.runs) - 1 - w.pick(min(len(w.runs), 1+w.pick(20)))
+	return w.runs[at]
+}
+
+// entry makes the next entry, often of several commands.
+func (w *walk) entry() *logv1.Entry {
+	w.elapsed += int64(w.pick(4)) * second / 4
+	if w.pick(30) == 0 {
+		w.elapsed += int64(w.pick(30)) * second
+	}
+	if w.pick(60) == 0 {
+		w.term++
+		w.elapsed = 0
+	}
+	e := &logv1.Entry{Header: &logv1.Header{Term: w.term, Elapsed: w.elapsed, Level: Level}, Tick: w.pick(2) == 0}
+	if w.pick(50) == 0 {
+		e.Header.Term-- // proposed in another term than it is committed in
+	}
+	for _, s := range w.sessions {
+		if w.pick(6) == 0 {
+			r := &logv1.Renewal{Session: s, TokensComplete: w.pick(3) == 0}
+			for _, run := range w.runs[max(0, len(w.runs)-8):] {
+				if run.SessionId == sessionName(s) && w.pick(4) > 0 {
+					r.Tokens = append(r.Tokens, run.Token)
+				}
+			}
+			e.Renewals = append(e.Renewals, r)
+		}
+	}
+	for range w.pick(4) {
+		e.Commands = append(e.Commands, w.command())
+	}
+	return e
+}
+
+func (w *walk) command() *logv1.Command {
+	c := &logv1.Command{Envelope: &logv1.Envelope{WaitId: w.random.Uint64() | 1, Salt: []byte("s")}}
+	session := w.session()
+	if w.pick(3) == 0 {
+		w.requests[session]++
+		c.Envelope.Session, c.Envelope.RequestId = session, max(1, w.requests[session]-int64(w.pick(3)))
+		c.Envelope.LowestUnanswered = max(0, c.Envelope.RequestId-int64(w.pick(6)))
+	}
+	wait := int64(w.pick(3)) * 5 * second
+	run := w.run()
+	switch w.pick(20) {
+	case 0, 1:
+		c.Body = &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(2+w.pick(20)) * second}}
+	case 2, 3, 4:
+		id := fmt.Sprint("i", w.started)
+		if w.pick(5) > 0 {
+			w.started++
+		}
+		c.Body = &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
+			InstanceId: id, Workflow: fmt.Sprint("w", w.pick(2)), InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"k":%d}`, w.pick(3))},
+			Labels: map[string]string{"a": "1", "b": "2", "c": "3"},
+		}}
+	case 5, 6, 7:
+		c.Body = &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
+			Session: session, Queues: []string{fmt.Sprint("q", w.pick(2)), fmt.Sprint("q", w.pick(2))}, Count: int32(1 + w.pick(3)), Wait: wait, Credit: w.pick(4) == 0,
+		}}
+	case 8:
+		c.Body = &logv1.Command_LeaseStep{LeaseStep: &logv1.LeaseStep{
+			Session: session, InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(5))), Step: string(rune('a' + w.pick(5))), Wait: wait,
+		}}
+	case 9, 10, 11, 12:
+		complete := &v1.CompleteStepRequest{
+			InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(`{"n":1}`)},
+		}
+		if w.pick(6) == 0 {
+			complete.OutputPayload = nil // what depends on it fails to evaluate
+		}
+		if w.pick(3) == 0 {
+			complete.Next, complete.SessionId = &v1.Next{Count: int32(1 + w.pick(2))}, sessionName(session)
+		}
+		c.Body = &logv1.Command_CompleteStep{CompleteStep: complete}
+	case 13:
+		c.Body = &logv1.Command_FailStep{FailStep: &v1.FailStepRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, Code: "E", Retryable: w.pick(4) > 0}}
+	case 14:
+		c.Body = &logv1.Command_ReleaseStep{ReleaseStep: &v1.ReleaseStepRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token}}
+	case 15:
+		c.Body = w.lockCommand(session, wait)
+	case 16:
+		c.Body = w.lockCommand(session, wait)
+	case 17:
+		w.rare(c, session, run)
+	case 18:
+		c.Body = &logv1.Command_SendSignal{SendSignal: &v1.SendSignalRequest{
+			InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(6))), Name: "go", SignalId: fmt.Sprint(w.pick(4)), Ttl: durationpb.New(30e9),
+		}}
+	case 19:
+		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token}}
+	}
+	return c
+}
+
+func (w *walk) lockCommand(session, wait int64) *logv1.Command_AcquireLock {
+	names := [...]string{"x/0", "x/1", "p", "y"}
+	a := &logv1.AcquireLock{Session: session, Lock: names[w.pick(4)], Shared: w.pick(2) == 0, Wait: wait}
+	if a.Lock == "p" {
+		a.Shared, a.Limit, a.Take = false, 2, int32(1+w.pick(2))
+	}
+	return &logv1.Command_AcquireLock{AcquireLock: a}
+}
+
+// rare are commands that would end everything if they came often.
+func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
+	switch w.pick(7) {
+	case 0:
+		c.Body = &logv1.Command_CloseSession{CloseSession: &logv1.CloseSession{Session: session}}
+	case 1:
+		c.Body = &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: run.InstanceId}}
+	case 2:
+		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: run.Token}}
+	case 3:
+		c.Body = &logv1.Command_OpenStream{OpenStream: &logv1.OpenStream{Session: session}}
+	case 4:
+		c.Body = &logv1.Command_EndWait{EndWait: &logv1.EndWait{WaitId: w.random.Uint64()}}
+	default:
+		release := &v1.ReleaseLockRequest{Lock: "y", Token: int64(w.pick(50))}
+		if len(w.locks) > 0 {
+			l := w.locks[w.pick(len(w.locks))]
+			release.Lock, release.Token = l.name, l.token
+		}
+		c.Body = &logv1.Command_ReleaseLock{ReleaseLock: release}
+	}
+}
+
+// learn takes what an entry answered into the walk.
+func (w *walk) learn(e *logv1.Entry, r Result) {
+	take := func(m proto.Message) {
+		switch m := m.(type) {
+		case *v1.Session:
+			w.sessions = append(w.sessions, sessionID(m.SessionId))
+			if len(w.sessions) > 8 {
+				w.sessions = w.sessions[1:]
+			}
+		case *v1.PollStepsResponse:
+			w.runs = append(w.runs, m.Runs...)
+		case *v1.LeaseStepResponse:
+			w.runs = append(w.runs, m.Run)
+		case *v1.CompleteStepResponse:
+			w.runs = append(w.runs, m.Next...)
+		case *v1.AcquireLockResponse:
+			w.locks = append(w.locks, struct {
+				name  string
+				token int64
+			}{m.Grant.Lock, m.Token})
+		}
+	}
+	for _, o := range r.Outcomes {
+		if o.Reply != nil {
+			take(o.Reply)
+		}
+	}
+	for _, s := range r.Settled {
+		if s.Reply != nil {
+			take(s.Reply)
+		}
+	}
+}
+
+func register(t testing.TB) *logv1.Entry {
+	e := &logv1.Entry{Header: &logv1.Header{Term: 1, Level: Level}}
+	for _, yaml := range theWorkflows {
+		d, err := source.Parse([]byte(yaml), "yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Commands = append(e.Commands, &logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
+			Workflow: d.Name, Digest: d.Digest, Graph: d.Canonical,
+		}}})
+	}
+	return e
+}
+
+// answers tells what an entry answered, for comparing replicas.
+func answers(r Result) string {
+	text := ""
+	for _, o := range r.Outcomes {
+		text += fmt.Sprintf("%v|%v|%v\n", wire(o.Reply), wire(o.Refusal), o.Parked)
+	}
+	for _, o := range r.Renewals {
+		text += fmt.Sprintf("r %v|%v\n", wire(o.Reply), wire(o.Refusal))
+	}
+	for _, s := range r.Settled {
+		text += fmt.Sprintf("s %d|%v|%v|%v\n", s.WaitID, wire(s.Reply), wire(s.Refusal), s.More)
+	}
+	for _, e := range r.Events {
+		text += string(appendEvent(nil, e))
+	}
+	return text
+}
+
+func wire(m proto.Message) string {
+	if m == nil {
+		return ""
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	must(err)
+	return string(b)
+}
+
+// replay walks entries through machines that must not differ: one in memory; one on Pebble that flushes at other
+// moments; and one that is thrown away and opened again from its engine, or restored from a snapshot, in the middle.
+func replay(t testing.TB, seed int64, entries int) (completed int) {
+	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}}
+	memory := table.NewMemory()
+	a, err := Open(memory)
+	must(err)
+	disk, err := table.OpenPebble("db", table.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemtableBytes: 1 << 20})
+	must(err)
+	b, err := Open(disk)
+	must(err)
+	defer b.Close()
+	third := table.NewMemory()
+	c, err := Open(third)
+	must(err)
+	r := &rig{engine: third}
+	done := map[string]int64{}
+	var lastToken int64
+	for n := range entries {
+		w.index++
+		e := w.entry()
+		if n == 0 {
+			e = register(t)
+		}
+		data, err := proto.Marshal(e)
+		must(err)
+		step := func(m *Machine) Result {
+			again := &logv1.Entry{}
+			must(proto.Unmarshal(data, again))
+			return m.Apply(w.index, w.term, again)
+		}
+		result := step(a)
+		want := answers(result)
+		if got := answers(step(b)); got != want {
+			t.Fatalf("seed %d, entry %d: Pebble answers\n%q\nmemory\n%q", seed, n, got, want)
+		}
+		if got := answers(step(c)); got != want {
+			t.Fatalf("seed %d, entry %d: the one opened again answers\n%q\nthe other\n%q", seed, n, got, want)
+		}
+		if err := check(a); err != nil {
+			t.Fatalf("seed %d, entry %d (%v): %v", seed, n, e, err)
+		}
+		w.learn(e, result)
+		for _, event := range result.Events {
+			if event.Type == "lockstep.step.leased.v1" || event.Type == "lockstep.lock.granted.v1" && event.Data.InstanceId == "" {
+				if event.Data.Token <= lastToken {
+					t.Fatalf("seed %d, entry %d: token %d was granted after %d", seed, n, event.Data.Token, lastToken)
+				}
+				lastToken = event.Data.Token
+			}
+			if event.Type == "lockstep.step.completed.v1" {
+				key := event.Data.InstanceId + "/" + event.Data.Step
+				if done[key] != 0 {
+					t.Fatalf("seed %d, entry %d: %s was completed twice", seed, n, key)
+				}
+				done[key] = 1
+			}
+		}
+		if w.pick(3) == 0 {
+			must(b.Flush())
+		}
+		if w.pick(12) == 0 {
+			must(c.Flush())
+			if c, err = Open(r.engine); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := dump(c), dump(a); got != want {
+				t.Fatalf("seed %d, entry %d: opened again it differs:\n%s", seed, n, cmp.Diff(want, got))
+			}
+		}
+		if w.pick(40) == 0 {
+			c, r.engine = restored(t, c)
+		}
+	}
+	return len(done)
+}
+
+// restored sends a machine through its snapshot.
+func restored(t testing.TB, m *Machine) (*Machine, table.Engine) {
+	snapshot, err := m.Snapshot()
+	must(err)
+	defer snapshot.Close()
+	var stream bytes.Buffer
+	_, err = snapshot.WriteTo(&stream)
+	must(err)
+	engine := table.NewMemory()
+	if _, err := ReadSnapshot(&stream, engine); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(engine)
+	must(err)
+	return again, engine
+}
+
+func TestReplicasAgree(t *testing.T) {
+	seeds, entries := int64(16), 600
+	if testing.Short() {
+		seeds, entries = 3, 300
+	}
+	completed := 0
+	for seed := range seeds {
+		completed += replay(t, seed, entries)
+	}
+	t.Logf("%d completions", completed)
+	if completed < 50 {
+		t.Fatalf("%d completions in %d seeds: the walk does not get anywhere", completed, seeds)
+	}
+}
+
+func FuzzReplay(f *testing.F) {
+	f.Add(int64(1))
+	f.Fuzz(func(t *testing.T, seed int64) { replay(t, seed, 200) })
+}
