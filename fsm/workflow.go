@@ -74,8 +74,8 @@ func (v *version) compiled() *graph.Graph {
 
 func (t *turn) registerWorkflow(r *logv1.RegisterWorkflow) (proto.Message, *Refusal) {
 	g, err := graph.Compile(r.Graph)
-	if err != nil {
-		return nil, Refuse(v1.Code_CODE_WORKFLOW_INVALID, "the definition of workflow %q does not compile", r.Workflow)
+	if err != nil || g.Digest != r.Digest || g.Name != r.Workflow {
+		return nil, Refuse(v1.Code_CODE_WORKFLOW_INVALID, "the definition of workflow %q does not compile, or is not what its digest says", r.Workflow)
 	}
 	number := r.Version
 	if w := t.ns.workflows[r.Workflow]; w != nil {

@@ -52,8 +52,8 @@ func definition(r *v1.RegisterWorkflowRequest) (text []byte, format string, err 
 }
 
 func refuseDefinition(err error) error {
-	var problem *source.Error
-	if errors.As(err, &problem) && problem.Unsupported {
+	var problems source.Errors
+	if errors.As(err, &problems) && problems.Unsupported() {
 		return fsm.Refuse(v1.Code_CODE_UNSUPPORTED, "%v", err)
 	}
 	return fsm.Refuse(v1.Code_CODE_WORKFLOW_INVALID, "%v", err)
