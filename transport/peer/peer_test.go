@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/hashicorp/raft"
 )
 
 func listen(t *testing.T, secret string) *Mux {
@@ -22,67 +20,152 @@ func listen(t *testing.T, secret string) *Mux {
 	return m
 }
 
-func TestACallIsAnswered(t *testing.T) {
-	a, b := listen(t, "s"), listen(t, "s")
-	b.Handle("echo", func(_ context.Context, request []byte) ([]byte, error) {
-		return append([]byte("re: "), request...), nil
-	})
-	b.Handle("no", func(context.Context, []byte) ([]byte, error) { return nil, errors.New("I would rather not") })
-	if reply, err := a.Call(t.Context(), b.Addr(), "echo", []byte("hello")); err != nil || string(reply) != "re: hello" {
-		t.Fatalf("%q, %v", reply, err)
-	}
-	if _, err := a.Call(t.Context(), b.Addr(), "no", nil); err == nil || !strings.Contains(err.Error(), "I would rather not") {
-		t.Fatalf("%v", err)
-	}
-	if _, err := a.Call(t.Context(), b.Addr(), "nothing", nil); err == nil {
-		t.Fatal("a call without a handler was answered")
-	}
-}
-
-func TestAnotherSecretIsTurnedAway(t *testing.T) {
-	a, b := listen(t, "s"), listen(t, "other")
-	called := false
-	b.Handle("echo", func(context.Context, []byte) ([]byte, error) { called = true; return nil, nil })
-	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err == nil || !strings.Contains(err.Error(), "another cluster secret") {
-		t.Fatalf("%v", err)
-	}
-	if called {
-		t.Fatal("the handler ran")
-	}
-}
-
-func TestAGroupsConnectionsReachItAlone(t *testing.T) {
-	a, b := listen(t, "s"), listen(t, "s")
-	go func() {
-		conn, err := b.Layer("7").Accept()
-		if err == nil {
-			io.WriteString(conn, "group 7")
-			conn.Close()
-		}
-	}()
-	conn, err := a.Layer("7").Dial(raft.ServerAddress(b.Addr()), 5*time.Second)
+// hurried is a port that waits for nobody for long.
+func hurried(t *testing.T) *Mux {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	if got, err := io.ReadAll(conn); err != nil || string(got) != "group 7" {
-		t.Fatalf("%q, %v", got, err)
+	m := open(Config{Secret: []byte("s")}, l, 50*time.Millisecond)
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// echo answers the call of that name.
+func echo(m *Mux) {
+	m.Handle("echo", func(_ context.Context, request []byte) ([]byte, error) { return request, nil })
+}
+
+// wantError fails unless the error says what it must.
+func wantError(t *testing.T, err error, says string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), says) {
+		t.Fatalf("got %v, want an error that says %q", err, says)
 	}
 }
 
-// A dialer that says nothing must not keep others from being served, nor Close from ending.
+// soon waits for what must happen without more ado.
+func soon[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(10 * time.Second):
+		t.Fatalf("not in 10 s: %s", what)
+		panic("unreachable")
+	}
+}
+
+func TestAnAddressInUseIsRefused(t *testing.T) {
+	a := listen(t, "s")
+	_, err := Listen(Config{Listen: a.Addr()})
+	wantError(t, err, "listen for peers")
+}
+
+func TestAdvertiseChangesWhatIsDialed(t *testing.T) {
+	a := listen(t, "s")
+	layer := a.Layer("1")
+	a.Advertise("node-1:7401")
+	if a.Addr() != "node-1:7401" || layer.Addr().String() != "node-1:7401" {
+		t.Fatalf("%s, %s", a.Addr(), layer.Addr())
+	}
+}
+
+func TestNobodyIsReachedAfterClose(t *testing.T) {
+	a, b := listen(t, "s"), listen(t, "s")
+	echo(b)
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err == nil {
+		t.Fatal("a closed port answers")
+	}
+	_, err := b.Call(t.Context(), a.Addr(), "echo", nil)
+	if !errors.Is(err, net.ErrClosed) {
+		t.Fatalf("a closed port calls: %v", err)
+	}
+}
+
+// Dialers that stop at any point of a handshake keep nobody from being served, nor Close from ending.
 func TestASilentDialerBlocksNobody(t *testing.T) {
 	a, b := listen(t, "s"), listen(t, "s")
-	b.Handle("echo", func(_ context.Context, request []byte) ([]byte, error) { return request, nil })
+	echo(b)
+	for _, said := range []string{"", "lock", magic, magic + "\x09call/", magic + "\x09call/echo"} {
+		silent, err := net.Dial("tcp", b.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+		if _, err := io.WriteString(silent, said); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- b.Close() }()
+	if err := soon(t, ended, "Close beside silent dialers"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestASilentDialerIsHungUpOn(t *testing.T) {
+	b := hurried(t)
 	silent, err := net.Dial("tcp", b.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer silent.Close()
-	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err != nil {
+	if err := silent.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.Close(); err != nil {
+	if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatalf("got %v, want the end of the connection", err)
+	}
+}
+
+// A listener that takes connections and says nothing must not hold a caller for longer than a handshake.
+func TestASilentAcceptorIsGivenUp(t *testing.T) {
+	a := hurried(t)
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	_, err = a.Call(t.Context(), mute.Addr().String(), "echo", nil)
+	wantError(t, err, "does not answer as a node would")
+}
+
+// flaky is a listener that fails before it goes on.
+type flaky struct {
+	net.Listener
+	failures chan error
+}
+
+func (f flaky) Accept() (net.Conn, error) {
+	select {
+	case err := <-f.failures:
+		return nil, err
+	default:
+		return f.Listener.Accept()
+	}
+}
+
+// Too many open files is a state that passes; a node without its port would be lost until somebody restarts it.
+func TestThePortOutlivesAFailedAccept(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures := make(chan error, 2)
+	failures <- errors.New("too many open files")
+	failures <- errors.New("too many open files")
+	b := open(Config{Secret: []byte("s")}, flaky{l, failures}, handshakeLimit)
+	defer b.Close()
+	echo(b)
+	if _, err := listen(t, "s").Call(t.Context(), b.Addr(), "echo", nil); err != nil {
 		t.Fatal(err)
 	}
 }
