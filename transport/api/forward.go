@@ -97,6 +97,8 @@ func pipe[Req, Res any](s *service, ctx context.Context, in *connect.BidiStream[
 	client := connect.NewClient[Req, Res](s.http, "http://"+address+in.Spec().Procedure)
 	out := client.CallBidiStream(ctx)
 	copyHeaders(out.RequestHeader(), in.RequestHeader())
+	// An HTTP/2 call that waits for more of its request does not notice that its context has ended: end the request.
+	defer context.AfterFunc(ctx, func() { _ = out.CloseRequest() })() // the context's error is the one that tells
 	if err := out.Send(first); err != nil {
 		_, err := out.Receive() // it has the reason
 		return asConnect(err)
