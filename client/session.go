@@ -239,6 +239,9 @@ func (s *Session) drop(token int64, cause error) {
 // request makes a call under an id by which the session remembers its answer, so that the call can be tried again. It ends
 // with the session.
 func (s *Session) request(ctx context.Context, call func(ctx context.Context, id, lowest int64) error) error {
+	if over := s.Err(); over != nil {
+		return over
+	}
 	ctx, cancel := s.bound(ctx)
 	defer cancel()
 	s.mu.Lock()

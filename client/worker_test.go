@@ -88,6 +88,8 @@ func ended(t *testing.T, c *client.Client, id string, want v1.InstanceState) *v1
 	return i
 }
 
+func nothing(context.Context, *client.Step) (any, error) { return nil, nil }
+
 const completed = v1.InstanceState_INSTANCE_STATE_COMPLETED
 
 // A worker does what is queued and what comes later, over a stream and by polling.
@@ -309,7 +311,7 @@ func TestWorkerStops(t *testing.T) {
 // A worker is refused by name when what it needs is missing.
 func TestWorkerConfig(t *testing.T) {
 	_, c, _ := cluster(t, 1)
-	for _, config := range []client.WorkerConfig{{}, {Concurrency: -1, Handler: func(context.Context, *client.Step) (any, error) { return nil, nil }}} {
+	for _, config := range []client.WorkerConfig{{}, {Concurrency: -1, Handler: nothing}} {
 		if _, err := c.Worker(config); err == nil {
 			t.Errorf("%+v was taken", config)
 		}
