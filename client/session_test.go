@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,12 +92,15 @@ func TestSessionExpires(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				var mu sync.Mutex
 				var tries []time.Time
 				f.setHook(func(method string, _ any, done bool) error {
 					if method != "KeepAlive" || done {
 						return nil
 					}
+					mu.Lock()
 					tries = append(tries, time.Now())
+					mu.Unlock()
 					return answer()
 				})
 				<-lock.Done()
@@ -106,6 +110,8 @@ func TestSessionExpires(t *testing.T) {
 				if !errors.Is(s.Err(), client.ErrSessionExpired) || !errors.Is(lock.Err(), client.ErrSessionExpired) {
 					t.Errorf("session: %v, lock: %v", s.Err(), lock.Err())
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				for i := 1; i < len(tries); i++ {
 					// A try takes a sixth, and there is a sixth between two.
 					if gap := tries[i].Sub(tries[i-1]); gap > 3*time.Second+time.Millisecond {
@@ -116,7 +122,7 @@ func TestSessionExpires(t *testing.T) {
 					t.Errorf("%d tries", len(tries))
 				}
 				f.setHook(nil)
-				time.Sleep(2 * time.Minute)
+				time.Sleep(2 * time.Minute) // until silent servers have woken, and found nobody
 			})
 		})
 	}
@@ -244,7 +250,7 @@ func TestLockWaits(t *testing.T) {
 		if err != nil || next.Token <= held.Token || time.Since(start) != 100*time.Second {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
-		if !errors.Is(held.Err(), client.ErrReleased) {
+		if <-held.Done(); !errors.Is(held.Err(), client.ErrReleased) {
 			t.Errorf("the released lock: %v", held.Err())
 		}
 	})

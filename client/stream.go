@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -17,37 +19,38 @@ type workStream = connect.BidiStreamForClient[v1.WorkRequest, v1.WorkResponse]
 func (r *runner) stream(parent context.Context, session *Session) (opened bool, err error) {
 	server := r.c.router.server()
 	ctx, cancel := context.WithCancel(withServer(parent, server))
-	defer cancel()
+	stream := r.c.Workers.Work(ctx)
+	// A stream whose request is open does not heed its context: both must end for Receive to.
+	hangUp := func() {
+		cancel()
+		_ = stream.CloseRequest() // how the stream ends shows in receive
+	}
+	defer hangUp()
 	defer func() {
 		if err != nil && parent.Err() == nil {
 			r.c.router.failed(server, err)
 		}
 		err = asError(err)
 	}()
-	stream := r.c.Workers.Work(ctx)
-	first, err := openStream(stream, &v1.WorkRequest{Namespace: r.c.namespace, SessionId: session.ID()}, cancel, session.TTL()/3)
-	if err != nil {
-		return false, err
+	patience := time.AfterFunc(session.TTL()/3, hangUp)
+	_ = stream.Send(&v1.WorkRequest{Namespace: r.c.namespace, SessionId: session.ID()}) // an error is told better by Receive
+	first, err := stream.Receive()
+	if err != nil || !patience.Stop() {
+		return false, cmp.Or(err, errSilent)
 	}
 	r.update(session, func(w *core.Worker) { w.Opened(first.Runs) })
 	ended := make(chan error, 1)
 	var receiving sync.WaitGroup
 	receiving.Go(func() { ended <- r.receive(stream, session) })
 	err = r.send(ctx, stream, ended)
-	cancel()
+	hangUp()
 	receiving.Wait()
 	r.update(session, func(w *core.Worker) { w.Closed() })
 	return true, err
 }
 
-// openStream says which session works, and waits for the runs that it holds.
-func openStream(stream *workStream, hello *v1.WorkRequest, cancel context.CancelFunc, patience time.Duration) (*v1.WorkResponse, error) {
-	timer := time.AfterFunc(patience, cancel)
-	defer timer.Stop()
-	// An error of Send is told better by Receive.
-	_ = stream.Send(hello)
-	return stream.Receive()
-}
+// errSilent is a server that takes a stream and does not answer.
+var errSilent = errors.New("no answer to an opened stream")
 
 // send sends what there is, until the stream ends, or the worker has stopped.
 func (r *runner) send(ctx context.Context, stream *workStream, ended <-chan error) error {
@@ -59,7 +62,7 @@ func (r *runner) send(ctx context.Context, stream *workStream, ended <-chan erro
 			continue
 		}
 		if r.stopped() {
-			return stream.CloseRequest()
+			return nil
 		}
 		if err := r.rest(ctx, again, ended); err != nil {
 			return err

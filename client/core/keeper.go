@@ -77,9 +77,12 @@ func (k *Keeper) Renewed(ttl, sent, now time.Duration) {
 	}
 }
 
-// Failed says that a renewal went unanswered. It is tried again after at most a sixth of the TTL. jitter is from [0, 1).
+// Failed says that a renewal went unanswered. It is tried again after at most a sixth of the TTL, and half of what is left of
+// the session, so that an outage that ends in time is noticed in time. jitter is from [0, 1).
 func (k *Keeper) Failed(now time.Duration, jitter float64) {
-	k.next = now + Backoff(k.failures, k.ttl/96, k.ttl/6, jitter)
+	first := k.ttl / 96
+	limit := min(k.ttl/6, max((k.deadline-now)/2, first))
+	k.next = now + Backoff(k.failures, first, limit, jitter)
 	k.failures++
 }
 

@@ -51,8 +51,8 @@ func TestKeeperExpires(t *testing.T) {
 			break
 		}
 		if act == Wait {
-			if gap := at - now; gap > ttl/6 {
-				t.Fatalf("at %s: waits %s, more than a sixth of the TTL", now, gap)
+			if gap := at - now; gap > ttl/6 || gap > max((k.Deadline()-now)/2, ttl/96) {
+				t.Fatalf("at %s: waits %s, more than a sixth of the TTL or half of what is left", now, gap)
 			}
 			now = at
 			continue
