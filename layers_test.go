@@ -45,6 +45,7 @@ var house = []layer{
 	{"cluster", []string{"cluster/propose", "cluster/logstore", "fsm", "fsm/table", "proto/..."}, wire, "cluster agrees on a log; how nodes and clients are reached is handed to it"},
 	{"cluster/propose", []string{"proto/..."}, join(consensus, wire, storage, logging, outside), "a core without IO: the simulator steps it"},
 	{"cluster/logstore", nil, wire, "a log store knows raft's entries, not what is in them"},
+	{"cluster/join", []string{"cluster/gossip"}, join(wire, storage, consensus[:2]), "joining asks and suggests; the configuration is raft's, behind an interface"},
 	{"cluster/gossip", nil, join(wire, storage, []string{"github.com/hashicorp/raft"}), "gossip suggests; it never decides, so raft is out of its reach"},
 
 	{"transport/api", []string{"fsm", "fsm/graph/source", "proto/..."}, consensus, "handlers reach the cluster through an interface that they declare"},

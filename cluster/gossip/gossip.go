@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -20,11 +21,11 @@ import (
 
 // Config of a node's gossip.
 type Config struct {
-	// NodeID is the name under which the node is known; two that are alive under one name refuse each other.
+	// NodeID is the name under which the node is known.
 	NodeID string
 	// Listen is host:port for UDP and TCP; Advertise what others are told, if that differs.
 	Listen, Advertise string
-	// Join are addresses of others to begin with.
+	// Join are addresses of others to begin with, and to come back to.
 	Join []string
 	// Secret is the cluster's; without one anybody may gossip: for loopback only.
 	Secret []byte
@@ -41,38 +42,54 @@ type Member struct {
 	Alive       bool   `json:"-"`
 }
 
-// Gossip is a running member. It keeps one goroutine beside memberlist's own, until Close.
+// Gossip is a running member. It keeps one goroutine beside memberlist's own, until Close. Its methods may be called
+// from any goroutine.
 type Gossip struct {
 	config Config
 	list   *memberlist.Memberlist
 	end    chan struct{}
 	ended  chan struct{}
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows; memberlist calls in with its own locks held, so nothing here calls out
 	members map[string]Member
+	rival   *Member
 	changed chan struct{}
-	failed  error
 }
 
-const maxMeta = 512 // memberlist panics above it
+const maxMeta = memberlist.MetaMaxSize // memberlist panics above it
 
 // Open joins the gossip. That nobody answers yet is no error: it goes on trying.
 func Open(c Config) (*Gossip, error) {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
-	host, port, err := split(c.Listen)
+	m, err := c.memberlist()
 	if err != nil {
-		return nil, fmt.Errorf("gossip listen address: %w", err)
+		return nil, err
 	}
-	g := &Gossip{config: c, end: make(chan struct{}), ended: make(chan struct{}), members: map[string]Member{}, changed: make(chan struct{})}
 	meta, err := json.Marshal(Member{PeerAddress: c.PeerAddress, APIAddress: c.APIAddress})
 	if err != nil || len(meta) > maxMeta {
-		return nil, fmt.Errorf("the addresses %s and %s are too long to gossip", c.PeerAddress, c.APIAddress)
+		return nil, fmt.Errorf("open gossip: the addresses %s and %s need more than the %d bytes that may be told", c.PeerAddress, c.APIAddress, maxMeta)
 	}
+	g := &Gossip{config: c, end: make(chan struct{}), ended: make(chan struct{}), members: map[string]Member{}, changed: make(chan struct{})}
+	d := &delegate{g: g, meta: meta}
+	m.Delegate, m.Events, m.Conflict = d, d, d
+	if g.list, err = memberlist.Create(m); err != nil {
+		return nil, fmt.Errorf("open gossip: %w", err)
+	}
+	go g.keep()
+	return g, nil
+}
+
+// memberlist is the configuration of a few servers: slow to suspect, quick to tell.
+func (c Config) memberlist() (*memberlist.Config, error) {
 	m := memberlist.DefaultLANConfig()
-	m.Name, m.BindAddr, m.BindPort = c.NodeID, host, port
-	m.AdvertisePort = port
+	var err error
+	m.Name = c.NodeID
+	if m.BindAddr, m.BindPort, err = split(c.Listen); err != nil {
+		return nil, fmt.Errorf("gossip listen address: %w", err)
+	}
+	m.AdvertisePort = m.BindPort
 	if c.Advertise != "" {
 		if m.AdvertiseAddr, m.AdvertisePort, err = split(c.Advertise); err != nil {
 			return nil, fmt.Errorf("gossip advertise address: %w", err)
@@ -84,14 +101,9 @@ func Open(c Config) (*Gossip, error) {
 	}
 	m.SuspicionMult, m.DeadNodeReclaimTime = 6, 30*time.Second
 	m.GossipInterval, m.PushPullInterval = 100*time.Millisecond, 5*time.Second
-	d := &delegate{g: g, meta: meta}
-	m.Delegate, m.Events, m.Conflict = d, d, d
+	m.TCPTimeout = 2 * time.Second // it bounds how long Close waits
 	m.Logger = c.Logger.Named("memberlist").StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true})
-	if g.list, err = memberlist.Create(m); err != nil {
-		return nil, fmt.Errorf("open gossip: %w", err)
-	}
-	go g.keep()
-	return g, nil
+	return m, nil
 }
 
 func split(address string) (host string, port int, err error) {
@@ -104,27 +116,28 @@ func split(address string) (host string, port int, err error) {
 }
 
 // Addr is where this node gossips.
-func (g *Gossip) Addr() string {
-	return net.JoinHostPort(g.list.LocalNode().Addr.String(), strconv.Itoa(int(g.list.LocalNode().Port)))
-}
+func (g *Gossip) Addr() string { return g.list.LocalNode().Address() }
+
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 10 * time.Second
+)
 
 // keep joins the addresses it was given again and again: memberlist forgets nodes that were away for long.
 func (g *Gossip) keep() {
 	defer close(g.ended)
-	wait := 100 * time.Millisecond
-	for {
+	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		if len(g.config.Join) > 0 {
 			if n, err := g.list.Join(g.config.Join); n == 0 && err != nil {
 				g.config.Logger.Debug("nobody to gossip with yet", "error", err)
 			} else {
-				wait = 10 * time.Second
+				wait = lastPause
 			}
 		}
 		select {
 		case <-g.end:
 			return
 		case <-time.After(wait):
-			wait = min(2*wait, 10*time.Second)
 		}
 	}
 }
@@ -133,12 +146,7 @@ func (g *Gossip) keep() {
 func (g *Gossip) Members() []Member {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	out := make([]Member, 0, len(g.members))
-	for _, m := range g.members {
-		out = append(out, m)
-	}
-	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.NodeID, b.NodeID) })
-	return out
+	return slices.SortedFunc(maps.Values(g.members), func(a, b Member) int { return strings.Compare(a.NodeID, b.NodeID) })
 }
 
 // APIAddress is where a node's API is; empty when gossip has not heard of it.
@@ -151,60 +159,29 @@ func (g *Gossip) APIAddress(nodeID string) string {
 	return g.members[nodeID].APIAddress
 }
 
-// Changed returns a channel that the next change closes.
+// Changed returns a channel that the next change closes. Take it before looking.
 func (g *Gossip) Changed() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.changed
 }
 
-// Err says that another node that is alive has this node's id: one of the two must go.
-func (g *Gossip) Err() error {
+// Rival tells of somebody who goes by this node's id from another address, and forgets it: gossip tells again while it
+// lasts. It may be another process, or only what others remember of this one before it moved. Of two processes the
+// second is sure to hear of the first, and not the other way round: others keep to the first.
+func (g *Gossip) Rival() (m Member, found bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.failed
+	if g.rival == nil {
+		return Member{}, false
+	}
+	m, g.rival = *g.rival, nil
+	return m, true
 }
 
-// Close leaves and ends.
+// Close leaves and ends, within a few seconds.
 func (g *Gossip) Close() error {
 	close(g.end)
 	<-g.ended
 	return errors.Join(g.list.Leave(500*time.Millisecond), g.list.Shutdown())
-}
-
-// note keeps a change. It runs under memberlist's own locks, so it must not ask memberlist anything.
-func (g *Gossip) note(n *memberlist.Node, alive bool) {
-	m := Member{NodeID: n.Name, Alive: alive}
-	_ = json.Unmarshal(n.Meta, &m) // a node that says nothing of its addresses is known by name alone
-	m.NodeID, m.Alive = n.Name, alive
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.members[n.Name] = m
-	close(g.changed)
-	g.changed = make(chan struct{})
-}
-
-// delegate is what memberlist calls.
-type delegate struct {
-	g    *Gossip
-	meta []byte
-}
-
-func (d *delegate) NodeMeta(int) []byte             { return d.meta }
-func (d *delegate) NotifyMsg([]byte)                {}
-func (d *delegate) GetBroadcasts(int, int) [][]byte { return nil }
-func (d *delegate) LocalState(bool) []byte          { return nil }
-func (d *delegate) MergeRemoteState([]byte, bool)   {}
-func (d *delegate) NotifyJoin(n *memberlist.Node)   { d.g.note(n, true) }
-func (d *delegate) NotifyLeave(n *memberlist.Node)  { d.g.note(n, false) }
-func (d *delegate) NotifyUpdate(n *memberlist.Node) { d.g.note(n, true) }
-func (d *delegate) NotifyConflict(a, b *memberlist.Node) {
-	if a.Name != d.g.config.NodeID {
-		return
-	}
-	d.g.mu.Lock()
-	defer d.g.mu.Unlock()
-	d.g.failed = fmt.Errorf("node %s is alive at %s already; this data directory is a copy, or that process must end first", a.Name, b.Address())
-	close(d.g.changed)
-	d.g.changed = make(chan struct{})
 }

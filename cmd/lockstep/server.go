@@ -16,6 +16,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/cluster"
 	"github.com/lockstep-dev/lockstep/cluster/gossip"
+	"github.com/lockstep-dev/lockstep/cluster/join"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 	"github.com/lockstep-dev/lockstep/transport/api"
 	"github.com/lockstep-dev/lockstep/transport/peer"
@@ -191,7 +192,7 @@ func openServer(c *serverConfig, logs interface{ Write([]byte) (int, error) }) (
 	if err := s.openAPI(); err != nil {
 		return s, err
 	}
-	s.found(c, peerAddress, apiAddress)
+	s.place(c, peerAddress, apiAddress)
 	s.logger.Info("node is up", "node", s.node.ID(), "api", apiAddress, "peers", peerAddress, "gossip", s.gossip.Addr(), "data", absolute(c.data))
 	return s, nil
 }
@@ -230,50 +231,19 @@ const (
 	callJoin     = "join"
 )
 
-// found answers other nodes' questions, and brings a new node into a cluster.
-func (s *server) found(c *serverConfig, peerAddress, apiAddress string) {
-	standing := func() (gossip.Standing, error) {
-		has, err := s.node.HasState()
-		return gossip.Standing{NodeID: s.node.ID(), Expect: c.expect, HasState: has}, err
-	}
-	s.mux.Handle(callStanding, func(context.Context, []byte) ([]byte, error) {
-		mine, err := standing()
-		if err != nil {
-			return nil, err
-		}
-		return mine.Encode()
+// place brings a new node into a cluster, keeps it there, and answers other nodes that want the same.
+func (s *server) place(c *serverConfig, peerAddress, apiAddress string) {
+	joiner := join.New(join.Config{
+		NodeID: s.node.ID(), PeerAddress: peerAddress, Expect: c.expect,
+		Node: placed{s.node}, Around: s.gossip, Peers: others{s.mux, s.node.ID(), peerAddress, apiAddress}, Logger: s.logger,
 	})
+	s.mux.Handle(callStanding, func(context.Context, []byte) ([]byte, error) { return joiner.Answer() })
 	s.mux.Handle(callJoin, s.addMember)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	founder := &gossip.Founder{
-		Self: gossip.Standing{NodeID: s.node.ID(), Expect: c.expect}, Expect: c.expect, Gossip: s.gossip, HasState: s.node.HasState, Logger: s.logger,
-		Ask: func(ctx context.Context, address string) (gossip.Standing, error) {
-			reply, err := s.mux.Call(ctx, address, callStanding, nil)
-			if err != nil {
-				return gossip.Standing{}, err
-			}
-			return gossip.DecodeStanding(reply)
-		},
-		Bootstrap: func(members []gossip.Member) error {
-			var all []cluster.Member
-			for _, m := range members {
-				all = append(all, cluster.Member{NodeID: m.NodeID, PeerAddress: m.PeerAddress})
-			}
-			s.logger.Info("founding a cluster", "members", len(all))
-			return s.node.Bootstrap(all)
-		},
-		Join: func(ctx context.Context, address string) error {
-			request, err := json.Marshal(&v1.AddMemberRequest{NodeId: s.node.ID(), PeerAddress: peerAddress, ApiAddress: apiAddress})
-			if err == nil {
-				_, err = s.mux.Call(ctx, address, callJoin, request)
-			}
-			return err
-		},
-	}
 	go func() {
 		defer close(s.ended)
-		if err := founder.Run(ctx); err != nil && ctx.Err() == nil {
+		if err := joiner.Run(ctx); ctx.Err() == nil {
 			s.failed <- err
 		}
 	}()
