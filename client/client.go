@@ -14,9 +14,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 	"github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1/lockstepv1connect"
 )
 
@@ -117,6 +119,15 @@ func (c *Client) Namespace() string { return c.namespace }
 
 // Server is the base URL of the server that is asked first now.
 func (c *Client) Server() string { return c.router.server() }
+
+// seek asks who leads, and has it be asked first from now on. Every server takes every call, and passes it on if it must: what
+// lasts long is worth not being passed on. A server that does not know is none the worse.
+func (c *Client) seek(ctx context.Context, patience time.Duration) {
+	status, err := ask(once(ctx, patience), c.Cluster.GetStatus, &v1.GetStatusRequest{Local: true})
+	if err == nil && len(status.Groups) == 1 {
+		c.router.led(status.Groups[0].LeaderApi)
+	}
+}
 
 // Close closes connections that are idle. Close sessions and end workers before.
 func (c *Client) Close() {

@@ -26,6 +26,7 @@ type fake struct {
 	lockstepv1connect.UnimplementedInstanceServiceHandler
 	lockstepv1connect.UnimplementedWorkflowServiceHandler
 	lockstepv1connect.UnimplementedNamespaceServiceHandler
+	lockstepv1connect.UnimplementedClusterServiceHandler
 	mux *http.ServeMux
 
 	mu        sync.Mutex
@@ -39,6 +40,7 @@ type fake struct {
 	answers   map[string]any // by session and request id
 	calls     map[string]int
 	renewals  []*v1.KeepAliveRequest
+	leader    string
 	// hook, when set, may refuse a call before it is done, or lose its answer after.
 	hook func(method string, msg any, done bool) error
 }
@@ -66,6 +68,7 @@ func newFake() *fake {
 	f.mux.Handle(lockstepv1connect.NewEventServiceHandler(fakeEvents{f}, option))
 	f.mux.Handle(lockstepv1connect.NewWorkflowServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewNamespaceServiceHandler(f, option))
+	f.mux.Handle(lockstepv1connect.NewClusterServiceHandler(f, option))
 	return f
 }
 
@@ -273,6 +276,12 @@ func asCall(r *v1.Refusal) error {
 		return nil
 	}
 	return refuseWith(r)
+}
+
+func (f *fake) GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return connect.NewResponse(&v1.GetStatusResponse{Groups: []*v1.GroupStatus{{LeaderApi: f.leader}}}), nil
 }
 
 func (f *fake) GetNamespace(context.Context, *connect.Request[v1.GetNamespaceRequest]) (*connect.Response[v1.Namespace], error) {

@@ -57,6 +57,17 @@ func (r *router) failed(server string, err error) {
 	r.logger.Debug("server failed a call", "server", server, "next", next, "error", err)
 }
 
+// led takes in who leads, as a server says it.
+func (r *router) led(leader string) {
+	base, err := address(leader, r.scheme)
+	if leader == "" || err != nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failover.Led(base)
+}
+
 // single is how a call is tried once, and given up after some time.
 type single struct{ patience time.Duration }
 

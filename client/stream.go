@@ -17,6 +17,7 @@ type workStream = connect.BidiStreamForClient[v1.WorkRequest, v1.WorkResponse]
 
 // stream works over one stream until it breaks, or the worker has stopped. opened says that it worked for a while.
 func (r *runner) stream(parent context.Context, session *Session) (opened bool, err error) {
+	r.c.seek(parent, session.TTL()/6)
 	server := r.c.router.server()
 	ctx, cancel := context.WithCancel(withServer(parent, server))
 	stream := r.c.Workers.Work(ctx)

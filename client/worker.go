@@ -21,7 +21,7 @@ type Handler func(ctx context.Context, s *Step) (output any, err error)
 type WorkerConfig struct {
 	// Queues to take runs from; empty means "default".
 	Queues []string
-	// Concurrency is how many steps run at a time; zero means 1.
+	// Concurrency is how many steps run at a time, up to 10,000; zero means 1.
 	Concurrency int
 	// Handlers by task.
 	Handlers map[string]Handler
@@ -43,8 +43,8 @@ func (c *WorkerConfig) Validate() error {
 	switch {
 	case c.Handler == nil && len(c.Handlers) == 0:
 		return errors.New("client: a worker needs a Handler, or Handlers by task")
-	case c.Concurrency < 0:
-		return fmt.Errorf("client: a worker's concurrency is %d", c.Concurrency)
+	case c.Concurrency < 0 || c.Concurrency > maxConcurrency:
+		return fmt.Errorf("client: a worker's concurrency is %d; it is between 1 and %d", c.Concurrency, maxConcurrency)
 	}
 	return nil
 }
@@ -53,7 +53,10 @@ const (
 	defaultGrace = 10 * time.Second
 	// What interrupted handlers get to return before their runs are released.
 	lastGrace = time.Second
-	maxReason = 4 << 10
+	// What the cluster takes at most.
+	maxConcurrency = 10_000
+	maxReason      = 4 << 10
+	maxCode        = 256
 )
 
 // Worker leases runs of queues, has handlers do them, and completes them.
@@ -136,7 +139,7 @@ func resultOf(cause, err error) core.Result {
 	case errors.Is(cause, ErrLeaseLost), errors.Is(cause, ErrSessionExpired), errors.Is(cause, ErrSessionClosed):
 		return core.Result{Outcome: core.Dropped}
 	case errors.Is(err, errRelease), errors.Is(cause, ErrStopping), errors.Is(cause, ErrCancelled):
-		return core.Result{Outcome: core.Released, Reason: reason(err)}
+		return core.Result{Outcome: core.Released, Reason: short(err.Error(), maxReason)}
 	case errors.As(err, &step):
 		return failed(step.Code, step.Reason, step.Retryable)
 	case errors.Is(cause, context.DeadlineExceeded):
@@ -146,14 +149,14 @@ func resultOf(cause, err error) core.Result {
 }
 
 func failed(code, text string, retryable bool) core.Result {
-	return core.Result{Outcome: core.Failed, Code: code, Reason: reason(errors.New(text)), Retryable: retryable}
+	return core.Result{Outcome: core.Failed, Code: short(code, maxCode), Reason: short(text, maxReason), Retryable: retryable}
 }
 
-// reason is an error's text as the cluster takes it.
-func reason(err error) string {
-	text := strings.ToValidUTF8(err.Error(), "�")
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "")
+// short is a text as the cluster takes it: UTF-8, and not too long.
+func short(text string, limit int) string {
+	text = strings.ToValidUTF8(text, "�")
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "")
 	}
 	return text
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -169,6 +170,20 @@ func TestWorkerReconnects(t *testing.T) {
 	}
 }
 
+// A stream goes to the leader, whichever server was asked first.
+func TestWorkerSeeksLeader(t *testing.T) {
+	f, c, servers := cluster(t, 3)
+	f.mu.Lock()
+	f.leader = strings.TrimPrefix(servers[2].URL, "http://")
+	f.mu.Unlock()
+	start(t, c, "a", nil)
+	defer work(t, c, client.WorkerConfig{Handler: nothing})()
+	ended(t, c, "a", completed)
+	if got := c.Server(); got != servers[2].URL {
+		t.Errorf("asks %s first", got)
+	}
+}
+
 // What a handler returns decides what becomes of its run.
 func TestWorkerResults(t *testing.T) {
 	_, c, _ := cluster(t, 1)
@@ -311,7 +326,7 @@ func TestWorkerStops(t *testing.T) {
 // A worker is refused by name when what it needs is missing.
 func TestWorkerConfig(t *testing.T) {
 	_, c, _ := cluster(t, 1)
-	for _, config := range []client.WorkerConfig{{}, {Concurrency: -1, Handler: nothing}} {
+	for _, config := range []client.WorkerConfig{{}, {Concurrency: -1, Handler: nothing}, {Concurrency: 10_001, Handler: nothing}} {
 		if _, err := c.Worker(config); err == nil {
 			t.Errorf("%+v was taken", config)
 		}

@@ -39,11 +39,15 @@ func (f *Failover) Failed(server, leader string) {
 		f.at = (f.at + 1) % len(f.servers)
 	}
 	f.leader = ""
-	if leader == "" || leader == server {
-		return
+	if leader != "" && leader != server {
+		f.Led(leader)
 	}
+}
+
+// Led says who leads: it is asked next.
+func (f *Failover) Led(leader string) {
 	if at := slices.Index(f.servers, leader); at >= 0 {
-		f.at = at
+		f.at, f.leader = at, ""
 		return
 	}
 	f.leader = leader

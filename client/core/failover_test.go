@@ -26,6 +26,15 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+func TestFailoverIsTold(t *testing.T) {
+	f := NewFailover([]string{"a", "b"})
+	for _, leader := range []string{"b", "x", "a"} {
+		if f.Led(leader); f.Server() != leader {
+			t.Errorf("told that %q leads: %q", leader, f.Server())
+		}
+	}
+}
+
 func TestCall(t *testing.T) {
 	for _, c := range []struct {
 		name    string
