@@ -7,7 +7,7 @@
 //	client ──► transport/api        what is said: one file per noun, refusals, forwarding to the leader
 //	                │
 //	                ▼
-//	            cluster ◄──► transport/peer ◄──► the other nodes       (cluster/gossip: who is around)
+//	            cluster ◄──► transport/peer ◄──► the other nodes       (cluster/gossip: who is around; cluster/join)
 //	                │   commands packed into raft entries (cluster/propose), committed, stored (cluster/logstore)
 //	                ▼
 //	               fsm              the same on every replica: decides commands, derives events; time is an input
