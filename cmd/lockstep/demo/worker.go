@@ -1,0 +1,144 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/client"
+)
+
+// WorkerConfig of a worker process of the demo.
+type WorkerConfig struct {
+	Servers, Queues []string
+	// Ledger is its address; Files is where tasks of a recorded execution leave their outputs.
+	Ledger, Files string
+	// Stop, when set, names a file: the worker makes it and stops itself, once, after its last look at the clock and
+	// before it writes. Hang has it take a step and never finish: it is there to be killed.
+	Stop, Hang string
+	TTL        time.Duration
+	Name       string
+}
+
+// task is what a step's input may say of a recorded execution.
+type task struct {
+	Wait    float64  `json:"waitSeconds"`
+	Reads   []string `json:"reads"`
+	Outputs []string `json:"outputs"`
+}
+
+// RunWorker works until the context ends.
+func RunWorker(ctx context.Context, c WorkerConfig) error {
+	lockstep, err := client.New(client.Config{Servers: c.Servers})
+	if err != nil {
+		return err
+	}
+	w, err := lockstep.Worker(client.WorkerConfig{
+		Queues: c.Queues, Concurrency: 6, Grace: -1,
+		Session: client.SessionConfig{TTL: c.TTL, Worker: c.Name},
+		Handler: func(ctx context.Context, s *client.Step) (any, error) { return c.do(ctx, s) },
+	})
+	if err != nil {
+		return err
+	}
+	if err := w.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (c *WorkerConfig) do(ctx context.Context, s *client.Step) (any, error) {
+	var t task
+	if err := s.Input(&t); err != nil {
+		return nil, client.Fail("INPUT", err.Error())
+	}
+	files := filepath.Join(c.Files, s.InstanceID)
+	for _, name := range t.Reads {
+		if _, err := os.Stat(filepath.Join(files, filepath.Base(name))); err != nil {
+			return nil, client.Fail("OUTPUT_MISSING", fmt.Sprintf("%s of a parent is not there", name))
+		}
+	}
+	if err := c.sleep(ctx, s, time.Duration(t.Wait*float64(time.Second))); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil { // the last look: the lease is ours, by our clock
+		return nil, ctx.Err()
+	}
+	if err := stopOnce(c.Stop, s.InstanceID+"/"+s.Step); err != nil {
+		return nil, err
+	}
+	if err := c.write(s); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(files, 0o755); err != nil {
+		return nil, err
+	}
+	for _, name := range t.Outputs {
+		if err := os.WriteFile(filepath.Join(files, filepath.Base(name)), nil, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]any{"hold": "h", "receipt": "r", "tracking": "t", "score": 1, "account": "a", "plan": "p", "fixed": true, "files": []string{}}, nil
+}
+
+// sleep works for the time that a task takes, or for ever.
+func (c *WorkerConfig) sleep(ctx context.Context, s *client.Step, d time.Duration) error {
+	if d == 0 {
+		d = 150 * time.Millisecond
+	}
+	if c.Hang != "" {
+		if err := os.WriteFile(c.Hang, []byte(s.InstanceID+"/"+s.Step), 0o600); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stopOnce stops this process, as a long pause of a garbage collector or of a virtual machine would.
+func stopOnce(marker, run string) error {
+	if marker == "" {
+		return nil
+	}
+	f, err := os.OpenFile(marker, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(run)
+	return errors.Join(err, f.Close(), syscall.Kill(os.Getpid(), syscall.SIGSTOP))
+}
+
+// write has the effect: it goes on whatever the context says by now, as a worker that was stopped would.
+func (c *WorkerConfig) write(s *client.Step) error {
+	b, err := json.Marshal(Effect{Lease: s.IdempotencyKey, Token: s.Token, Instance: s.InstanceID, Step: s.Step})
+	if err != nil {
+		return err
+	}
+	res, err := http.Post("http://"+c.Ledger, "application/json", bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 200)) // only to say why
+		return fmt.Errorf("the ledger refused: %s", text)
+	}
+	return nil
+}
