@@ -31,7 +31,7 @@ type Config struct {
 	Servers []string
 	// Namespace of all calls; empty means DefaultNamespace.
 	Namespace string
-	// HTTPClient carries the calls. Nil means one that speaks HTTP/2, over http:// without TLS, and notices within four
+	// HTTPClient carries the calls. Nil means one that speaks HTTP/2, over http:// without TLS, and notices within three
 	// seconds when a server stops answering. With a client that speaks HTTP/1.1, where a proxy lets nothing else through,
 	// workers poll instead of holding a stream open.
 	HTTPClient *http.Client

@@ -18,7 +18,7 @@ func newHTTPClient() *http.Client {
 		Protocols:   protocols,
 		Proxy:       http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{Timeout: time.Second}).DialContext,
-		HTTP2:       &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second},
+		HTTP2:       &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: 2 * time.Second},
 		// Sessions renew more often than this, so that it ends only what nobody uses.
 		IdleConnTimeout: 90 * time.Second,
 	}}

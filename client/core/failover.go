@@ -11,6 +11,8 @@ type Failover struct {
 	at      int
 	// leader is where a refusal sent us; it may be none of the servers we were told of.
 	leader string
+	// failed is the server that failed last. Others may say that it leads, and be right, and it is still out of our reach.
+	failed string
 }
 
 // NewFailover asks servers in the order given, which must not be empty.
@@ -38,14 +40,17 @@ func (f *Failover) Failed(server, leader string) {
 	if f.leader == "" {
 		f.at = (f.at + 1) % len(f.servers)
 	}
-	f.leader = ""
-	if leader != "" && leader != server {
+	f.leader, f.failed = "", server
+	if leader != "" {
 		f.Led(leader)
 	}
 }
 
-// Led says who leads: it is asked next.
+// Led says who leads: it is asked next, unless it is what failed last. Then the others must pass calls on to it.
 func (f *Failover) Led(leader string) {
+	if leader == f.failed {
+		return
+	}
 	if at := slices.Index(f.servers, leader); at >= 0 {
 		f.at, f.leader = at, ""
 		return

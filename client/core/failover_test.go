@@ -33,6 +33,14 @@ func TestFailoverIsTold(t *testing.T) {
 			t.Errorf("told that %q leads: %q", leader, f.Server())
 		}
 	}
+	f.Failed("a", "")
+	if f.Led("a"); f.Server() != "b" {
+		t.Errorf("told that a leads, which has just failed: %q", f.Server())
+	}
+	f.Failed("b", "")
+	if f.Led("a"); f.Server() != "a" {
+		t.Errorf("told that a leads, and b failed since: %q", f.Server())
+	}
 }
 
 func TestCall(t *testing.T) {

@@ -31,6 +31,7 @@ func TestSQLite(t *testing.T) {
 	db, g := openSQLite(t)
 	raises(t, g)
 	fencesWrites(t, db, g)
+	overlaps(t, g)
 }
 
 // fencesWrites is what the guard does for any database: a zombie's write leaves nothing behind, and neither does one
@@ -90,9 +91,10 @@ func fenced(err error) bool {
 	return errors.As(err, &f)
 }
 
-// The older of two writers that are in the database at once waits for the newer one, and is then refused.
-func TestSQLiteOverlap(t *testing.T) {
-	_, g := openSQLite(t)
+// overlaps: the older of two writers that are in the database at once waits for the newer one, and is then refused.
+func overlaps(t *testing.T, g *guard.SQL) {
+	t.Helper()
+	key := guard.Key{Target: "ledger", Lease: "overlaps"}
 	inside, older := make(chan struct{}), make(chan error, 1)
 	err := g.Tx(t.Context(), key, 2, func(*sql.Tx) error {
 		go func() {
