@@ -72,7 +72,7 @@ func (c *WorkerConfig) do(ctx context.Context, s *client.Step) (any, error) {
 	if ctx.Err() != nil { // the last look: the lease is ours, by our clock
 		return nil, ctx.Err()
 	}
-	if err := stopOnce(c.Stop, s.InstanceID+"/"+s.Step); err != nil {
+	if err := stopOnce(c.Stop, s); err != nil {
 		return nil, err
 	}
 	if err := c.write(s); err != nil {
@@ -95,7 +95,7 @@ func (c *WorkerConfig) sleep(ctx context.Context, s *client.Step, d time.Duratio
 		d = 150 * time.Millisecond
 	}
 	if c.Hang != "" {
-		if err := os.WriteFile(c.Hang, []byte(s.InstanceID+"/"+s.Step), 0o600); err != nil {
+		if _, err := claimMarker(c.Hang, s); err != nil {
 			return err
 		}
 		<-ctx.Done()
@@ -109,20 +109,30 @@ func (c *WorkerConfig) sleep(ctx context.Context, s *client.Step, d time.Duratio
 	}
 }
 
+// claimMarker makes a file that names the step, once: whole or not at all, and by one step only. It says whether it
+// was this one.
+func claimMarker(path string, s *client.Step) (first bool, err error) {
+	aside := fmt.Sprintf("%s.%d", path, s.Token)
+	if err := os.WriteFile(aside, []byte(s.InstanceID+"/"+s.Step), 0o600); err != nil {
+		return false, err
+	}
+	err = os.Link(aside, path)
+	if errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // stopOnce stops this process, as a long pause of a garbage collector or of a virtual machine would.
-func stopOnce(marker, run string) error {
+func stopOnce(marker string, s *client.Step) error {
 	if marker == "" {
 		return nil
 	}
-	f, err := os.OpenFile(marker, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
+	first, err := claimMarker(marker, s)
+	if err != nil || !first {
 		return err
 	}
-	_, err = f.WriteString(run)
-	return errors.Join(err, f.Close(), syscall.Kill(os.Getpid(), syscall.SIGSTOP))
+	return syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 }
 
 // write has the effect: it goes on whatever the context says by now, as a worker that was stopped would.
