@@ -15,7 +15,7 @@ import (
 type Config struct {
 	// DataDir holds everything; empty keeps all in memory, for tests.
 	DataDir string
-	// NodeID names the node; empty means the one in the data directory, or a random one at first.
+	// NodeID begins the id of a new node, which has a random part besides; a node that has data keeps its id.
 	NodeID string
 	// Layer gives a group its connections to the others. Advertise is this node's address there.
 	Layer     func(group string) raft.StreamLayer

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -38,7 +39,9 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// readIdentity reads the directory's identity, or makes one for a new directory.
+// readIdentity reads the directory's identity, or makes one for a new directory: the name, if there is one, and a random
+// part always. A node that lost its data has lost its votes too, and must not come back under an id that the others count
+// on; so no id can be made twice.
 func readIdentity(dir, node string) (identity, error) {
 	path := filepath.Join(dir, identityFile)
 	b, err := os.ReadFile(path)
@@ -47,9 +50,9 @@ func readIdentity(dir, node string) (identity, error) {
 			return identity{}, err
 		}
 		if node == "" {
-			node = randomID("n")
+			node = "n"
 		}
-		id := identity{Node: node, Format: dataFormat}
+		id := identity{Node: randomID(node + "-"), Format: dataFormat}
 		return id, writeIdentity(dir, id)
 	}
 	if err != nil {
@@ -62,7 +65,7 @@ func readIdentity(dir, node string) (identity, error) {
 	switch {
 	case id.Format != dataFormat:
 		return identity{}, fmt.Errorf("%s has format %d, this binary reads %d", dir, id.Format, dataFormat)
-	case node != "" && node != id.Node:
+	case node != "" && node != id.Node && !strings.HasPrefix(id.Node, node+"-"):
 		return identity{}, fmt.Errorf("%s belongs to node %s, not %s; give another --data, or leave --node-id out", dir, id.Node, node)
 	}
 	return id, nil
@@ -123,7 +126,7 @@ func makeDir(path string) error {
 }
 
 func randomID(prefix string) string {
-	var b [8]byte
+	var b [4]byte
 	rand.Read(b[:])
 	return prefix + hex.EncodeToString(b[:])
 }

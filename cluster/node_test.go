@@ -238,6 +238,20 @@ func TestANodeGoesOnFromItsDisk(t *testing.T) {
 	}
 }
 
+// A node that lost its disk is another node, also under the same name: it has forgotten its votes.
+func TestAWipedDiskIsANewNode(t *testing.T) {
+	c := newTrio(t, true)
+	was := c.nodes[0].ID()
+	c.stop(0)
+	if err := os.RemoveAll(c.dirs[0]); err != nil {
+		t.Fatal(err)
+	}
+	c.open(0)
+	if now := c.nodes[0].ID(); now == was {
+		t.Fatalf("the node is %s again", now)
+	}
+}
+
 // A node whose log was cut away behind its back must not go on from its state alone.
 func TestALostLogIsRefused(t *testing.T) {
 	c := newTrio(t, true)

@@ -50,7 +50,7 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 	}
 	f := cmd.Flags()
 	f.StringVar(&config.data, "data", "lockstep-data", "data directory")
-	f.StringVar(&config.nodeID, "node-id", "", "id of a new node; default: random")
+	f.StringVar(&config.nodeID, "node-id", "", "how the id of a new node begins; the rest is random, for a node without its data is another node")
 	f.StringVar(&config.listen, "listen", "127.0.0.1:7400", "API address")
 	f.StringVar(&config.peer, "peer-listen", "127.0.0.1:7401", "address for other nodes")
 	f.StringVar(&config.gossip, "gossip-listen", "127.0.0.1:7402", "gossip address, UDP and TCP")
