@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Config of a store.
@@ -100,7 +101,7 @@ func (s *Store) open() (err error) {
 	// Every page that is not reachable is free: the list of them is not worth two writes of it for each commit.
 	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
-		if errors.Is(err, bbolt.ErrTimeout) {
+		if errors.Is(err, bolterrors.ErrTimeout) {
 			return errHeld(s.path)
 		}
 		return fmt.Errorf("open log store %s: %w", s.path, err)
