@@ -13,7 +13,6 @@ import (
 
 // Cluster is what the handlers need of a node. Errors are *fsm.Refusal, or the context's. Package cluster's Node is one.
 type Cluster interface {
-	Propose(ctx context.Context, command *logv1.Command) (fsm.Outcome, error)
 	ProposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error)
 	Renew(ctx context.Context, r *logv1.Renewal) (fsm.RenewalOutcome, error)
 	Await(waitID uint64) (settlements <-chan fsm.Settlement, cancel func())
@@ -37,8 +36,16 @@ func (s *service) GetStatus(_ context.Context, r *connect.Request[v1.GetStatusRe
 // AddMember adds a voter.
 func (s *service) AddMember(ctx context.Context, r *connect.Request[v1.AddMemberRequest]) (*connect.Response[v1.AddMemberResponse], error) {
 	return unary(s, ctx, r, "", func(ctx context.Context, r *v1.AddMemberRequest) (*v1.AddMemberResponse, error) {
-		if r.NodeId == "" || r.PeerAddress == "" {
-			return nil, invalid("a member needs nodeId and peerAddress")
+		if err := name("nodeId", r.NodeId); err != nil {
+			return nil, err
+		}
+		if err := address("peerAddress", r.PeerAddress); err != nil {
+			return nil, err
+		}
+		if r.ApiAddress != "" {
+			if err := address("apiAddress", r.ApiAddress); err != nil {
+				return nil, err
+			}
 		}
 		return &v1.AddMemberResponse{}, s.cluster.AddMember(ctx, r)
 	})
@@ -47,6 +54,9 @@ func (s *service) AddMember(ctx context.Context, r *connect.Request[v1.AddMember
 // RemoveMember removes a voter.
 func (s *service) RemoveMember(ctx context.Context, r *connect.Request[v1.RemoveMemberRequest]) (*connect.Response[v1.RemoveMemberResponse], error) {
 	return unary(s, ctx, r, "", func(ctx context.Context, r *v1.RemoveMemberRequest) (*v1.RemoveMemberResponse, error) {
+		if err := name("nodeId", r.NodeId); err != nil {
+			return nil, err
+		}
 		return &v1.RemoveMemberResponse{}, s.cluster.RemoveMember(ctx, r.NodeId)
 	})
 }
@@ -54,6 +64,9 @@ func (s *service) RemoveMember(ctx context.Context, r *connect.Request[v1.Remove
 // TransferLeadership hands leadership to another voter.
 func (s *service) TransferLeadership(ctx context.Context, r *connect.Request[v1.TransferLeadershipRequest]) (*connect.Response[v1.TransferLeadershipResponse], error) {
 	return unary(s, ctx, r, "", func(ctx context.Context, r *v1.TransferLeadershipRequest) (*v1.TransferLeadershipResponse, error) {
+		if err := optional("nodeId", r.NodeId); err != nil {
+			return nil, err
+		}
 		id, err := s.cluster.TransferLeadership(ctx, r.NodeId)
 		return &v1.TransferLeadershipResponse{LeaderId: id}, err
 	})

@@ -3,8 +3,11 @@ package api
 import (
 	"context"
 	"errors"
+	"strings"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -56,22 +59,33 @@ func asConnect(err error) error {
 		return err
 	}
 	var refusal *fsm.Refusal
-	if errors.As(err, &refusal) {
-		out := connect.NewError(codes[refusal.Detail.Code], errors.New(refusal.Error()))
-		detail, err := connect.NewErrorDetail(refusal.Detail)
-		if err != nil {
-			return connect.NewError(connect.CodeInternal, err)
-		}
-		out.AddDetail(detail)
-		return out
-	}
 	switch {
+	case errors.As(err, &refusal):
+		return refuse(refusal.Detail)
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return connect.NewError(connect.CodeDeadlineExceeded, err)
 	}
 	return connect.NewError(connect.CodeInternal, err)
+}
+
+func refuse(r *v1.Refusal) error {
+	if !utf8.ValidString(r.Reason) { // it may quote what was sent
+		r = proto.CloneOf(r)
+		r.Reason = strings.ToValidUTF8(r.Reason, "\uFFFD")
+	}
+	code, ok := codes[r.Code]
+	if !ok { // a node of a later version refused
+		code = connect.CodeFailedPrecondition
+	}
+	detail, err := connect.NewErrorDetail(r)
+	if err != nil {
+		return connect.NewError(connect.CodeInternal, err)
+	}
+	out := connect.NewError(code, errors.New((&fsm.Refusal{Detail: r}).Error()))
+	out.AddDetail(detail)
+	return out
 }
 
 // refusalOf finds the refusal in an error, whether of this node or from another.

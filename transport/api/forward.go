@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"time"
@@ -17,61 +16,159 @@ import (
 // forwarded marks a call that another node passed on: it is not passed on again.
 const forwarded = "Lockstep-Forwarded"
 
-// patience is how long a call waits for a leader to be known before it is refused.
-const patience = 3 * time.Second
+// call is what of a request concerns where it is answered.
+type call struct {
+	procedure string
+	namespace string
+	header    http.Header
+	passed    bool // by another node
+	reads     bool // may be done twice
+}
 
 // unary answers a call here if this node leads the namespace, and has the leader answer it otherwise, once.
 func unary[Req, Res any](s *service, ctx context.Context, r *connect.Request[Req], namespace string, local func(context.Context, *Req) (*Res, error)) (*connect.Response[Res], error) {
-	limit := time.Now().Add(patience)
+	c := call{
+		procedure: r.Spec().Procedure, namespace: namespace, header: r.Header(), passed: r.Header().Get(forwarded) != "",
+		reads: r.Spec().IdempotencyLevel == connect.IdempotencyNoSideEffects,
+	}
+	res, err := answer(s, ctx, c, r.Msg, local)
+	if err != nil {
+		return nil, asConnect(err)
+	}
+	return connect.NewResponse(res), nil
+}
+
+// ask reads behind a barrier, wherever the leader is, for a call that goes on here.
+func ask[Req, Res any](s *service, ctx context.Context, h http.Header, procedure, namespace string, r *Req, fn func(*fsm.Machine, *Req) (*Res, error)) (*Res, error) {
+	c := call{procedure: procedure, namespace: namespace, header: h, reads: true}
+	return answer(s, ctx, c, r, func(ctx context.Context, r *Req) (*Res, error) {
+		res, _, err := readOf(s, ctx, namespace, v1.Consistency_CONSISTENCY_UNSPECIFIED, r, fn)
+		return res, err
+	})
+}
+
+// answer has a call answered by whoever leads. Where nothing happened because nobody did, it tries again for a while.
+func answer[Req, Res any](s *service, ctx context.Context, c call, r *Req, local func(context.Context, *Req) (*Res, error)) (*Res, error) {
+	ctx, err := withCaller(ctx, c.header)
+	if err == nil {
+		err = optional("namespace", c.namespace)
+	}
+	if err != nil {
+		return nil, err
+	}
+	limit := time.Now().Add(s.config.Patience)
 	for {
 		changed := s.cluster.LeaderChanged()
-		address, self := s.cluster.Leader(namespace)
-		var err error
+		var res *Res
+		address, err := s.place(ctx, c, limit)
+		switch {
+		case err != nil:
+			return nil, err
+		case address == "":
+			res, err = local(ctx, r)
+		default:
+			res, err = forward[Req, Res](s, ctx, c, r, address)
+		}
+		if err == nil || c.passed || !c.again(err) || time.Now().After(limit) {
+			return res, err
+		}
+		if err := s.rest(ctx, changed); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// again says that a call may be tried again: nothing happened, or it only reads.
+func (c call) again(err error) bool {
+	code := refusalOf(err).GetCode()
+	return code == v1.Code_CODE_NO_LEADER || c.reads && code == v1.Code_CODE_UNAVAILABLE
+}
+
+// place says at which address a call is answered; empty is here. Until limit it waits for a leader to be known.
+func (s *service) place(ctx context.Context, c call, limit time.Time) (string, error) {
+	for {
+		changed := s.cluster.LeaderChanged()
+		address, self := s.cluster.Leader(c.namespace)
 		switch {
 		case self:
-			var res *Res
-			if res, err = local(withCaller(ctx, r.Header()), r.Msg); err == nil {
-				return connect.NewResponse(res), nil
-			}
-		case r.Header().Get(forwarded) != "" || address == "":
-			err = fsm.Refuse(v1.Code_CODE_NO_LEADER, "no leader is known now; try again")
-		default:
-			var res *connect.Response[Res]
-			if res, err = forward[Req, Res](s, ctx, r, address); err == nil {
-				return res, nil
-			}
+			return "", nil
+		case address != "" && !c.passed:
+			return address, nil
+		case c.passed || time.Now().After(limit):
+			return "", noLeader(address)
 		}
-		if !leaderless(err) || r.Header().Get(forwarded) != "" || time.Now().After(limit) {
-			return nil, asConnect(err)
-		}
-		select {
-		case <-changed:
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, asConnect(err)
+		if err := s.rest(ctx, changed); err != nil {
+			return "", err
 		}
 	}
 }
 
-// leaderless says that nothing happened, because whoever was asked does not lead, or cannot be reached.
-func leaderless(err error) bool {
+func noLeader(address string) error {
+	if address == "" {
+		return fsm.Refuse(v1.Code_CODE_NO_LEADER, "no leader is known now; try again")
+	}
+	r := fsm.Refuse(v1.Code_CODE_NO_LEADER, "this node does not lead; %s does", address)
+	r.Detail.Leader = address
+	return r
+}
+
+// restTime is how long to rest at most before looking again: an address may become known without a change of leadership.
+const restTime = 50 * time.Millisecond
+
+// rest waits for a change of leadership, a little.
+func (s *service) rest(ctx context.Context, changed <-chan struct{}) error {
+	timer := time.NewTimer(restTime)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-s.ctx.Done():
+		return stopping()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+func stopping() error {
+	return fsm.Refuse(v1.Code_CODE_UNAVAILABLE, "this node is stopping; ask another")
+}
+
+func forward[Req, Res any](s *service, ctx context.Context, c call, r *Req, address string) (*Res, error) {
+	client := connect.NewClient[Req, Res](s.http, "http://"+address+c.procedure)
+	onward := connect.NewRequest(r)
+	copyHeaders(onward.Header(), c.header)
+	res, err := client.CallUnary(ctx, onward)
+	if err != nil {
+		return nil, passedOn(ctx, c, address, err)
+	}
+	return res.Msg, nil
+}
+
+// passedOn makes the failure of a forwarded call this call's own: the other node's refusal, or its code and sentence,
+// without its headers. When the connection broke, nobody knows what became of the call.
+func passedOn(ctx context.Context, c call, address string, err error) error {
 	if r := refusalOf(err); r != nil {
-		return r.Code == v1.Code_CODE_NO_LEADER
+		return &fsm.Refusal{Detail: r}
 	}
+	var remote *connect.Error
 	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial"
-}
-
-func forward[Req, Res any](s *service, ctx context.Context, r *connect.Request[Req], address string) (*connect.Response[Res], error) {
-	client := connect.NewClient[Req, Res](s.http, "http://"+address+r.Spec().Procedure)
-	onward := connect.NewRequest(r.Msg)
-	copyHeaders(onward.Header(), r.Header())
-	return client.CallUnary(ctx, onward)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fsm.Refuse(v1.Code_CODE_NO_LEADER, "the leader, %s, cannot be reached; try again", address)
+	case connect.IsWireError(err) && errors.As(err, &remote):
+		return connect.NewError(remote.Code(), errors.New(remote.Message()))
+	case c.reads:
+		return fsm.Refuse(v1.Code_CODE_UNAVAILABLE, "the connection to the leader, %s, broke; try again", address)
+	}
+	return fsm.Refuse(v1.Code_CODE_UNKNOWN_OUTCOME, "the connection to the leader, %s, broke; ask again with the same identity", address)
 }
 
 // copyHeaders passes on what concerns the call, and marks it.
 func copyHeaders(to, from http.Header) {
-	for _, name := range [...]string{principalHeader, reasonHeader, "Traceparent"} {
+	for _, name := range [...]string{principalHeader, reasonHeader, traceHeader} {
 		if v := from.Get(name); v != "" {
 			to.Set(name, v)
 		}
@@ -88,42 +185,4 @@ func newHTTPClient() *http.Client {
 		DialContext: (&net.Dialer{Timeout: time.Second}).DialContext,
 		HTTP2:       &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second},
 	}}
-}
-
-// pipe has the leader serve a stream, passing messages on both ways.
-func pipe[Req, Res any](s *service, ctx context.Context, in *connect.BidiStream[Req, Res], first *Req, address string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	client := connect.NewClient[Req, Res](s.http, "http://"+address+in.Spec().Procedure)
-	out := client.CallBidiStream(ctx)
-	copyHeaders(out.RequestHeader(), in.RequestHeader())
-	// An HTTP/2 call that waits for more of its request does not notice that its context has ended: end the request.
-	defer context.AfterFunc(ctx, func() { _ = out.CloseRequest() })() // the context's error is the one that tells
-	if err := out.Send(first); err != nil {
-		_, err := out.Receive() // it has the reason
-		return asConnect(err)
-	}
-	// Ends with the call: Receive fails when the handler has returned.
-	go func() {
-		for {
-			message, err := in.Receive()
-			if err != nil || out.Send(message) != nil {
-				_ = out.CloseRequest() // the other half tells how it ended
-				return
-			}
-		}
-	}()
-	for {
-		message, err := out.Receive()
-		if err == nil {
-			err = in.Send(message)
-		}
-		if err != nil {
-			cancel()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return asConnect(err)
-		}
-	}
 }

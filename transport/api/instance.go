@@ -9,14 +9,15 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+	lockstepv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1/lockstepv1connect"
 )
 
 func checkStart(r *v1.StartInstanceRequest) error {
 	if err := names("instanceId", r.InstanceId, "workflow", r.Workflow); err != nil {
 		return err
 	}
-	if r.Version < 0 {
-		return invalid("version is %d; leave it out for the newest", r.Version)
+	if err := version(r.Version); err != nil {
+		return err
 	}
 	if err := pairs("labels", r.Labels, maxLabels); err != nil {
 		return err
@@ -51,7 +52,11 @@ func (s *service) StartInstances(ctx context.Context, r *connect.Request[v1.Star
 		var commands []*logv1.Command
 		var places []int
 		for i, one := range r.Instances {
-			if err := checkStart(one); err != nil {
+			err := within(r.Namespace, one.Namespace)
+			if err == nil {
+				err = checkStart(one)
+			}
+			if err != nil {
 				out.Outcomes[i] = &v1.StartOutcome{Refusal: refusalOf(err)}
 				continue
 			}
@@ -67,13 +72,6 @@ func (s *service) StartInstances(ctx context.Context, r *connect.Request[v1.Star
 		}
 		return out, err
 	})
-}
-
-func (s *service) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandLimit)
-	defer cancel()
-	outcomes, err := s.cluster.ProposeAll(ctx, commands)
-	return outcomes, unknownIfLeft(err)
 }
 
 // CancelInstance asks an instance to stop.
@@ -92,6 +90,9 @@ func (s *service) CancelInstance(ctx context.Context, r *connect.Request[v1.Canc
 // SendSignal sends a message to an instance.
 func (s *service) SendSignal(ctx context.Context, r *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
 	err := names("instanceId", r.Msg.InstanceId, "name", r.Msg.Name, "signalId", r.Msg.SignalId)
+	if err == nil && r.Msg.Ttl != nil && (!r.Msg.Ttl.IsValid() || r.Msg.Ttl.AsDuration() < 0) {
+		err = invalid("ttl is %s", r.Msg.Ttl.AsDuration())
+	}
 	if err == nil {
 		err = payloadOf("payload", &r.Msg.Payload, &r.Msg.PayloadBytes)
 	}
@@ -109,9 +110,22 @@ func (s *service) GetInstance(ctx context.Context, r *connect.Request[v1.GetInst
 		func(i *v1.Instance) { showInstance(i) })
 }
 
+func checkList(r *v1.ListInstancesRequest) error {
+	if _, known := v1.InstanceState_name[int32(r.State)]; !known {
+		return invalid("state %d is none", r.State)
+	}
+	if err := optional("workflow", r.Workflow); err != nil {
+		return err
+	}
+	if err := pairs("labels", r.Labels, maxLabels); err != nil {
+		return err
+	}
+	return page(r.Limit, r.Page)
+}
+
 // ListInstances lists instances.
 func (s *service) ListInstances(ctx context.Context, r *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error) {
-	return read(s, ctx, r, func(r *v1.ListInstancesRequest) error { return page(r.Limit) }, (*fsm.Machine).ListInstances,
+	return read(s, ctx, r, checkList, (*fsm.Machine).ListInstances,
 		func(l *v1.ListInstancesResponse) {
 			for _, i := range l.Instances {
 				showInstance(i)
@@ -122,20 +136,31 @@ func (s *service) ListInstances(ctx context.Context, r *connect.Request[v1.ListI
 // GetHistory returns an instance's events.
 func (s *service) GetHistory(ctx context.Context, r *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
 	return read(s, ctx, r, func(r *v1.GetHistoryRequest) error {
-		if r.After < 0 {
-			return invalid("after is %d", r.After)
+		if err := name("instanceId", r.InstanceId); err != nil {
+			return err
 		}
-		return page(r.Limit)
+		if r.After < 0 {
+			return invalid("after is %d; positions count from 1", r.After)
+		}
+		return page(r.Limit, "")
 	}, (*fsm.Machine).GetHistory, nil)
 }
 
 // Explain says why an instance does not move.
 func (s *service) Explain(ctx context.Context, r *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
-	return read(s, ctx, r, func(r *v1.ExplainRequest) error { return name("instanceId", r.InstanceId) }, (*fsm.Machine).Explain, nil)
+	return read(s, ctx, r, func(r *v1.ExplainRequest) error {
+		if err := name("instanceId", r.InstanceId); err != nil {
+			return err
+		}
+		if r.Index < 0 {
+			return invalid("index is %d", r.Index)
+		}
+		return optional("step", r.Step)
+	}, (*fsm.Machine).Explain, nil)
 }
 
-// WaitInstance waits for an instance's end: a barrier first, then the local state, which also a node that loses its
-// leadership meanwhile goes on seeing.
+// WaitInstance waits for an instance's end: a barrier first, wherever the leader is, then this node's own state, so that
+// the call outlives a change of leadership.
 func (s *service) WaitInstance(ctx context.Context, r *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error) {
 	wait, err := waitOf(r.Msg.Wait)
 	if err == nil {
@@ -144,45 +169,77 @@ func (s *service) WaitInstance(ctx context.Context, r *connect.Request[v1.WaitIn
 	if err != nil {
 		return nil, asConnect(err)
 	}
-	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.WaitInstanceRequest) (*v1.WaitInstanceResponse, error) {
-		get := &v1.GetInstanceRequest{Namespace: r.Namespace, InstanceId: r.InstanceId}
-		i, _, err := readOf(s, ctx, r.Namespace, 0, get, (*fsm.Machine).GetInstance)
-		if err != nil {
-			return nil, err
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	i, err := s.leadersInstance(ctx, r)
+	if err == nil && live(i) {
+		var ended bool
+		if ended, err = s.untilEnded(ctx, r.Msg, timer); err == nil {
+			i, err = s.instanceNow(ctx, r, ended, i)
 		}
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		for i.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING {
-			more, err := s.untilEnded(ctx, r, timer)
-			if err != nil || !more {
-				return &v1.WaitInstanceResponse{Instance: showInstance(i)}, err
-			}
-			if i, _, err = readOf(s, ctx, r.Namespace, v1.Consistency_CONSISTENCY_STALE, get, (*fsm.Machine).GetInstance); err != nil {
-				return nil, err
-			}
-		}
-		return &v1.WaitInstanceResponse{Done: true, Instance: showInstance(i)}, nil
-	})
+	}
+	if err != nil {
+		return nil, asConnect(err)
+	}
+	return connect.NewResponse(&v1.WaitInstanceResponse{Done: !live(i), Instance: showInstance(i)}), nil
 }
 
-// untilEnded waits until the instance has ended; false when the wait is over first.
+func live(i *v1.Instance) bool {
+	return i.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING
+}
+
+// leadersInstance reads an instance behind a barrier.
+func (s *service) leadersInstance(ctx context.Context, r *connect.Request[v1.WaitInstanceRequest]) (*v1.Instance, error) {
+	get := &v1.GetInstanceRequest{Namespace: r.Msg.Namespace, InstanceId: r.Msg.InstanceId}
+	return ask(s, ctx, r.Header(), lockstepv1.InstanceServiceGetInstanceProcedure, get.Namespace, get, (*fsm.Machine).GetInstance)
+}
+
+// instanceNow reads an instance when the wait for it is over: here, if it has ended, for then nothing changes any more.
+// Without a leader to ask, what it was when the wait began is the answer.
+func (s *service) instanceNow(ctx context.Context, r *connect.Request[v1.WaitInstanceRequest], ended bool, before *v1.Instance) (*v1.Instance, error) {
+	if ended {
+		get := &v1.GetInstanceRequest{Namespace: r.Msg.Namespace, InstanceId: r.Msg.InstanceId}
+		i, _, err := readOf(s, ctx, get.Namespace, v1.Consistency_CONSISTENCY_STALE, get, (*fsm.Machine).GetInstance)
+		return i, err
+	}
+	now, err := s.leadersInstance(ctx, r)
+	if code := refusalOf(err).GetCode(); code == v1.Code_CODE_NO_LEADER || code == v1.Code_CODE_UNAVAILABLE {
+		return before, nil
+	}
+	return now, err
+}
+
+// untilEnded waits until this node knows that the instance has ended; false when the wait is over first. It may be
+// behind, and not know the instance yet.
 func (s *service) untilEnded(ctx context.Context, r *v1.WaitInstanceRequest, timer *time.Timer) (bool, error) {
 	for {
-		changed := s.cluster.Changed(r.Namespace)
+		changed, led := s.cluster.Changed(r.Namespace), s.cluster.LeaderChanged()
 		ended := false
 		_, err := s.cluster.Read(ctx, r.Namespace, v1.Consistency_CONSISTENCY_STALE, func(m *fsm.Machine) (err error) {
 			ended, err = m.InstanceEnded(r.Namespace, r.InstanceId)
 			return err
 		})
-		if err != nil || ended {
+		if err != nil && !behind(err) || ended {
 			return ended, err
 		}
 		select {
 		case <-changed:
+		case <-led:
 		case <-timer.C:
 			return false, nil
+		case <-s.ctx.Done():
+			return false, stopping()
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
 	}
+}
+
+// behind says that a node may know later what it does not know now.
+func behind(err error) bool {
+	switch refusalOf(err).GetCode() {
+	case v1.Code_CODE_NAMESPACE_NOT_FOUND, v1.Code_CODE_INSTANCE_NOT_FOUND, v1.Code_CODE_UNAVAILABLE:
+		return true
+	}
+	return false
 }

@@ -39,6 +39,9 @@ func (s *service) DeleteNamespace(ctx context.Context, r *connect.Request[v1.Del
 		if err := name("namespace", r.Namespace); err != nil {
 			return nil, err
 		}
+		if err := text("reason", r.Reason); err != nil {
+			return nil, err
+		}
 		return propose[*v1.DeleteNamespaceResponse](s, ctx, &logv1.Command{Envelope: envelope(ctx, r.Namespace), Body: &logv1.Command_DeleteNamespace{DeleteNamespace: r}})
 	})
 }
@@ -50,11 +53,5 @@ func (s *service) GetNamespace(ctx context.Context, r *connect.Request[v1.GetNam
 
 // ListNamespaces lists namespaces.
 func (s *service) ListNamespaces(ctx context.Context, r *connect.Request[v1.ListNamespacesRequest]) (*connect.Response[v1.ListNamespacesResponse], error) {
-	return unary(s, ctx, r, "", func(ctx context.Context, r *v1.ListNamespacesRequest) (*v1.ListNamespacesResponse, error) {
-		if err := page(r.Limit); err != nil {
-			return nil, err
-		}
-		res, _, err := readOf(s, ctx, "", r.Consistency, r, (*fsm.Machine).ListNamespaces)
-		return res, err
-	})
+	return read(s, ctx, r, func(r *v1.ListNamespacesRequest) error { return page(r.Limit, r.Page) }, (*fsm.Machine).ListNamespaces, nil)
 }

@@ -13,13 +13,13 @@ func (s *service) statusPage(w http.ResponseWriter, _ *http.Request) {
 	status.Version = s.config.Version
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	if err := pageTemplate().Execute(w, status); err != nil {
+	if err := s.page.Execute(w, status); err != nil {
 		s.config.Logger.Warn("write the status page", "error", err)
 	}
 }
 
-func pageTemplate() *template.Template {
-	return template.Must(template.New("status").Funcs(template.FuncMap{
+func parsePage() (*template.Template, error) {
+	return template.New("status").Funcs(template.FuncMap{
 		"last": func(d []*v1.DigestAt) *v1.DigestAt {
 			if len(d) == 0 {
 				return &v1.DigestAt{}
@@ -42,5 +42,5 @@ th{color:#667;font-weight:500}.leader{color:#0a7a3c;font-weight:600}code{font-si
 {{range .Members}}<tr><td><code>{{.NodeId}}</code></td><td>{{.ApiAddress}}</td><td>{{.PeerAddress}}</td><td>{{if .Leader}}<span class="leader">leader</span>{{else if .Voter}}voter{{end}}</td></tr>{{end}}</table>
 <p>Digest at {{(last .Digests).Index}}: <code>{{(last .Digests).Digest}}</code></p>{{end}}
 </body></html>
-`))
+`)
 }

@@ -3,6 +3,9 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -31,10 +34,14 @@ func payloadOf(field string, value **structpb.Value, payload **v1.Payload) error
 		if len(p.Bytes) > maxPayload {
 			return fsm.Refuse(v1.Code_CODE_PAYLOAD_TOO_LARGE, "%s has %d bytes, the limit is %d; keep it elsewhere and send where", field, len(p.Bytes), maxPayload)
 		}
-		if isJSON(p) && len(p.Bytes) > 0 {
-			if !json.Valid(p.Bytes) {
-				return invalid("%sPayload says it is JSON and is not", field)
-			}
+		if isJSON(p) && len(p.Bytes) > 0 && !json.Valid(p.Bytes) {
+			return invalid("%s is sent as JSON, and is not", field)
+		}
+		if err := optional("the content type of "+field, p.ContentType); err != nil {
+			return err
+		}
+		if err := optional("the key of "+field, p.KeyId); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -53,7 +60,7 @@ func canonical(v any) ([]byte, error) {
 func integers(v any) any {
 	switch v := v.(type) {
 	case float64:
-		if v == float64(int64(v)) && v > -1<<53 && v < 1<<53 {
+		if v == float64(int64(v)) && v > -maxExact && v < maxExact {
 			return int64(v)
 		}
 	case []any:
@@ -72,15 +79,53 @@ func isJSON(p *v1.Payload) bool {
 	return p.KeyId == "" && (p.ContentType == "" || p.ContentType == jsonType)
 }
 
-// valueOf has a reply show JSON as JSON: natural in curl. Other bytes stay in the payload field.
+// valueOf has a reply show JSON as JSON: natural in curl. Other bytes stay in the payload field, and so does JSON that a
+// JSON value would change.
 func valueOf(value **structpb.Value, payload **v1.Payload) {
 	p := *payload
-	if p == nil || !isJSON(p) || len(p.Bytes) == 0 {
+	if p == nil || !isJSON(p) || len(p.Bytes) == 0 || !plain(p.Bytes) {
 		return
 	}
 	v := &structpb.Value{}
 	if v.UnmarshalJSON(p.Bytes) == nil {
 		*value, *payload = v, nil
+	}
+}
+
+// What a JSON value can carry: its numbers are doubles, and a message nested deeper cannot be decoded.
+const (
+	maxExact = 1 << 53
+	maxDepth = 1000
+)
+
+// plain says that JSON becomes a value without loss: no whole number beyond 2^53, and no deep nesting.
+func plain(b []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	depth := 0
+	for {
+		token, err := d.Token()
+		switch token := token.(type) {
+		case nil:
+			if err != nil {
+				return errors.Is(err, io.EOF)
+			}
+		case json.Delim:
+			if token == '{' || token == '[' {
+				depth++
+			} else {
+				depth--
+			}
+			if depth > maxDepth {
+				return false
+			}
+		case json.Number:
+			if !strings.ContainsAny(token.String(), ".eE") {
+				if n, err := token.Int64(); err != nil || n < -maxExact || n > maxExact {
+					return false
+				}
+			}
+		}
 	}
 }
 
@@ -90,7 +135,7 @@ func showRuns(runs []*v1.LeasedRun) {
 	}
 }
 
-// showInstance works on a copy of the state's own messages: heads and runs are made for each reply.
+// showInstance shows an instance, whose message was made for this reply.
 func showInstance(i *v1.Instance) *v1.Instance {
 	valueOf(&i.Input, &i.InputPayload)
 	valueOf(&i.Output, &i.OutputPayload)

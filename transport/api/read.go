@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -13,42 +14,48 @@ import (
 // staleHeader tells how old a stale read may be, in milliseconds.
 const staleHeader = "Lockstep-Stale-Ms"
 
-// scoped is a read's request.
-type scoped interface {
-	GetNamespace() string
+// reading is a read's request.
+type reading[T any] interface {
+	*T
 	GetConsistency() v1.Consistency
 }
 
+// namespaceOf is the namespace that a request names; what lists namespaces names none.
+func namespaceOf(r any) string {
+	if in, ok := r.(interface{ GetNamespace() string }); ok {
+		return in.GetNamespace()
+	}
+	return ""
+}
+
 // read answers a read: here when it may be stale, on the leader otherwise.
-func read[Req, Res any, P interface {
-	*Req
-	scoped
-}](s *service, ctx context.Context, r *connect.Request[Req], check func(P) error, fn func(*fsm.Machine, P) (*Res, error), show func(*Res)) (*connect.Response[Res], error) {
-	ask := P(r.Msg)
-	if err := check(ask); err != nil {
+func read[Req, Res any, P reading[Req]](s *service, ctx context.Context, r *connect.Request[Req], check func(P) error, fn func(*fsm.Machine, P) (*Res, error), show func(*Res)) (*connect.Response[Res], error) {
+	request := P(r.Msg)
+	namespace := namespaceOf(request)
+	if err := check(request); err != nil {
 		return nil, asConnect(err)
 	}
-	local := func(ctx context.Context, _ *Req) (*Res, error) {
-		res, _, err := readOf(s, ctx, ask.GetNamespace(), ask.GetConsistency(), ask, fn)
+	local := func(ctx context.Context) (*Res, time.Duration, error) {
+		res, age, err := readOf(s, ctx, namespace, request.GetConsistency(), request, fn)
 		if err == nil && show != nil {
 			show(res)
 		}
-		return res, err
+		return res, age, err
 	}
-	switch ask.GetConsistency() {
+	switch request.GetConsistency() {
 	case v1.Consistency_CONSISTENCY_UNSPECIFIED:
-		return unary(s, ctx, r, ask.GetNamespace(), local)
+		return unary(s, ctx, r, namespace, func(ctx context.Context, _ *Req) (*Res, error) {
+			res, _, err := local(ctx)
+			return res, err
+		})
 	case v1.Consistency_CONSISTENCY_STALE:
-		res, age, err := readOf(s, ctx, ask.GetNamespace(), ask.GetConsistency(), ask, fn)
+		res, age, err := local(ctx)
 		if err != nil {
 			return nil, asConnect(err)
-		}
-		if show != nil {
-			show(res)
 		}
 		out := connect.NewResponse(res)
 		out.Header().Set(staleHeader, strconv.FormatInt(age.Milliseconds(), 10))
 		return out, nil
 	}
-	return nil, asConnect(invalid("consistency %d is none", ask.GetConsistency()))
+	return nil, asConnect(invalid("consistency %d is none", request.GetConsistency()))
 }

@@ -74,14 +74,6 @@ func (c *one) apply(e *logv1.Entry) fsm.Result {
 	return r
 }
 
-func (c *one) Propose(ctx context.Context, command *logv1.Command) (fsm.Outcome, error) {
-	out, err := c.ProposeAll(ctx, []*logv1.Command{command})
-	if err != nil {
-		return fsm.Outcome{}, err
-	}
-	return out[0], nil
-}
-
 func (c *one) ProposeAll(_ context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
 	if _, self := c.Leader(""); !self {
 		return nil, fsm.Refuse(v1.Code_CODE_NO_LEADER, "another leads")

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"net"
 	"net/http"
 	"sync"
@@ -25,33 +26,24 @@ import (
 // Config of a server.
 type Config struct {
 	Cluster Cluster
+	// Version of this binary, for those who ask for the status.
 	Version string
+	// Metrics are told of calls; default: new ones.
 	Metrics *Metrics
-	Logger  hclog.Logger
+	// Patience is how long a call waits for a leader to be known, before it is refused; default 3 s.
+	Patience time.Duration
+	Logger   hclog.Logger
 }
 
-// Server is the API of a node. Serve it, then Close it; Close ends its goroutines.
-type Server struct {
-	service *service
-	http    *http.Server
-}
-
-// service has the handlers. Goroutines that drop the waits of callers that left are in tasks.
-type service struct {
-	config  Config
-	cluster Cluster
-	http    *http.Client
-	ctx     context.Context
-	cancel  context.CancelFunc
-	tasks   sync.WaitGroup
-}
-
-const maxRequest = 8 << 20
-
-// New makes a server.
-func New(c Config) (*Server, error) {
+func (c Config) withDefaults() (Config, error) {
 	if c.Cluster == nil {
-		return nil, errors.New("api: Cluster is needed")
+		return c, errors.New("api: Cluster is needed")
+	}
+	if c.Patience < 0 {
+		return c, fmt.Errorf("api: Patience is %s", c.Patience)
+	}
+	if c.Patience == 0 {
+		c.Patience = 3 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
@@ -59,18 +51,53 @@ func New(c Config) (*Server, error) {
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics()
 	}
+	return c, nil
+}
+
+// Server is the API of a node. Serve it, then Close it. One goroutine (leavers) runs from New until Close.
+type Server struct {
+	service *service
+	http    *http.Server
+}
+
+// service has the handlers.
+type service struct {
+	config  Config
+	cluster Cluster
+	http    *http.Client
+	page    *template.Template
+	leavers *leavers
+	ctx     context.Context // ends when the server closes, and with it what would go on for long
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+}
+
+// maxRequest bounds what one message may hold in all; each thing in it has a limit of its own.
+const maxRequest = 8 << 20
+
+// New makes a server.
+func New(c Config) (*Server, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
 	s := &service{config: c, cluster: c.Cluster, http: newHTTPClient()}
+	if s.page, err = parsePage(); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.leavers = newLeavers(s)
+	s.tasks.Go(s.leavers.run)
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
+	// Neither reading nor writing has a time limit: streams last.
 	server := &http.Server{
 		Handler:           s.handler(),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, MaxConcurrentStreams: 10_000},
-		BaseContext:       func(net.Listener) context.Context { return s.ctx },
 		ErrorLog:          c.Logger.Named("http").StandardLogger(&hclog.StandardLoggerOptions{InferLevels: true}),
 	}
 	return &Server{s, server}, nil
@@ -87,7 +114,7 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close ends streams and waits, lets short calls finish, and closes the port.
+// Close ends streams and waits, lets short calls finish until the context ends, and closes the port.
 func (s *Server) Close(ctx context.Context) error {
 	s.service.cancel()
 	err := s.http.Shutdown(ctx)
@@ -103,7 +130,8 @@ func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxRequest),
-		connect.WithInterceptors(s.config.Metrics.interceptor()),
+		withJSON(),
+		connect.WithInterceptors(s.config.Metrics),
 	}
 	mux.Handle(lockstepv1.NewNamespaceServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewWorkflowServiceHandler(s, options...))
@@ -112,11 +140,7 @@ func (s *service) handler() http.Handler {
 	mux.Handle(lockstepv1.NewLockServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewEventServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewClusterServiceHandler(s, options...))
-	services := []string{
-		lockstepv1.NamespaceServiceName, lockstepv1.WorkflowServiceName, lockstepv1.InstanceServiceName, lockstepv1.WorkerServiceName,
-		lockstepv1.LockServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName,
-	}
-	reflector := grpcreflect.NewStaticReflector(services...)
+	reflector := grpcreflect.NewStaticReflector(services()...)
 	mux.Handle(grpcreflect.NewHandlerV1(reflector))
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	mux.Handle(grpchealth.NewHandler(s))
@@ -127,25 +151,9 @@ func (s *service) handler() http.Handler {
 	return mux
 }
 
-// leaderHealth is the health service's name for "this node leads and answers".
-const leaderHealth = "lockstep.v1.Leader"
-
-// Check implements grpchealth.Checker.
-func (s *service) Check(_ context.Context, r *grpchealth.CheckRequest) (*grpchealth.CheckResponse, error) {
-	if r.Service == leaderHealth {
-		if _, self := s.cluster.Leader(""); !self {
-			return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
-		}
+func services() []string {
+	return []string{
+		lockstepv1.NamespaceServiceName, lockstepv1.WorkflowServiceName, lockstepv1.InstanceServiceName, lockstepv1.WorkerServiceName,
+		lockstepv1.LockServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName,
 	}
-	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil
-}
-
-// readyz: this node can have a call answered, for it knows a leader.
-func (s *service) readyz(w http.ResponseWriter, _ *http.Request) {
-	api, self := s.cluster.Leader("")
-	if api == "" && !self {
-		http.Error(w, "no leader is known", http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ok")
 }

@@ -14,10 +14,10 @@ import (
 // OpenSession opens a session.
 func (s *service) OpenSession(ctx context.Context, r *connect.Request[v1.OpenSessionRequest]) (*connect.Response[v1.Session], error) {
 	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.OpenSessionRequest) (*v1.Session, error) {
-		if len(r.Worker) > maxName {
-			return nil, invalid("worker has %d bytes, the limit is %d", len(r.Worker), maxName)
+		if err := optional("worker", r.Worker); err != nil {
+			return nil, err
 		}
-		if ttl := r.Ttl.AsDuration(); r.Ttl != nil && (ttl < time.Second || ttl > time.Hour) {
+		if ttl := r.Ttl.AsDuration(); r.Ttl != nil && (!r.Ttl.IsValid() || ttl < time.Second || ttl > time.Hour) {
 			return nil, invalid("ttl is %s, and must be between 1s and 1h", ttl)
 		}
 		return propose[*v1.Session](s, ctx, &logv1.Command{Envelope: envelope(ctx, r.Namespace), Body: &logv1.Command_OpenSession{
@@ -36,6 +36,11 @@ func (s *service) keepAlive(ctx context.Context, r *v1.KeepAliveRequest) (*v1.Ke
 	if err != nil {
 		return nil, err
 	}
+	if len(r.Tokens) > maxTokens {
+		return nil, invalid("a renewal lists %d tokens, the limit is %d", len(r.Tokens), maxTokens)
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandLimit)
+	defer cancel()
 	out, err := s.cluster.Renew(ctx, &logv1.Renewal{Namespace: r.Namespace, Session: id, Tokens: r.Tokens, TokensComplete: r.TokensComplete})
 	if err != nil {
 		return nil, err
@@ -50,6 +55,9 @@ func (s *service) keepAlive(ctx context.Context, r *v1.KeepAliveRequest) (*v1.Ke
 func (s *service) CloseSession(ctx context.Context, r *connect.Request[v1.CloseSessionRequest]) (*connect.Response[v1.CloseSessionResponse], error) {
 	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.CloseSessionRequest) (*v1.CloseSessionResponse, error) {
 		id, err := sessionOf(r.SessionId)
+		if err == nil {
+			err = text("reason", r.Reason)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -61,5 +69,5 @@ func (s *service) CloseSession(ctx context.Context, r *connect.Request[v1.CloseS
 
 // ListSessions lists live sessions.
 func (s *service) ListSessions(ctx context.Context, r *connect.Request[v1.ListSessionsRequest]) (*connect.Response[v1.ListSessionsResponse], error) {
-	return read(s, ctx, r, func(r *v1.ListSessionsRequest) error { return page(r.Limit) }, (*fsm.Machine).ListSessions, nil)
+	return read(s, ctx, r, func(r *v1.ListSessionsRequest) error { return page(r.Limit, r.Page) }, (*fsm.Machine).ListSessions, nil)
 }

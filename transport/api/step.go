@@ -74,6 +74,9 @@ func (s *service) LeaseStep(ctx context.Context, r *connect.Request[v1.LeaseStep
 		if err := names("instanceId", r.InstanceId, "step", r.Step); err != nil {
 			return nil, err
 		}
+		if r.Index < 0 {
+			return nil, invalid("index is %d", r.Index)
+		}
 		wait, err := waitOf(r.Wait)
 		if err != nil {
 			return nil, err
@@ -96,10 +99,25 @@ func checkComplete(r *v1.CompleteStepRequest) error {
 	if err := held(r.InstanceId, r.Step, r.Index, r.Token); err != nil {
 		return err
 	}
-	if r.Next != nil && (r.Next.Count < 0 || r.Next.Count > maxBatch || r.SessionId == "") {
-		return invalid("next asks for %d runs; it may ask for up to %d, and needs sessionId", r.Next.Count, maxBatch)
+	if err := checkNext(r); err != nil {
+		return err
 	}
 	return payloadOf("output", &r.Output, &r.OutputPayload)
+}
+
+// checkNext checks what a completion asks for more. Its queues default to the completed run's.
+func checkNext(r *v1.CompleteStepRequest) error {
+	if r.Next == nil {
+		return nil
+	}
+	if r.Next.Count < 0 || r.Next.Count > maxBatch {
+		return invalid("next asks for %d runs, and may ask for up to %d", r.Next.Count, maxBatch)
+	}
+	if _, err := sessionOf(r.SessionId); err != nil {
+		return err
+	}
+	_, err := queuesOf("", r.Next.Queues)
+	return err
 }
 
 func completeCommand(ctx context.Context, namespace string, r *v1.CompleteStepRequest) *logv1.Command {
@@ -130,7 +148,11 @@ func (s *service) CompleteSteps(ctx context.Context, r *connect.Request[v1.Compl
 		var commands []*logv1.Command
 		var places []int
 		for i, one := range r.Completions {
-			if err := checkComplete(one); err != nil {
+			err := within(r.Namespace, one.Namespace)
+			if err == nil {
+				err = checkComplete(one)
+			}
+			if err != nil {
 				out.Outcomes[i] = &v1.CompleteOutcome{Refusal: refusalOf(err)}
 				continue
 			}
@@ -153,8 +175,8 @@ func checkFail(r *v1.FailStepRequest) error {
 	if err := held(r.InstanceId, r.Step, r.Index, r.Token); err != nil {
 		return err
 	}
-	if len(r.Code) > maxName {
-		return invalid("code has %d bytes, the limit is %d", len(r.Code), maxName)
+	if err := optional("code", r.Code); err != nil {
+		return err
 	}
 	return text("reason", r.Reason)
 }
@@ -210,5 +232,10 @@ func (s *service) ListQueues(ctx context.Context, r *connect.Request[v1.ListQueu
 
 // ListLateResults lists the inbox of fenced completions.
 func (s *service) ListLateResults(ctx context.Context, r *connect.Request[v1.ListLateResultsRequest]) (*connect.Response[v1.ListLateResultsResponse], error) {
-	return read(s, ctx, r, func(r *v1.ListLateResultsRequest) error { return page(r.Limit) }, (*fsm.Machine).ListLateResults, nil)
+	return read(s, ctx, r, func(r *v1.ListLateResultsRequest) error {
+		if err := optional("instanceId", r.InstanceId); err != nil {
+			return err
+		}
+		return page(r.Limit, r.Page)
+	}, (*fsm.Machine).ListLateResults, nil)
 }

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"cmp"
+	"net"
 	"strings"
 	"time"
 	"unicode"
@@ -21,6 +23,8 @@ const (
 	maxWait       = 60 * time.Second
 	maxText       = 4 << 10
 	maxDefinition = 512 << 10
+	maxTokens     = 100_000 // that a renewal lists
+	maxTrace      = 64
 )
 
 func invalid(format string, args ...any) error {
@@ -40,6 +44,14 @@ func name(field, s string) error {
 		return invalid("%s has a control character", field)
 	}
 	return nil
+}
+
+// optional checks something that names, if it is there.
+func optional(field, s string) error {
+	if s == "" {
+		return nil
+	}
+	return name(field, s)
 }
 
 // names checks fields in turn: field, value, field, value.
@@ -80,15 +92,50 @@ func waitOf(d *durationpb.Duration) (time.Duration, error) {
 		return 0, nil
 	}
 	wait := d.AsDuration()
-	if wait < 0 || wait > maxWait || !d.IsValid() {
+	if !d.IsValid() || wait < 0 || wait > maxWait {
 		return 0, invalid("wait is %s, and must be between 0 and %s", wait, maxWait)
 	}
 	return wait, nil
 }
 
-func page(limit int32) error {
+// page checks what a list is asked for.
+func page(limit int32, cursor string) error {
 	if limit < 0 || limit > 1000 {
 		return invalid("limit is %d, and must be between 0 (100 is taken) and 1000", limit)
+	}
+	if len(cursor) > maxText {
+		return invalid("page is not one that a list gave")
+	}
+	return nil
+}
+
+// issued checks a token's shape: tokens count from 1.
+func issued(token int64) error {
+	if token <= 0 {
+		return invalid("token is %d; give the token that came with the lease", token)
+	}
+	return nil
+}
+
+func version(v int32) error {
+	if v < 0 {
+		return invalid("version is %d; versions count from 1", v)
+	}
+	return nil
+}
+
+// address checks that something can be dialled.
+func address(field, s string) error {
+	if host, port, err := net.SplitHostPort(s); err != nil || host == "" || port == "" {
+		return invalid("%s is %q, and must be host:port", field, s)
+	}
+	return nil
+}
+
+// within refuses an item of a batch, or of a stream, that belongs elsewhere: it would be done in the wrong place.
+func within(namespace, item string) error {
+	if item != "" && item != cmp.Or(namespace, fsm.DefaultNamespace) {
+		return invalid("the item is of namespace %q, and is sent with others to %q", item, cmp.Or(namespace, fsm.DefaultNamespace))
 	}
 	return nil
 }
@@ -110,11 +157,8 @@ func held(instance, step string, index int32, token int64) error {
 	if err := names("instanceId", instance, "step", step); err != nil {
 		return err
 	}
-	switch {
-	case index < 0:
+	if index < 0 {
 		return invalid("index is %d", index)
-	case token <= 0:
-		return invalid("token is %d; give the token that came with the lease", token)
 	}
-	return nil
+	return issued(token)
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net/http"
 	"sync"
 
 	"connectrpc.com/connect"
@@ -12,115 +11,98 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// elsewhere says whether a stream is to be served by another node.
-func (s *service) elsewhere(namespace string, h http.Header) (address string, ok bool) {
-	address, self := s.cluster.Leader(namespace)
-	return address, !self && address != "" && h.Get(forwarded) == ""
-}
+// Bounds of a Work stream.
+const (
+	maxItems  = 1000   // in one message, and about as many in one proposal
+	maxCredit = 10_000 // runs that a stream takes at a time
+)
 
 // Work is the fast path of workers: what arrives while a proposal is in flight is proposed together.
 func (s *service) Work(ctx context.Context, stream *connect.BidiStream[v1.WorkRequest, v1.WorkResponse]) error {
-	first, err := stream.Receive()
-	if err != nil {
-		return streamEnd(err)
-	}
-	if address, ok := s.elsewhere(first.Namespace, stream.RequestHeader()); ok {
-		return pipe(s, ctx, stream, first, address)
-	}
-	session, err := sessionOf(first.SessionId)
-	if err != nil {
-		return asConnect(err)
-	}
-	ctx, cancel := context.WithCancel(withCaller(ctx, stream.RequestHeader()))
-	defer cancel()
-	w := &worker{s: s, stream: stream, namespace: first.Namespace, session: session, in: make(chan *v1.WorkRequest, 64), waitID: newWaitID()}
-	defer w.tasks.Wait()
-	defer cancel()
-	return streamEnd(w.serve(ctx, first))
+	return serveStream(s, ctx, stream, (*v1.WorkRequest).GetNamespace, func(ctx context.Context, first *v1.WorkRequest) error {
+		session, err := sessionOf(first.SessionId)
+		if err != nil {
+			return err
+		}
+		w := &worker{
+			s: s, stream: stream, namespace: first.Namespace, session: session, waitID: newWaitID(),
+			renewals: make(chan *v1.KeepAliveRequest, 1), ended: make(chan error, 1),
+		}
+		return w.serve(ctx, first)
+	})
 }
 
-// worker is one Work stream. A goroutine receives; renewals have one each, for they must not wait behind the work.
+// worker is one Work stream. Two goroutines end with it: one receives, and one renews, for a renewal must not wait
+// behind the work.
 type worker struct {
 	s         *service
 	stream    *connect.BidiStream[v1.WorkRequest, v1.WorkResponse]
 	namespace string
 	session   int64
-	in        chan *v1.WorkRequest
-	tasks     sync.WaitGroup
+	waitID    uint64 // of the credit in force: the same for all of a stream, so that no grant of an older one is missed
 
-	waitID uint64 // of the credit in force: the same for all of a stream, so that no grant of an older one is missed
+	renewals chan *v1.KeepAliveRequest // the newest that was asked for
+	ended    chan error                // why a renewal was refused
 
 	mu sync.Mutex // guards stream.Send
 }
 
 func (w *worker) serve(ctx context.Context, first *v1.WorkRequest) error {
-	changed := w.s.cluster.LeaderChanged()
+	ctx, cancel := context.WithCancel(ctx)
+	in := receive(ctx, w.s, w.namespace, w.stream)
+	var renewing sync.WaitGroup
+	renewing.Go(func() { w.renew(ctx) })
+	defer renewing.Wait()
+	defer cancel()
+	granted, unsubscribe := w.s.cluster.Await(w.waitID)
+	defer unsubscribe()
+	defer w.s.leavers.add(w.namespace, w.waitID) // nobody is there to be granted anything
+	if err := w.open(ctx); err != nil {
+		return err
+	}
+	for message := first; ; {
+		if message != nil {
+			if err := w.handle(ctx, in.batch(message, maxItems, items)); err != nil {
+				return err
+			}
+		}
+		var err error
+		select {
+		case message = <-in.messages:
+			if message == nil {
+				return in.err
+			}
+			continue
+		case settlement := <-granted:
+			err = w.grant(settlement)
+		case <-in.changed:
+			err = in.stay()
+		case err = <-w.ended:
+		case <-w.s.ctx.Done():
+			err = stopping()
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		message = nil
+	}
+}
+
+// open takes the session's stream over from the one before, and tells all leases of the session.
+func (w *worker) open(ctx context.Context) error {
 	open, err := propose[*v1.PollStepsResponse](w.s, ctx, &logv1.Command{Envelope: envelope(ctx, w.namespace), Body: &logv1.Command_OpenStream{
 		OpenStream: &logv1.OpenStream{Session: w.session},
 	}})
 	if err != nil {
 		return err
 	}
-	if err := w.send(&v1.WorkResponse{Opened: true, Runs: open.Runs}); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	// Ends with the call: Receive fails when the handler has returned.
-	go func() { ended <- w.receive(ctx) }()
-	granted, unsubscribe := w.s.cluster.Await(w.waitID)
-	defer unsubscribe()
-	if err := w.handle(ctx, []*v1.WorkRequest{first}); err != nil {
-		return err
-	}
-	for {
-		select {
-		case r := <-w.in:
-			if err := w.handle(ctx, w.drain(r)); err != nil {
-				return err
-			}
-		case settlement := <-granted:
-			if err := w.grant(settlement); err != nil {
-				return err
-			}
-		case <-changed:
-			changed = w.s.cluster.LeaderChanged()
-			if _, self := w.s.cluster.Leader(w.namespace); !self {
-				return fsm.Refuse(v1.Code_CODE_NO_LEADER, "this node does not lead any more; open the stream again")
-			}
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return w.send(&v1.WorkResponse{Opened: true, Runs: open.Runs})
 }
 
-func (w *worker) receive(ctx context.Context) error {
-	for {
-		r, err := w.stream.Receive()
-		if err != nil {
-			return err
-		}
-		select {
-		case w.in <- r:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// drain takes what has arrived.
-func (w *worker) drain(r *v1.WorkRequest) []*v1.WorkRequest {
-	batch := []*v1.WorkRequest{r}
-	for len(batch) < maxBatch {
-		select {
-		case r := <-w.in:
-			batch = append(batch, r)
-		default:
-			return batch
-		}
-	}
-	return batch
+func items(r *v1.WorkRequest) int {
+	return 1 + len(r.Completions) + len(r.Failures) + len(r.Releases) + len(r.Progress)
 }
 
 func (w *worker) send(r *v1.WorkResponse) error {
@@ -138,15 +120,18 @@ func (w *worker) grant(settlement fsm.Settlement) error {
 
 // handle proposes what a batch of messages asks, and answers.
 func (w *worker) handle(ctx context.Context, batch []*v1.WorkRequest) error {
-	var p proposal
+	p := proposal{namespace: w.namespace}
 	var credit *v1.Credit
 	for _, r := range batch {
-		p.add(ctx, w.namespace, r)
+		if n := items(r) - 1; n > maxItems {
+			return invalid("a message has up to %d items, this one %d", maxItems, n)
+		}
+		p.add(ctx, r)
 		if r.Credit != nil {
 			credit = r.Credit
 		}
 		if r.KeepAlive != nil {
-			w.renew(ctx, r.KeepAlive)
+			w.askRenewal(r.KeepAlive)
 		}
 	}
 	if credit != nil {
@@ -174,31 +159,35 @@ func (w *worker) handle(ctx context.Context, batch []*v1.WorkRequest) error {
 
 // proposal collects commands, each with the token that its outcome is told by; zero is for credit.
 type proposal struct {
-	commands []*logv1.Command
-	tokens   []int64
-	refused  []*v1.WorkOutcome
+	namespace string
+	commands  []*logv1.Command
+	tokens    []int64
+	refused   []*v1.WorkOutcome
 }
 
-func (p *proposal) add(ctx context.Context, namespace string, r *v1.WorkRequest) {
-	one := func(token int64, err error, command *logv1.Command) {
+func (p *proposal) add(ctx context.Context, r *v1.WorkRequest) {
+	one := func(namespace string, token int64, err error, command *logv1.Command) {
+		if err == nil {
+			err = within(p.namespace, namespace)
+		}
 		if err != nil {
 			p.refused = append(p.refused, &v1.WorkOutcome{Token: token, Refusal: refuseAny(err)})
 			return
 		}
-		command.Envelope = envelope(ctx, namespace)
+		command.Envelope = envelope(ctx, p.namespace)
 		p.commands, p.tokens = append(p.commands, command), append(p.tokens, token)
 	}
 	for _, c := range r.Completions {
-		one(c.Token, checkComplete(c), &logv1.Command{Body: &logv1.Command_CompleteStep{CompleteStep: c}})
+		one(c.Namespace, c.Token, checkComplete(c), &logv1.Command{Body: &logv1.Command_CompleteStep{CompleteStep: c}})
 	}
 	for _, c := range r.Failures {
-		one(c.Token, checkFail(c), &logv1.Command{Body: &logv1.Command_FailStep{FailStep: c}})
+		one(c.Namespace, c.Token, checkFail(c), &logv1.Command{Body: &logv1.Command_FailStep{FailStep: c}})
 	}
 	for _, c := range r.Releases {
-		one(c.Token, checkRelease(c), &logv1.Command{Body: &logv1.Command_ReleaseStep{ReleaseStep: c}})
+		one(c.Namespace, c.Token, checkRelease(c), &logv1.Command{Body: &logv1.Command_ReleaseStep{ReleaseStep: c}})
 	}
 	for _, c := range r.Progress {
-		one(c.Token, checkProgress(c), &logv1.Command{Body: &logv1.Command_ReportProgress{ReportProgress: c}})
+		one(c.Namespace, c.Token, checkProgress(c), &logv1.Command{Body: &logv1.Command_ReportProgress{ReportProgress: c}})
 	}
 }
 
@@ -224,9 +213,6 @@ func collect(response *v1.WorkResponse, token int64, o fsm.Outcome) error {
 	return nil
 }
 
-// maxCredit bounds how many runs a stream takes at a time.
-const maxCredit = 10_000
-
 // credit replaces the credit in force.
 func (w *worker) credit(ctx context.Context, c *v1.Credit) (*logv1.Command, error) {
 	queues, err := queuesOf("", c.Queues)
@@ -243,14 +229,35 @@ func (w *worker) credit(ctx context.Context, c *v1.Credit) (*logv1.Command, erro
 	}}}, nil
 }
 
-// renew keeps the session alive, beside the work.
-func (w *worker) renew(ctx context.Context, r *v1.KeepAliveRequest) {
+// askRenewal has the session be renewed; the newest wish stands for those before it.
+func (w *worker) askRenewal(r *v1.KeepAliveRequest) {
 	r.Namespace, r.SessionId = w.namespace, fsm.SessionName(w.session)
-	w.tasks.Go(func() {
-		reply, err := w.s.keepAlive(ctx, r)
-		if err != nil {
-			return // the client hears nothing, and tries again or ends by its own clock
+	select {
+	case <-w.renewals:
+	default:
+	}
+	w.renewals <- r // this goroutine alone sends, and there is room
+}
+
+// renew keeps the session alive. A refusal ends the stream; of anything else the client hears nothing, and tries again
+// or stops by its own clock.
+func (w *worker) renew(ctx context.Context) {
+	for {
+		select {
+		case r := <-w.renewals:
+			reply, err := w.s.keepAlive(ctx, r)
+			switch code := refusalOf(err).GetCode(); {
+			case err == nil:
+				err = w.send(&v1.WorkResponse{KeptAlive: reply})
+			case code == v1.Code_CODE_NO_LEADER || code == v1.Code_CODE_UNKNOWN_OUTCOME || code == v1.Code_CODE_UNAVAILABLE || code == v1.Code_CODE_UNSPECIFIED:
+				err = nil
+			}
+			if err != nil {
+				w.ended <- err
+				return
+			}
+		case <-ctx.Done():
+			return
 		}
-		_ = w.send(&v1.WorkResponse{KeptAlive: reply}) // a send that fails ends the stream elsewhere
-	})
+	}
 }

@@ -30,9 +30,10 @@ func (s *service) RegisterWorkflow(ctx context.Context, r *connect.Request[v1.Re
 }
 
 func definition(r *v1.RegisterWorkflowRequest) (text []byte, format string, err error) {
+	if err := version(r.Version); err != nil {
+		return nil, "", err
+	}
 	switch {
-	case r.Version < 0:
-		return nil, "", invalid("version is %d; leave it out for the next", r.Version)
 	case r.Definition != nil && r.Source != "":
 		return nil, "", invalid("give definition (JSON) or source (YAML), not both")
 	case r.Definition != nil:
@@ -61,10 +62,15 @@ func refuseDefinition(err error) error {
 
 // GetWorkflow returns a version with its definition.
 func (s *service) GetWorkflow(ctx context.Context, r *connect.Request[v1.GetWorkflowRequest]) (*connect.Response[v1.Workflow], error) {
-	return read(s, ctx, r, func(r *v1.GetWorkflowRequest) error { return name("workflow", r.Workflow) }, (*fsm.Machine).GetWorkflow, nil)
+	return read(s, ctx, r, func(r *v1.GetWorkflowRequest) error {
+		if err := name("workflow", r.Workflow); err != nil {
+			return err
+		}
+		return version(r.Version)
+	}, (*fsm.Machine).GetWorkflow, nil)
 }
 
 // ListWorkflows lists versions.
 func (s *service) ListWorkflows(ctx context.Context, r *connect.Request[v1.ListWorkflowsRequest]) (*connect.Response[v1.ListWorkflowsResponse], error) {
-	return read(s, ctx, r, func(r *v1.ListWorkflowsRequest) error { return page(r.Limit) }, (*fsm.Machine).ListWorkflows, nil)
+	return read(s, ctx, r, func(r *v1.ListWorkflowsRequest) error { return page(r.Limit, r.Page) }, (*fsm.Machine).ListWorkflows, nil)
 }
