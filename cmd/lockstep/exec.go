@@ -69,7 +69,7 @@ func judge(err error, stdout *bounded, log string) (any, error) {
 	case err == nil && stdout.over:
 		return nil, client.Fail("OUTPUT_TOO_LARGE", fmt.Sprintf("the output is over %d bytes; keep it elsewhere and print where", maxOutput))
 	case err == nil:
-		return outputOf(stdout.Bytes()), nil
+		return outputOf(stdout.kept), nil
 	case !errors.As(err, &exit):
 		return nil, client.Retry("EXEC", err.Error())
 	}
@@ -196,21 +196,19 @@ func withoutStep(env []string) []string {
 	return out
 }
 
-// bounded keeps the first bytes of a stream, and says when there were more.
+// bounded keeps the first bytes of a stream, and says when there were more. It must not embed a Buffer: that one's
+// ReadFrom would be preferred to Write, and knows no limit.
 type bounded struct {
-	bytes.Buffer
+	kept  []byte
 	limit int
 	over  bool
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	room := b.limit - b.Len()
-	if len(p) > room {
-		b.over = true
-		b.Buffer.Write(p[:room])
-		return len(p), nil
-	}
-	return b.Buffer.Write(p)
+	room := min(len(p), b.limit-len(b.kept))
+	b.kept = append(b.kept, p[:room]...)
+	b.over = b.over || room < len(p)
+	return len(p), nil
 }
 
 // tail keeps the last bytes of a stream.
