@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -132,7 +133,15 @@ func stopOnce(marker string, s *client.Step) error {
 	if err != nil || !first {
 		return err
 	}
-	return syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	// The signal may be taken by another thread, and this one run on for a while: it waits to be let go on.
+	goOn := make(chan os.Signal, 1)
+	signal.Notify(goOn, syscall.SIGCONT)
+	defer signal.Stop(goOn)
+	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil {
+		return err
+	}
+	<-goOn
+	return nil
 }
 
 // write has the effect: it goes on whatever the context says by now, as a worker that was stopped would.
