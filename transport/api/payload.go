@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -24,6 +25,9 @@ func payloadOf(field string, value **structpb.Value, payload **v1.Payload) error
 		return invalid("give %s or %sPayload, not both", field, field)
 	}
 	if *value != nil {
+		if !finite(*value) {
+			return invalid("%s has a number that is none: JSON knows no infinity", field)
+		}
 		b, err := canonical((*value).AsInterface())
 		if err != nil {
 			return invalid("%s cannot be written as JSON: %v", field, err)
@@ -45,6 +49,27 @@ func payloadOf(field string, value **structpb.Value, payload **v1.Payload) error
 		}
 	}
 	return nil
+}
+
+// finite says that every number in a value can be written; as JSON the others would become text.
+func finite(v *structpb.Value) bool {
+	switch k := v.GetKind().(type) {
+	case *structpb.Value_NumberValue:
+		return !math.IsNaN(k.NumberValue) && !math.IsInf(k.NumberValue, 0)
+	case *structpb.Value_ListValue:
+		for _, v := range k.ListValue.GetValues() {
+			if !finite(v) {
+				return false
+			}
+		}
+	case *structpb.Value_StructValue:
+		for _, v := range k.StructValue.GetFields() {
+			if !finite(v) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // canonical writes a JSON value the same way each time: keys in order, whole numbers as integers.

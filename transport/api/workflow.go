@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
@@ -38,6 +39,9 @@ func definition(r *v1.RegisterWorkflowRequest) (text []byte, format string, err 
 		return nil, "", invalid("give definition (JSON) or source (YAML), not both")
 	case r.Definition != nil:
 		format = "json"
+		if !finite(structpb.NewStructValue(r.Definition)) {
+			return nil, "", invalid("definition has a number that is none: JSON knows no infinity")
+		}
 		if text, err = canonical(r.Definition.AsMap()); err != nil {
 			return nil, "", invalid("definition cannot be written as JSON: %v", err)
 		}
