@@ -12,130 +12,22 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lockstep-dev/lockstep/fsm"
-	"github.com/lockstep-dev/lockstep/fsm/table"
-	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	"connectrpc.com/connect"
+
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+	lockstepv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1/lockstepv1connect"
 )
 
-// one is a cluster of one that applies what is proposed at once: the state machine is the real one. leader, when set,
-// is where it says that the leader is.
-type one struct {
-	start time.Time
-
-	mu      sync.Mutex // guards what follows
-	machine *fsm.Machine
-	index   uint64
-	waits   map[uint64]chan fsm.Settlement
-	changed chan struct{}
-	leader  string
+// running is a server on a cluster.
+type running struct {
+	address string
+	close   func() // once; the test's end does it otherwise
 }
 
-func newOne(t *testing.T) *one {
-	m, err := fsm.Open(table.NewMemory())
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &one{start: time.Now(), machine: m, waits: map[uint64]chan fsm.Settlement{}, changed: make(chan struct{})}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		ticker := time.NewTicker(20 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				c.apply(&logv1.Entry{Tick: true})
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { cancel(); <-ended })
-	return c
-}
-
-func (c *one) apply(e *logv1.Entry) fsm.Result {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.index++
-	e.Header = &logv1.Header{Term: 1, Elapsed: int64(time.Since(c.start)), Wall: time.Now().UnixNano(), Level: 1}
-	r := c.machine.Apply(c.index, 1, e)
-	for _, s := range r.Settled {
-		if w := c.waits[s.WaitID]; w != nil {
-			w <- s
-		}
-	}
-	if len(r.Events) > 0 {
-		close(c.changed)
-		c.changed = make(chan struct{})
-	}
-	return r
-}
-
-func (c *one) ProposeAll(_ context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
-	if _, self := c.Leader(""); !self {
-		return nil, fsm.Refuse(v1.Code_CODE_NO_LEADER, "another leads")
-	}
-	return c.apply(&logv1.Entry{Commands: commands}).Outcomes, nil
-}
-
-func (c *one) Renew(_ context.Context, r *logv1.Renewal) (fsm.RenewalOutcome, error) {
-	return c.apply(&logv1.Entry{Renewals: []*logv1.Renewal{r}}).Renewals[0], nil
-}
-
-func (c *one) Await(id uint64) (<-chan fsm.Settlement, func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := make(chan fsm.Settlement, 1000)
-	c.waits[id] = w
-	return w, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.waits, id)
-	}
-}
-
-func (c *one) Read(_ context.Context, _ string, consistency v1.Consistency, fn func(*fsm.Machine) error) (time.Duration, error) {
-	if _, self := c.Leader(""); !self && consistency != v1.Consistency_CONSISTENCY_STALE {
-		return 0, fsm.Refuse(v1.Code_CODE_NO_LEADER, "another leads")
-	}
-	return 5 * time.Millisecond, fn(c.machine)
-}
-
-func (c *one) Changed(string) <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.changed
-}
-
-func (c *one) Leader(string) (string, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.leader, c.leader == ""
-}
-
-func (c *one) follow(leader string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.leader = leader
-}
-
-func (c *one) LeaderChanged() <-chan struct{} { return make(chan struct{}) }
-func (c *one) Status(uint64) *v1.GetStatusResponse {
-	return &v1.GetStatusResponse{NodeId: "n1", Groups: []*v1.GroupStatus{{Group: "0", State: "Leader"}}}
-}
-func (c *one) AddMember(context.Context, *v1.AddMemberRequest) error { return nil }
-func (c *one) RemoveMember(context.Context, string) error            { return nil }
-func (c *one) TransferLeadership(context.Context, string) (string, error) {
-	return "n2", nil
-}
-
-// serve opens a server on a cluster, and returns its address.
-func serve(t *testing.T, c Cluster) string {
+func run(t *testing.T, config Config) *running {
 	t.Helper()
-	s, err := New(Config{Cluster: c, Version: "test"})
+	config.Version, config.Patience = "test", 300*time.Millisecond
+	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +37,8 @@ func serve(t *testing.T, c Cluster) string {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	t.Cleanup(func() {
+	r := &running{address: l.Addr().String()}
+	r.close = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
@@ -155,7 +48,127 @@ func serve(t *testing.T, c Cluster) string {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return l.Addr().String()
+	t.Cleanup(r.close)
+	return r
+}
+
+// serve opens a server on a cluster, and returns its address.
+func serve(t *testing.T, c Cluster) string {
+	t.Helper()
+	return run(t, Config{Cluster: c}).address
+}
+
+// clients are the generated ones, for a server.
+type clients struct {
+	lockstepv1.NamespaceServiceClient
+	lockstepv1.WorkflowServiceClient
+	lockstepv1.InstanceServiceClient
+	lockstepv1.WorkerServiceClient
+	lockstepv1.LockServiceClient
+	lockstepv1.EventServiceClient
+	lockstepv1.ClusterServiceClient
+}
+
+func dial(t *testing.T, address string, options ...connect.ClientOption) *clients {
+	http, url := hasty(t), "http://"+address
+	return &clients{
+		lockstepv1.NewNamespaceServiceClient(http, url, options...), lockstepv1.NewWorkflowServiceClient(http, url, options...),
+		lockstepv1.NewInstanceServiceClient(http, url, options...), lockstepv1.NewWorkerServiceClient(http, url, options...),
+		lockstepv1.NewLockServiceClient(http, url, options...), lockstepv1.NewEventServiceClient(http, url, options...),
+		lockstepv1.NewClusterServiceClient(http, url, options...),
+	}
+}
+
+// hasty is a client that breaks its connections off when the test ends: a server that closes waits a second for those
+// that are idle.
+func hasty(t *testing.T) *http.Client {
+	client := newHTTPClient()
+	transport := client.Transport.(*http.Transport)
+	dial := transport.DialContext
+	var mu sync.Mutex // guards open
+	var open []net.Conn
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err == nil {
+			mu.Lock()
+			open = append(open, c)
+			mu.Unlock()
+		}
+		return c, err
+	}
+	t.Cleanup(func() {
+		client.CloseIdleConnections()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range open {
+			c.Close()
+		}
+	})
+	return client
+}
+
+// must makes a call that is answered.
+func must[Req, Res any](t *testing.T, method func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), r *Req) *Res {
+	t.Helper()
+	res, err := method(t.Context(), connect.NewRequest(r))
+	if err != nil {
+		t.Fatalf("%T: %v", r, err)
+	}
+	return res.Msg
+}
+
+// refusal makes a call that is refused.
+func refusal[Req, Res any](t *testing.T, method func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), r *Req) *v1.Refusal {
+	t.Helper()
+	res, err := method(t.Context(), connect.NewRequest(r))
+	if err == nil {
+		t.Fatalf("%T was answered: %v", r, res.Msg)
+	}
+	return refusedBy(t, err)
+}
+
+// refusedBy is the refusal that an error brings, whose code must be its row's.
+func refusedBy(t *testing.T, err error) *v1.Refusal {
+	t.Helper()
+	r := refusalOf(err)
+	if r == nil {
+		t.Fatalf("refused without a refusal: %v", err)
+	}
+	if connect.CodeOf(err) != codes[r.Code] {
+		t.Errorf("%v came as %v", r.Code, connect.CodeOf(err))
+	}
+	return r
+}
+
+type answered[Res any] struct {
+	msg *Res
+	err error
+}
+
+// begun calls in a goroutine, and returns where the answer comes.
+func begun[Req, Res any](t *testing.T, ctx context.Context, method func(context.Context, *connect.Request[Req]) (*connect.Response[Res], error), r *Req) <-chan answered[Res] {
+	out := make(chan answered[Res], 1)
+	var running sync.WaitGroup
+	running.Go(func() {
+		res, err := method(ctx, connect.NewRequest(r))
+		a := answered[Res]{err: err}
+		if err == nil {
+			a.msg = res.Msg
+		}
+		out <- a
+	})
+	t.Cleanup(running.Wait)
+	return out
+}
+
+// eventually looks until something is true.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !is(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
 }
 
 // curl posts JSON over HTTP/1.1, as curl does.
