@@ -122,10 +122,16 @@ func (m *Machine) Applied() (index, term uint64) {
 	return m.group.Index, m.group.Term
 }
 
-// Apply applies the raft entry at index, of the given term, unless it was applied before.
+// Apply applies the raft entry at index, of the given term, unless it was applied before. When it panics the machine
+// stays locked: what is half applied is neither read nor flushed in what is left of the process's life.
 func (m *Machine) Apply(index, term uint64, entry *logv1.Entry) Result {
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	result := m.apply(index, term, entry)
+	m.mu.Unlock()
+	return result
+}
+
+func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if index <= m.group.Index {
 		return Result{Skipped: true}
 	}
