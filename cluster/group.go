@@ -23,6 +23,8 @@ type group struct {
 	config    *Config
 	node      string
 	fail      func(error)
+	failed    <-chan struct{} // closed by fail
+	live      atomic.Bool
 	logger    hclog.Logger
 	raft      *raft.Raft
 	peers     *peers
@@ -35,6 +37,7 @@ type group struct {
 	leader    signals
 	members   signals
 	leading   atomic.Bool
+	lost      atomic.Pointer[loss]
 	notify    chan bool
 	results   atomic.Pointer[func(fsm.Result)]
 	proposer  *proposer
@@ -47,9 +50,9 @@ type group struct {
 	tasks sync.WaitGroup
 }
 
-func openGroup(id, node string, c *Config, fail func(error)) (g *group, err error) {
+func openGroup(id, node string, c *Config, fail func(error), failed <-chan struct{}) (g *group, err error) {
 	g = &group{
-		id: id, config: c, node: node, fail: fail, logger: c.Logger.With("group", id),
+		id: id, config: c, node: node, fail: fail, failed: failed, logger: c.Logger.With("group", id),
 		board:   board{byWait: map[uint64]*subscriber{}},
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
 		notify: make(chan bool, 16), end: make(chan struct{}),
@@ -63,13 +66,14 @@ func openGroup(id, node string, c *Config, fail func(error)) (g *group, err erro
 		restore, err = g.compare()
 	}
 	if err == nil {
-		g.peers = &peers{Transport: g.transport(), match: map[raft.ServerID]uint64{}}
+		g.peers = newPeers(g.transport())
 		g.proposer = newProposer(g)
-		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.tail, g.log, g.snapshots, g.peers)
+		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.tail, halt{g.log, &g.live, g.failed}, g.snapshots, g.peers)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open group %s: %w", id, err), g.closeStores())
 	}
+	g.live.Store(true)
 	g.tasks.Go(g.proposer.run)
 	g.tasks.Go(g.keep)
 	g.tasks.Go(g.observe)
@@ -143,7 +147,7 @@ func (g *group) close() error {
 			g.logger.Warn("hand leadership over before closing", "error", err)
 		}
 	}
-	g.machine.writing.interrupted.Store(true) // raft waits for a snapshot that is being written
+	g.machine.restores.Add(1) // raft waits for a snapshot that is being written
 	err := g.raft.Shutdown().Error()
 	close(g.end)
 	g.tasks.Wait()

@@ -25,6 +25,10 @@ func (g *group) observe() {
 	for {
 		select {
 		case leads := <-g.notify:
+			if g.leads() {
+				current := g.current()
+				g.lost.Store(&loss{time.Now(), current})
+			}
 			g.leading.Store(leads)
 			g.peers.forget()
 			g.proposer.lead(leads)

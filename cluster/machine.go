@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -32,7 +33,9 @@ type machine struct {
 	swap    sync.RWMutex
 	current *fsm.Machine
 
-	writing writing
+	// restores counts the states that came in place of another; one that is written out meanwhile is given up, for
+	// raft would take it for the newest.
+	restores atomic.Int64
 
 	mu    sync.Mutex // guards what follows
 	since time.Time  // when the running apply began; zero while none runs
@@ -139,7 +142,6 @@ func (m *machine) Restore(stream io.ReadCloser) error {
 	defer func() {
 		if taken {
 			m.swap.Unlock()
-			m.writing.resume()
 		}
 	}()
 	err := m.rebuild(func(into table.Engine) error {
@@ -151,7 +153,7 @@ func (m *machine) Restore(stream io.ReadCloser) error {
 			return errOld
 		}
 		// From here on nobody may use the old state: its engine is closed next.
-		m.writing.interrupt()
+		m.restores.Add(1)
 		m.swap.Lock()
 		taken = true
 		return nil

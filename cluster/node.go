@@ -43,7 +43,7 @@ func Open(c Config) (*Node, error) {
 	if err := n.openIdentity(); err != nil {
 		return nil, err
 	}
-	g, err := openGroup(theGroup, n.identity.Node, &n.config, n.fail)
+	g, err := openGroup(theGroup, n.identity.Node, &n.config, n.fail, n.done)
 	if err != nil {
 		return nil, errors.Join(err, n.unlock())
 	}
@@ -97,8 +97,12 @@ func (n *Node) Err() error {
 	}
 }
 
-// Close hands leadership over, if this node has it, and closes everything.
+// Close hands leadership over, if this node has it, and closes everything. Of a node that cannot go on it closes nothing
+// and returns the reason: its disk may not answer, and the end of the process closes all.
 func (n *Node) Close() error {
+	if err := n.Err(); err != nil {
+		return err
+	}
 	n.closing.Do(func() {
 		var errs []error
 		for _, g := range n.groups {

@@ -147,6 +147,8 @@ func (g *group) settle(ctx context.Context, future raft.Future) error {
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-g.failed:
+		return raft.ErrRaftShutdown
 	case <-g.end:
 		return raft.ErrRaftShutdown
 	}
@@ -256,13 +258,16 @@ func (p *proposer) submit(add func(*propose.Core) bool) error {
 	return nil
 }
 
-// wait waits for an answer. A caller that leaves does not know the outcome.
-func (c *call) wait(ctx context.Context) error {
+// wait waits for the answer to a call. A caller that leaves does not know the outcome, nor does anybody when the node
+// has failed.
+func (g *group) wait(ctx context.Context, c *call) error {
 	select {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-g.failed:
+		return g.refusal(raft.ErrRaftShutdown)
 	}
 }
 
@@ -277,7 +282,7 @@ func (g *group) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fs
 	out := make([]fsm.Outcome, len(calls))
 	for i, c := range calls {
 		c := c.(*call)
-		if err := c.wait(ctx); err != nil {
+		if err := g.wait(ctx, c); err != nil {
 			if i > 0 { // the commands before were applied: that nothing happened would not be true
 				err = g.refusal(err)
 			}
@@ -292,7 +297,7 @@ func (g *group) renew(ctx context.Context, r *logv1.Renewal) (fsm.RenewalOutcome
 	c := newCall()
 	err := g.proposer.submit(func(core *propose.Core) bool { core.Renew(r, c); return true })
 	if err == nil {
-		err = c.wait(ctx)
+		err = g.wait(ctx, c)
 	}
 	return c.renewal, err
 }

@@ -3,8 +3,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -13,48 +11,37 @@ import (
 
 // Snapshot implements raft.FSM.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
-	m.writing.mu.Lock()
 	snapshot, err := m.current.Snapshot()
 	if err != nil {
-		m.writing.mu.Unlock()
 		m.fatal(err)
 		return nil, err
 	}
-	return &persister{writing: &m.writing, machine: m.current, snapshot: snapshot}, nil
+	return &persister{of: m, number: m.restores.Load(), machine: m.current, snapshot: snapshot}, nil
 }
 
-// writing is the one snapshot that is being written out, which keeps its engine open.
-type writing struct {
-	mu          sync.Mutex // held from Snapshot to Release
-	interrupted atomic.Bool
-}
-
-// interrupt ends the writing that goes on and keeps another from beginning, until resume.
-func (w *writing) interrupt() {
-	w.interrupted.Store(true)
-	w.mu.Lock()
-}
-
-func (w *writing) resume() {
-	w.interrupted.Store(false)
-	w.mu.Unlock()
-}
-
-// errInterrupted says that a snapshot was given up: its state is replaced, or the node closes.
+// errInterrupted says that a snapshot was given up: another state came in place of its own, or the node closes.
 var errInterrupted = errors.New("the snapshot was given up")
 
 // persister writes a pinned state out while entries go on being applied.
 type persister struct {
-	writing  *writing
+	of       *machine
+	number   int64 // of restores, when the state was pinned
 	machine  *fsm.Machine
 	snapshot *fsm.Snapshot
 	sink     raft.SnapshotSink
 }
 
+func (p *persister) wanted() error {
+	if p.of.restores.Load() != p.number {
+		return errInterrupted
+	}
+	return nil
+}
+
 // Write is how the snapshot's stream reaches the sink, as long as it is wanted.
 func (p *persister) Write(b []byte) (int, error) {
-	if p.writing.interrupted.Load() {
-		return 0, errInterrupted
+	if err := p.wanted(); err != nil {
+		return 0, err
 	}
 	return p.sink.Write(b)
 }
@@ -67,6 +54,9 @@ func (p *persister) Persist(sink raft.SnapshotSink) error {
 	if err == nil {
 		_, err = p.snapshot.WriteTo(p)
 	}
+	if err == nil {
+		err = p.wanted()
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write snapshot: %w", err), sink.Cancel())
 	}
@@ -74,7 +64,4 @@ func (p *persister) Persist(sink raft.SnapshotSink) error {
 }
 
 // Release implements raft.FSMSnapshot.
-func (p *persister) Release() {
-	_ = p.snapshot.Close() // a pin that fails to close only holds disk space
-	p.writing.mu.Unlock()
-}
+func (p *persister) Release() { _ = p.snapshot.Close() } // a pin that fails to close only holds disk space

@@ -47,7 +47,7 @@ func (g *group) openStores() (err error) {
 }
 
 func (g *group) measure() (err error) {
-	if g.tail, err = newTail(g.log, g.config.CacheBytes); err != nil {
+	if g.tail, err = newTail(halt{g.log, &g.live, g.failed}, g.config.CacheBytes); err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
 	return nil

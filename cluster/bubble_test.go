@@ -1,0 +1,240 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// bubble is a cluster over transports in memory, whose time is virtual: timers cost nothing, and what a test measures
+// does not depend on the machine's load.
+type bubble struct {
+	t          *testing.T
+	nodes      []*Node // nil: stopped
+	transports []raft.Transport
+	inner      []*raft.InmemTransport
+	dirs       []string // empty: in memory
+	away       map[int]bool
+	tweak      func(i int, c *Config)
+}
+
+type options struct {
+	voters, others int // others are opened and not bootstrapped
+	disk           bool
+	tweak          func(i int, c *Config)
+	wrap           func(i int, t *raft.InmemTransport) raft.Transport
+}
+
+func inBubble(t *testing.T, o options, fn func(t *testing.T, c *bubble)) {
+	t.Helper()
+	root := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		c := &bubble{t: t, away: map[int]bool{}, tweak: o.tweak}
+		size := o.voters + o.others
+		c.nodes, c.dirs = make([]*Node, size), make([]string, size)
+		c.transports, c.inner = make([]raft.Transport, size), make([]*raft.InmemTransport, size)
+		for i := range size {
+			if o.disk {
+				c.dirs[i] = filepath.Join(root, fmt.Sprint("n", i))
+			}
+			_, c.inner[i] = raft.NewInmemTransport(raft.ServerAddress(c.address(i)))
+			c.transports[i] = c.inner[i]
+			if o.wrap != nil {
+				c.transports[i] = o.wrap(i, c.inner[i])
+			}
+		}
+		defer func() {
+			for i := range c.nodes {
+				c.stop(i)
+			}
+		}()
+		var members []Member
+		for i := range size {
+			c.open(i)
+			if i < o.voters {
+				members = append(members, Member{c.nodes[i].ID(), c.address(i)})
+			}
+		}
+		for i := range o.voters {
+			if err := c.nodes[i].Bootstrap(members); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fn(t, c)
+	})
+}
+
+func (c *bubble) address(i int) string { return fmt.Sprint("peer", i) }
+
+func (c *bubble) config(i int) Config {
+	config := Config{
+		DataDir: c.dirs[i], NodeID: fmt.Sprint("n", i),
+		Transport:  func(string) raft.Transport { return c.transports[i] },
+		APIAddress: func(id string) string { return "api-" + id },
+	}
+	if c.tweak != nil {
+		c.tweak(i, &config)
+	}
+	return config
+}
+
+func (c *bubble) open(i int) *Node {
+	c.t.Helper()
+	n, err := Open(c.config(i))
+	if err != nil {
+		c.t.Fatalf("open node %d: %v", i, err)
+	}
+	c.nodes[i] = n
+	c.heal(i)
+	return n
+}
+
+func (c *bubble) stop(i int) {
+	if c.nodes[i] == nil {
+		return
+	}
+	c.heal(i)
+	if err := c.nodes[i].Close(); err != nil {
+		c.t.Errorf("close node %d: %v", i, err)
+	}
+	c.nodes[i] = nil
+	c.cut(i)
+}
+
+// cut takes a node off the net; heal puts it back.
+func (c *bubble) cut(i int) {
+	c.away[i] = true
+	for j := range c.inner {
+		if j != i {
+			c.inner[i].Disconnect(raft.ServerAddress(c.address(j)))
+			c.inner[j].Disconnect(raft.ServerAddress(c.address(i)))
+		}
+	}
+}
+
+func (c *bubble) heal(i int) {
+	delete(c.away, i)
+	for j := range c.inner {
+		if j != i && !c.away[j] {
+			c.inner[i].Connect(raft.ServerAddress(c.address(j)), c.inner[j])
+			c.inner[j].Connect(raft.ServerAddress(c.address(i)), c.inner[i])
+		}
+	}
+}
+
+func (c *bubble) group(i int) *group { return c.nodes[i].groups[theGroup] }
+
+// until waits for a condition.
+func (c *bubble) until(what string, ok func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			c.t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// leader waits until a node that is on the net leads.
+func (c *bubble) leader() (i int, n *Node) {
+	c.t.Helper()
+	c.until("a node leads", func() bool {
+		for i, n = range c.nodes {
+			if n == nil || c.away[i] {
+				continue
+			}
+			if _, self := n.Leader(""); self {
+				return true
+			}
+		}
+		return false
+	})
+	return i, n
+}
+
+func create(name string) *logv1.Command { return described(name, "") }
+
+func described(name, description string) *logv1.Command {
+	return &logv1.Command{Envelope: &logv1.Envelope{Namespace: name}, Body: &logv1.Command_CreateNamespace{
+		CreateNamespace: &v1.CreateNamespaceRequest{Namespace: name, Description: description},
+	}}
+}
+
+// put has a command applied, wherever the leader is; a retry that finds it done is fine.
+func (c *bubble) put(command *logv1.Command) {
+	c.t.Helper()
+	c.until("a command is acknowledged", func() bool {
+		_, n := c.leader()
+		out, err := n.Propose(c.soon(time.Minute), command)
+		return err == nil && (out.Refusal == nil || out.Refusal.Code == v1.Code_CODE_NAMESPACE_EXISTS)
+	})
+}
+
+// soon is a context that ends by itself, at the latest with the test.
+func (c *bubble) soon(d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(c.t.Context(), d)
+	c.t.Cleanup(cancel)
+	return ctx
+}
+
+func (c *bubble) names(n *Node) map[string]bool {
+	c.t.Helper()
+	got := map[string]bool{}
+	_, err := n.Read(c.soon(time.Minute), "", 0, func(m *fsm.Machine) error {
+		list, err := m.ListNamespaces(&v1.ListNamespacesRequest{Limit: 1000})
+		for _, ns := range list.GetNamespaces() {
+			got[ns.Namespace] = true
+		}
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return got
+}
+
+// agree waits until all nodes that are on the net have applied the same, and compares their digests.
+func (c *bubble) agree() {
+	c.t.Helper()
+	_, n := c.leader()
+	want, digest := n.groups[theGroup].machine.current.Digest()
+	for i, other := range c.nodes {
+		if other == nil || c.away[i] {
+			continue
+		}
+		var got []byte
+		c.until(fmt.Sprintf("node %d applies entry %d", i, want), func() (ok bool) {
+			_ = c.group(i).machine.view(func(m *fsm.Machine) error {
+				for _, d := range m.Digests() {
+					if d.Index >= want {
+						ok = true
+					}
+				}
+				_, got = m.Digest()
+				return nil
+			})
+			return ok
+		})
+		if string(got) != string(digest) {
+			c.t.Fatalf("node %d has digest %x, the leader %x", i, got, digest)
+		}
+	}
+}
+
+// code is the refusal that an error is.
+func code(err error) v1.Code {
+	var refusal *fsm.Refusal
+	if errors.As(err, &refusal) {
+		return refusal.Detail.Code
+	}
+	return v1.Code_CODE_UNSPECIFIED
+}
