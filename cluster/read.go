@@ -37,7 +37,10 @@ func (g *group) read(ctx context.Context, c v1.Consistency, fn func(*fsm.Machine
 // entries are under way. Zero is never.
 func (g *group) current() time.Time {
 	if g.leads() {
-		return g.peers.led(raft.ServerID(g.node), g.voters())
+		if led := g.peers.led(raft.ServerID(g.node), g.voters()); !led.IsZero() {
+			return led
+		}
+		// It has just been elected and nobody has answered it yet: it is as current as when it last heard of the one before.
 	}
 	contact := g.raft.LastContact()
 	// raft takes the loss of leadership for a contact.
