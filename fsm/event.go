@@ -86,7 +86,7 @@ func (m *Machine) Events(name string, after int64, limit int) ([]*v1.Event, erro
 	}
 	if after < ns.rec.Compacted {
 		r := Refuse(v1.Code_CODE_POSITION_COMPACTED, "events up to %d of namespace %s are no longer kept", ns.rec.Compacted, name)
-		r.Detail.Position = ns.rec.Compacted
+		r.Detail.Position = ns.rec.Compacted + 1
 		return nil, r
 	}
 	return m.readEvents(ns, after, limit)

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"strings"
 
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -37,5 +38,5 @@ func (r *Refusal) asFact() *Refusal {
 	return r
 }
 
-// CodeName is the code's name as people write it: FENCED, not CODE_FENCED.
-func CodeName(code v1.Code) string { return code.String()[len("CODE_"):] }
+// CodeName is the code's name as people write it: FENCED, not CODE_FENCED. One of a later version is a number.
+func CodeName(code v1.Code) string { return strings.TrimPrefix(code.String(), "CODE_") }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -84,13 +83,10 @@ func refuse(r *v1.Refusal) error {
 	if err != nil {
 		return connect.NewError(connect.CodeInternal, err)
 	}
-	out := connect.NewError(code, fmt.Errorf("%s: %s", codeName(r.Code), r.Reason))
+	out := connect.NewError(code, errors.New((&fsm.Refusal{Detail: r}).Error()))
 	out.AddDetail(detail)
 	return out
 }
-
-// codeName is a code as people write it, also one of a later version, which is a number.
-func codeName(code v1.Code) string { return strings.TrimPrefix(code.String(), "CODE_") }
 
 // refusalOf finds the refusal in an error, whether of this node or from another.
 func refusalOf(err error) *v1.Refusal {

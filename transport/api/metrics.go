@@ -122,10 +122,10 @@ func (m *Metrics) proposed(commands []*logv1.Command, outcomes []fsm.Outcome, er
 		case err != nil:
 			outcome = "unknown"
 			if r := refusalOf(err); r != nil {
-				outcome = codeName(r.Code)
+				outcome = fsm.CodeName(r.Code)
 			}
 		case outcomes[i].Refusal != nil:
-			outcome = codeName(outcomes[i].Refusal.Code)
+			outcome = fsm.CodeName(outcomes[i].Refusal.Code)
 		case outcomes[i].Parked:
 			outcome = "waits"
 		}
@@ -139,7 +139,7 @@ func (m *Metrics) answered(procedure string, err error) {
 	if err != nil {
 		code = connect.CodeOf(err).String()
 		if r := refusalOf(err); r != nil {
-			m.refusals.WithLabelValues(codeName(r.Code)).Inc()
+			m.refusals.WithLabelValues(fsm.CodeName(r.Code)).Inc()
 		}
 	}
 	m.calls.WithLabelValues(procedure, code).Inc()

@@ -1,0 +1,32 @@
+package fsm
+
+import (
+	"errors"
+	"testing"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// A namespace that is deleted and made again goes on with higher positions; who asks for older events is told which is
+// the first that is kept, and that one is there.
+func TestACompactedPositionSaysWhereToGoOn(t *testing.T) {
+	r := newRig(t)
+	in := &logv1.Envelope{Namespace: "n"}
+	create := &logv1.Command{Envelope: in, Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}}
+	remove := &logv1.Command{Envelope: in, Body: &logv1.Command_DeleteNamespace{DeleteNamespace: &v1.DeleteNamespaceRequest{Namespace: "n"}}}
+	for _, cmd := range []*logv1.Command{create, remove, create} {
+		if _, refusal := r.do(cmd); refusal != nil {
+			t.Fatal(refusal)
+		}
+	}
+	_, err := r.m.Events("n", 0, 10)
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || refusal.Detail.Code != v1.Code_CODE_POSITION_COMPACTED {
+		t.Fatalf("events from the beginning: %v", err)
+	}
+	events, err := r.m.Events("n", refusal.Detail.Position-1, 10)
+	if err != nil || len(events) == 0 || events[0].Position != refusal.Detail.Position {
+		t.Fatalf("the first that is kept is %d, and what is read from there is %v, %v", refusal.Detail.Position, events, err)
+	}
+}
