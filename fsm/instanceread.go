@@ -1,0 +1,147 @@
+package fsm
+
+import (
+	"errors"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// InstanceEnded says whether an instance has ended.
+func (m *Machine) InstanceEnded(name, id string) (bool, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, err := m.lookup(name, id)
+	if err != nil {
+		return false, err
+	}
+	return !i.live(), nil
+}
+
+// lookup finds an instance for reading, without keeping it decoded.
+func (m *Machine) lookup(name, id string) (*instance, error) {
+	ns, refusal := m.namespace(name)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if i := ns.instances[id]; i != nil {
+		return i, nil
+	}
+	i, err := m.readInstance(m.engine, ns, id)
+	if err != nil {
+		return nil, err
+	}
+	if i == nil {
+		return nil, noInstance(ns, id)
+	}
+	return i, nil
+}
+
+// GetInstance returns an instance with its runs. An answer over 1 MiB leaves the runs' payloads out.
+func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	i, err := m.lookup(r.Namespace, r.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	out := i.head()
+	size := len(i.rec.Input.GetBytes()) + len(i.rec.Output.GetBytes())
+	for node := range i.runs {
+		run := i.runReply(int32(node))
+		size += len(run.OutputPayload.GetBytes())
+		out.Runs = append(out.Runs, run)
+	}
+	if size > pageBytes {
+		out.PayloadsOmitted = true
+		for _, run := range out.Runs {
+			run.OutputPayload = nil
+		}
+	}
+	return out, nil
+}
+
+// head returns an instance without its runs. Payloads are shared with the state, which never changes them.
+func (i *instance) head() *v1.Instance {
+	return &v1.Instance{
+		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
+		State: i.rec.State, InputPayload: i.rec.Input, OutputPayload: i.rec.Output,
+		Labels: pairMap(i.rec.Labels), Keys: pairMap(i.rec.Keys),
+		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
+	}
+}
+
+func (i *instance) runReply(node int32) *v1.Run {
+	r, n := i.runs[node], &i.graph.Nodes[node]
+	out := &v1.Run{
+		Step: n.ID, Index: r.Index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue,
+		OutputPayload: r.Output, Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
+	}
+	if r.State == v1.RunState_RUN_STATE_LEASED {
+		out.SessionId = sessionName(r.Session)
+	}
+	for _, need := range n.Needs {
+		out.Needs = append(out.Needs, i.graph.Nodes[need].ID)
+	}
+	return out
+}
+
+// scanned bounds how many instances one page of a filtered list looks at.
+const scanned = 10_000
+
+// ListInstances lists instances by id. All filters that are set must match; a page may be short, or empty
+// with a next one, when few of many instances match.
+func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesResponse, error) {
+	snapshot, err := m.view()
+	if err != nil {
+		return nil, err
+	}
+	defer snapshot.Close()
+	m.mu.RLock()
+	ns, refusal := m.namespace(r.Namespace)
+	m.mu.RUnlock()
+	if refusal != nil {
+		return nil, refusal
+	}
+	name := ns.rec.Namespace
+	from := key(tableInstance, name)
+	if r.Page != "" {
+		from = append(key(tableInstance, name, r.Page), 0)
+	}
+	out, seen, size, last := &v1.ListInstancesResponse{}, 0, 0, ""
+	var failed error
+	err = snapshot.Scan(from, table.End(key(tableInstance, name)), func(_, value []byte) bool {
+		if len(out.Instances) >= pageLimit(r.Limit) || seen >= scanned || size > pageBytes {
+			out.NextPage = last
+			return false
+		}
+		rec := &logv1.Instance{}
+		if failed = proto.Unmarshal(value, rec); failed != nil {
+			return false
+		}
+		seen++
+		last = rec.InstanceId
+		if matches(r, rec) {
+			size += len(value)
+			out.Instances = append(out.Instances, (&instance{ns: ns, rec: rec}).head())
+		}
+		return true
+	})
+	return out, errors.Join(err, failed)
+}
+
+func matches(r *v1.ListInstancesRequest, rec *logv1.Instance) bool {
+	if r.Workflow != "" && r.Workflow != rec.Workflow || r.State != 0 && r.State != rec.State {
+		return false
+	}
+	for _, want := range sortedPairs(r.Labels) {
+		if !slices.ContainsFunc(rec.Labels, func(p *logv1.Pair) bool { return p.Key == want.Key && p.Value == want.Value }) {
+			return false
+		}
+	}
+	return true
+}
