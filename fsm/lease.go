@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -101,6 +102,9 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	}
 	r := i.runs[node]
 	late := r.Lapsed && r.Token == c.Token && r.State == v1.RunState_RUN_STATE_READY
+	if plant.Is(plant.SkipTokenCheck) && r.State == v1.RunState_RUN_STATE_LEASED {
+		c.Token = r.Token
+	}
 	switch {
 	case r.State == v1.RunState_RUN_STATE_COMPLETED && r.Token == c.Token:
 		return &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: r.Lapsed}, nil
