@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,7 +28,12 @@ var (
 type hurt struct {
 	t *testing.T
 	*local.Cluster
+	http  *http.Client
+	tasks sync.WaitGroup // what the test runs beside itself
 }
+
+// services of a node, by its place in Nodes.
+func (h *hurt) services(at int) *services { return servicesAt(h.http, h.Nodes[at].API) }
 
 func newHurt(t *testing.T, size int) *hurt {
 	t.Helper()
@@ -39,8 +45,9 @@ func newHurt(t *testing.T, size int) *hurt {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hurt{t, c}
+	h := &hurt{t: t, Cluster: c, http: newHTTPClient()}
 	t.Cleanup(func() {
+		h.http.CloseIdleConnections()
 		if err := c.Down(5 * time.Second); err != nil {
 			t.Errorf("down: %v", err)
 		}
