@@ -63,6 +63,7 @@ var house = []layer{
 
 	{"jepsen", []string{"jepsen/...", "client/...", "proto/..."}, nil, "the harness sees a cluster as a client does"},
 	{plant, nil, join(consensus, wire, storage, logging, network), "planted bugs are names: what they break is where they are planted"},
+	{"jepsen/require", nil, join(consensus, wire, storage, logging, network), "what a test needs of a machine is asked before anything of ours runs"},
 	{"jepsen/model", nil, join(consensus, wire, storage), "an oracle must not share the bug"},
 	{"jepsen/sim", []string{"jepsen/...", "fsm/...", "cluster/...", "client/...", "proto/..."}, nil, "the simulator steps the cores themselves"},
 }
