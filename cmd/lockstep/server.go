@@ -34,6 +34,7 @@ type serverConfig struct {
 	logLevel             string
 	heartbeat            time.Duration
 	logBytes             int64
+	pprof                bool          // gives profiles of itself
 	untilEOF             bool          // ends with the standard input
 	started              func(*server) // told when the ports are open
 }
@@ -62,6 +63,7 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 	f.StringVar(&config.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	f.DurationVar(&config.heartbeat, "heartbeat", 400*time.Millisecond, "raft's heartbeat, election and lease timeout; 200ms suits a LAN")
 	f.Int64Var(&config.logBytes, "log-bytes", 256<<20, "log that is kept behind a snapshot, in bytes")
+	f.BoolVar(&config.pprof, "pprof", false, "give profiles under /debug/pprof/ of the API address, which must be loopback")
 	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
 	return cmd
 }
@@ -109,7 +111,12 @@ func (c *serverConfig) checkAddresses() error {
 		if err != nil {
 			return usage("--%s %s: %v", flag, address, err)
 		}
-		if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" && !c.insecure {
+		ip := net.ParseIP(host)
+		open := (ip == nil || !ip.IsLoopback()) && host != "localhost"
+		if open && c.pprof && flag == "listen" {
+			return usage("--pprof is for loopback, and --listen %s is not: profiles show memory to whoever asks", address)
+		}
+		if open && !c.insecure {
 			return usage("--%s %s is not loopback: there is no TLS and no authentication yet. Give --insecure if the network may be trusted", flag, address)
 		}
 	}
@@ -189,7 +196,7 @@ func openServer(c *serverConfig, logs interface{ Write([]byte) (int, error) }) (
 		return s, err
 	}
 	directory.set(s.gossip)
-	if err := s.openAPI(); err != nil {
+	if err := s.openAPI(c.pprof); err != nil {
 		return s, err
 	}
 	s.place(c, peerAddress, apiAddress)
@@ -211,10 +218,14 @@ func gossipAdvertise(c *serverConfig) string {
 	return c.advertised(c.gossip)
 }
 
-func (s *server) openAPI() (err error) {
+func (s *server) openAPI(profiles bool) (err error) {
 	metrics := api.NewMetrics()
 	s.node.Observe(metrics.Observe)
-	if s.api, err = api.New(api.Config{Cluster: s.node, Version: version, Metrics: metrics, Logger: s.logger.Named("api")}); err != nil {
+	config := api.Config{Cluster: s.node, Version: version, Metrics: metrics, Logger: s.logger.Named("api")}
+	if profiles {
+		config.Debug = profiler()
+	}
+	if s.api, err = api.New(config); err != nil {
 		return err
 	}
 	go func() {

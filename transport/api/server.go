@@ -32,7 +32,9 @@ type Config struct {
 	Metrics *Metrics
 	// Patience is how long a call waits for a leader to be known, before it is refused; default 3 s.
 	Patience time.Duration
-	Logger   hclog.Logger
+	// Debug answers what is asked below /debug/; nil: nobody does.
+	Debug  http.Handler
+	Logger hclog.Logger
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -145,6 +147,9 @@ func (s *service) handler() http.Handler {
 	mux.Handle(grpcreflect.NewHandlerV1Alpha(reflector))
 	mux.Handle(grpchealth.NewHandler(s))
 	mux.Handle("/metrics", s.config.Metrics.handler(s.cluster))
+	if s.config.Debug != nil {
+		mux.Handle("/debug/", s.config.Debug)
+	}
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/{$}", s.statusPage)
