@@ -113,7 +113,7 @@ func (c *cli) root() *cobra.Command {
 	flags.BoolVar(&c.json, "json", false, "print the reply as JSON")
 	flags.StringVar(&c.credfile, "credential-file", "", "reserved; not in effect until there is authentication")
 	root.AddCommand(
-		c.serverCommand(), c.demoCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
+		c.serverCommand(), c.demoCommand(), c.benchCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
 		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.stepCommand(), c.workerCommand(),
 		c.queueCommand(), c.lockCommand(), c.sessionCommand(), c.memberCommand(),
 	)

@@ -1,0 +1,191 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/lockstep-dev/lockstep/client"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// worker is one Work stream in a session and on a connection of its own. It does each run at once. A goroutine renews the
+// session while run works.
+//
+// A cycle is a lease and a completion. Its time counts from when the worker wanted a run, which in an open loop is when
+// one was due, until the completion was acknowledged.
+type worker struct {
+	load    *load
+	client  *client.Client
+	session string
+	stream  *connect.BidiStreamForClient[v1.WorkRequest, v1.WorkResponse]
+	times   latencies // of cycles in the window
+
+	mu     sync.Mutex // guards what follows, and stream.Send
+	due    []time.Duration
+	asked  []time.Duration // since when each unit of credit in force is wanted, oldest first
+	held   map[int64]held
+	freely bool // wants the next run by itself: a closed loop
+}
+
+type held struct {
+	wanted time.Duration
+	last   bool // of its instance
+}
+
+const ttl = 10 * time.Second
+
+func (l *load) newWorker(ctx context.Context) (*worker, error) {
+	c, err := l.t.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{load: l, client: c, times: newLatencies(), held: map[int64]held{}, freely: l.t.Rate == 0}
+	reply, err := c.Workers.OpenSession(ctx, connect.NewRequest(&v1.OpenSessionRequest{Namespace: c.Namespace(), Ttl: durationpb.New(ttl), Worker: "bench"}))
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("open session: %w", err)
+	}
+	w.session = reply.Msg.SessionId
+	return w, nil
+}
+
+func (w *worker) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	defer w.client.Close()
+	_, err := w.client.Workers.CloseSession(ctx, connect.NewRequest(&v1.CloseSessionRequest{Namespace: w.client.Namespace(), SessionId: w.session}))
+	return err
+}
+
+// run works until the context ends.
+func (w *worker) run(parent context.Context) error {
+	ctx, cancel := context.WithCancel(parent)
+	w.stream = w.client.Workers.Work(ctx)
+	// A stream whose request is open does not heed its context: both must end for Receive to.
+	hangUp := context.AfterFunc(ctx, func() { _ = w.stream.CloseRequest() })
+	var renewing sync.WaitGroup
+	renewing.Go(func() { w.renew(ctx) })
+	err := w.work()
+	cancel()
+	hangUp()
+	renewing.Wait()
+	if parent.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("work: %w", err)
+}
+
+func (w *worker) work() error {
+	_ = w.send(&v1.WorkRequest{SessionId: w.session}) // an error is told better by Receive
+	if _, err := w.stream.Receive(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.want(&v1.WorkRequest{})
+	w.mu.Unlock()
+	for {
+		m, err := w.stream.Receive()
+		if err != nil {
+			return err
+		}
+		if err := w.take(m); err != nil {
+			return err
+		}
+	}
+}
+
+// renew keeps the session alive. It names no leases: what is held is on the stream.
+func (w *worker) renew(ctx context.Context) {
+	for pause(ctx, ttl/3) == nil {
+		w.mu.Lock()
+		_ = w.send(&v1.WorkRequest{KeepAlive: &v1.KeepAliveRequest{}}) // why it failed shows in Receive
+		w.mu.Unlock()
+	}
+}
+
+func (w *worker) send(m *v1.WorkRequest) error {
+	m.Namespace = w.client.Namespace()
+	return w.stream.Send(m)
+}
+
+// offer says that cycles are due, each since a time.
+func (w *worker) offer(due ...time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.due = append(w.due, due...)
+	w.want(&v1.WorkRequest{})
+}
+
+// free has the worker want the next run by itself from now on.
+func (w *worker) free() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.freely = true
+	w.want(&v1.WorkRequest{})
+}
+
+// want completes a message with credit for the runs that are wanted now, and sends it unless it is empty. The caller
+// holds the mutex.
+func (w *worker) want(m *v1.WorkRequest) {
+	before := len(w.asked)
+	room := w.load.t.Credit - len(w.asked)
+	if !w.freely {
+		room -= len(w.held)
+	}
+	for ; room > 0 && len(w.due) > 0; room-- {
+		w.asked, w.due = append(w.asked, w.due[0]), w.due[1:]
+	}
+	if w.freely {
+		now := w.load.now()
+		for range room {
+			w.asked = append(w.asked, now)
+		}
+	}
+	// Credit replaces what was given before: with runs granted since, the same number is news.
+	if len(w.asked) > before || len(m.Completions) > 0 && len(w.asked) > 0 {
+		m.Credit = &v1.Credit{Queues: []string{w.load.chain.name}, Count: int32(len(w.asked))}
+	}
+	if m.Credit != nil || len(m.Completions) > 0 {
+		_ = w.send(m) // why it failed shows in Receive
+	}
+}
+
+// take takes in what the cluster says, and answers.
+func (w *worker) take(m *v1.WorkResponse) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := w.load.now()
+	for _, o := range m.Outcomes {
+		h, found := w.held[o.Token]
+		if !found || o.Refusal != nil {
+			return fmt.Errorf("completion under token %d: %s", o.Token, o.Refusal.GetReason())
+		}
+		delete(w.held, o.Token)
+		if w.load.done(now) {
+			w.times.add(now - h.wanted)
+		}
+		if h.last {
+			w.load.chain.endedOne(w.load.feeds.Load())
+		}
+	}
+	next := &v1.WorkRequest{}
+	for _, run := range m.Runs {
+		if len(w.asked) == 0 {
+			return errors.New("a run was granted without credit")
+		}
+		w.held[run.Token] = held{w.asked[0], run.Step == w.load.chain.last}
+		w.asked = w.asked[1:]
+		next.Completions = append(next.Completions, &v1.CompleteStepRequest{
+			Namespace: run.Namespace, InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token,
+			OutputPayload: w.load.chain.output(run.InstanceId, run.Step),
+		})
+	}
+	w.want(next)
+	return nil
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// benched runs a small benchmark on real processes, and gives its figures.
+func benched(t *testing.T, args ...string) map[string]any {
+	t.Helper()
+	dir := t.TempDir()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), append([]string{"bench", "--json", "--dir", dir}, args...), &bytes.Buffer{}, &stdout, &stderr)
+	figures := map[string]any{}
+	if err := json.Unmarshal(stdout.Bytes(), &figures); err != nil || code != 0 || figures["ok"] != true {
+		t.Fatalf("status %d, %v:\n%s%s", code, err, &stdout, &stderr)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Fatalf("left behind: %v, %v", left, err)
+	}
+	return figures
+}
+
+// positive checks that figures are told, and are not zero.
+func positive(t *testing.T, figures map[string]any, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if v, ok := figures[name].(float64); !ok || v <= 0 {
+			t.Errorf("%s is %v", name, figures[name])
+		}
+	}
+}
+
+func TestBenchSteps(t *testing.T) {
+	profiles := t.TempDir()
+	figures := benched(t, "steps", "--seconds", "2", "--warm-up", "0.2", "--runs", "1", "--instances", "50", "--steps", "3", "--workers", "8", "--profile", profiles)
+	positive(t, figures, "stepCyclesPerSecond", "p50Ms", "p99Ms", "fsyncMs", "serverCpuCores", "serverRssMiB", "cycles", "instances", "seconds", "runs", "startsPerSecond")
+	if figures["leaderChanges"] != 0.0 || figures["spread"] != 0.0 || figures["verified"] != figures["instances"] {
+		t.Errorf("%v", figures)
+	}
+	for _, pattern := range []string{"cpu-leader-*", "cpu-follower-*", "heap-leader-*"} {
+		if found, err := filepath.Glob(filepath.Join(profiles, pattern)); err != nil || len(found) == 0 {
+			t.Errorf("no profile %s", pattern)
+		}
+	}
+}
+
+// In an open loop cycles fall due at the rate, and as many are done.
+func TestBenchStepsAtARate(t *testing.T) {
+	figures := benched(t, "steps", "--seconds", "2", "--warm-up", "0.2", "--runs", "2", "--instances", "50", "--steps", "3", "--workers", "4", "--rate", "100")
+	if rate := figures["stepCyclesPerSecond"].(float64); rate < 90 || rate > 110 || figures["runs"] != 2.0 {
+		t.Errorf("%v", figures)
+	}
+}
