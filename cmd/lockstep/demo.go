@@ -13,6 +13,7 @@ import (
 
 func (c *cli) demoCommand() *cobra.Command {
 	config := demo.Config{}
+	var planted string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run workflows under fire on three servers, and show what that did",
@@ -21,6 +22,9 @@ worker, and stop another worker between its last look at the clock and its write
 history, what happened. Status 0 only when everything held. Takes under a minute and leaves nothing behind.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if config.ServerArgs, err = plantArgs(planted); err != nil {
+				return err
+			}
 			if config.Binary, err = os.Executable(); err != nil {
 				return err
 			}
@@ -36,6 +40,7 @@ history, what happened. Status 0 only when everything held. Takes under a minute
 		},
 	}
 	cmd.Flags().StringVar(&config.WfCommons, "wfcommons", "", "also run a recorded execution (WfFormat 1.5), scaled to five seconds")
+	plantFlag(cmd, &planted)
 	return cmd
 }
 
@@ -81,6 +86,7 @@ func (c *cli) demoParts() []*cobra.Command {
 	f.StringVar(&config.Files, "files", "", "")
 	f.StringVar(&config.Stop, "stop", "", "")
 	f.StringVar(&config.Hang, "hang", "", "")
+	f.StringVar(&config.After, "after", "", "")
 	f.StringVar(&config.Name, "name", "", "")
 	f.DurationVar(&config.TTL, "ttl", 10*time.Second, "")
 	return []*cobra.Command{ledger, worker}

@@ -35,6 +35,7 @@ type serverConfig struct {
 	heartbeat            time.Duration
 	logBytes             int64
 	pprof                bool          // gives profiles of itself
+	plant                string        // a bug
 	untilEOF             bool          // ends with the standard input
 	started              func(*server) // told when the ports are open
 }
@@ -49,6 +50,7 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.serve(cmd.Context(), config) },
 	}
+	plantFlag(cmd, &config.plant)
 	f := cmd.Flags()
 	f.StringVar(&config.data, "data", "lockstep-data", "data directory")
 	f.StringVar(&config.nodeID, "node-id", "", "how the id of a new node begins; the rest is random, for a node without its data is another node")
@@ -151,7 +153,7 @@ func (c *serverConfig) advertised(listening string) string {
 }
 
 func openServer(c *serverConfig, logs interface{ Write([]byte) (int, error) }) (s *server, err error) {
-	if err := c.checkAddresses(); err != nil {
+	if err := errors.Join(setPlant(c.plant), c.checkAddresses()); err != nil {
 		return nil, err
 	}
 	secret, err := c.secret()

@@ -28,6 +28,8 @@ type Config struct {
 	Binary string
 	// WfCommons is a recorded execution to run as well.
 	WfCommons string
+	// ServerArgs are given to every server.
+	ServerArgs []string
 	// Say is told what happens.
 	Say func(format string, args ...any)
 }
@@ -70,7 +72,7 @@ type demo struct {
 	started map[string]string       // instance -> workflow
 
 	mu    sync.Mutex // guards procs
-	procs map[string]*exec.Cmd
+	procs map[string]*part
 	tasks sync.WaitGroup
 }
 
@@ -83,7 +85,7 @@ func Run(ctx context.Context, c Config) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demo{Config: c, dir: dir, graphs: map[string]*graph.Graph{}, started: map[string]string{}, procs: map[string]*exec.Cmd{}}
+	d := &demo{Config: c, dir: dir, graphs: map[string]*graph.Graph{}, started: map[string]string{}, procs: map[string]*part{}}
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	d.http = &http.Client{Transport: &http.Transport{Protocols: protocols}}
@@ -105,7 +107,7 @@ func Run(ctx context.Context, c Config) (_ *Result, err error) {
 func (d *demo) end() error {
 	d.mu.Lock()
 	for _, p := range d.procs {
-		_ = p.Process.Kill() // it may have ended
+		_ = p.cmd.Process.Kill() // it may have ended
 	}
 	d.mu.Unlock()
 	d.tasks.Wait()
@@ -121,7 +123,7 @@ func (d *demo) end() error {
 }
 
 func (d *demo) setUp(ctx context.Context) (err error) {
-	d.cluster, err = local.Create(local.Config{Dir: filepath.Join(d.dir, "cluster"), Binary: d.Binary, Size: 3, Args: []string{"--log-level", "warn"}})
+	d.cluster, err = local.Create(local.Config{Dir: filepath.Join(d.dir, "cluster"), Binary: d.Binary, Size: 3, Args: append([]string{"--log-level", "warn"}, d.ServerArgs...)})
 	if err != nil {
 		return err
 	}
@@ -193,10 +195,17 @@ func (d *demo) registerPipeline(ctx context.Context) error {
 	return d.register(ctx, text)
 }
 
+// part is a process of the demo.
+type part struct {
+	cmd   *exec.Cmd
+	in    io.Closer // its end ends the process
+	ended chan struct{}
+}
+
 // spawn starts a process of ours that ends with the demo.
 func (d *demo) spawn(name string, args ...string) (out io.Reader, err error) {
 	cmd := exec.Command(d.Binary, args...)
-	in, err := cmd.StdinPipe() // its end ends the process
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
@@ -213,8 +222,9 @@ func (d *demo) spawn(name string, args ...string) (out io.Reader, err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	p := &part{cmd, in, make(chan struct{})}
 	d.mu.Lock()
-	d.procs[name] = cmd
+	d.procs[name] = p
 	d.mu.Unlock()
 	read, write := io.Pipe()
 	d.tasks.Go(func() {
@@ -222,14 +232,29 @@ func (d *demo) spawn(name string, args ...string) (out io.Reader, err error) {
 		_ = write.CloseWithError(err) // never fails
 		_ = cmd.Wait()                // how it ends is the demo's own doing
 		_ = in.Close()
+		close(p.ended)
 	})
 	return read, nil
+}
+
+// finish has a process end by itself, and waits for it.
+func (d *demo) finish(ctx context.Context, name string) error {
+	d.mu.Lock()
+	p := d.procs[name]
+	d.mu.Unlock()
+	_ = p.in.Close() // it may have ended
+	select {
+	case <-p.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s ends: not in time", name)
+	}
 }
 
 func (d *demo) process(name string) *os.Process {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.procs[name].Process
+	return d.procs[name].cmd.Process
 }
 
 func (d *demo) startLedger() error {

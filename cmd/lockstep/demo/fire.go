@@ -37,8 +37,8 @@ func (d *demo) underFire(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i := range 2 {
-		if err := d.startWorker(fmt.Sprint("worker-", i)); err != nil {
+	for _, name := range unharmed() {
+		if err := d.startWorker(name, "--after", stop); err != nil {
 			return err
 		}
 	}
@@ -58,15 +58,27 @@ func (d *demo) underFire(ctx context.Context) error {
 	if _, err := d.granted(ctx, stopped, killed); err != nil {
 		return err
 	}
-	if err := d.completed(ctx, stopped); err != nil {
+	if err := d.written(ctx, stopped); err != nil {
 		return err
 	}
 	if err := d.process("stopped").Signal(syscall.SIGCONT); err != nil {
 		return err
 	}
-	d.Say("let the stopped worker go on: it writes, too late")
-	return errors.Join(d.ended(ctx), d.refused(ctx))
+	d.Say("let the stopped worker go on, while another holds its step: it writes and completes, too late")
+	if err := errors.Join(d.ended(ctx), d.refused(ctx)); err != nil {
+		return err
+	}
+	// What they were answered is in the ledger when they have ended.
+	for _, name := range append(unharmed(), "stopped") {
+		if err := d.finish(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// unharmed are the workers that nothing happens to.
+func unharmed() []string { return []string{"worker-0", "worker-1"} }
 
 func (d *demo) startInstances(ctx context.Context) error {
 	start := func(workflow, id string, input any) error {
@@ -168,19 +180,6 @@ func (d *demo) leader(ctx context.Context) (number int, err error) {
 	return number, err
 }
 
-func (d *demo) run(ctx context.Context, name string) (*v1.Run, error) {
-	id, step, _ := strings.Cut(name, "/")
-	i, err := d.client.Get(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	at := slices.IndexFunc(i.Runs, func(r *v1.Run) bool { return r.Step == step })
-	if at < 0 {
-		return nil, fmt.Errorf("instance %s has no step %s", id, step)
-	}
-	return i.Runs[at], nil
-}
-
 // granted waits until a run was leased after a time, and returns how long after.
 func (d *demo) granted(ctx context.Context, name string, since time.Time) (ms int64, err error) {
 	id, step, _ := strings.Cut(name, "/")
@@ -199,10 +198,14 @@ func (d *demo) granted(ctx context.Context, name string, since time.Time) (ms in
 	return ms, err
 }
 
-func (d *demo) completed(ctx context.Context, name string) error {
-	return poll(ctx, name+" is completed by another", func() (bool, error) {
-		r, err := d.run(ctx, name)
-		return err == nil && r.State == v1.RunState_RUN_STATE_COMPLETED, err
+// written waits until a run has had an effect.
+func (d *demo) written(ctx context.Context, name string) error {
+	id, step, _ := strings.Cut(name, "/")
+	return poll(ctx, name+" is done by another", func() (bool, error) {
+		lines, err := readLedger(d.ledgerFile())
+		return slices.ContainsFunc(lines, func(l Line) bool {
+			return l.Instance == id && l.Step == step && l.Answer == "" && !l.Refused
+		}), err
 	})
 }
 
@@ -225,8 +228,8 @@ func (d *demo) refused(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	err := poll(waiting, "the late write", func() (bool, error) {
-		effects, err := readLedger(d.ledgerFile())
-		return slices.ContainsFunc(effects, func(e Effect) bool { return e.Refused }), err
+		lines, err := readLedger(d.ledgerFile())
+		return slices.ContainsFunc(lines, func(l Line) bool { return l.Refused }), err
 	})
 	if waiting.Err() != nil && ctx.Err() == nil {
 		return nil // it is told as a problem: no fenced write
@@ -240,7 +243,7 @@ func (d *demo) problem(format string, args ...any) {
 
 // look reads what happened: the history of every instance, the ledger by itself, and every node's digests.
 func (d *demo) look(ctx context.Context) error {
-	completions := map[string]bool{}
+	completions := map[string][]int64{} // run -> the tokens under which the history says that it was
 	skipped := map[string]bool{}
 	d.result.Instances = len(d.started)
 	for id := range d.started {
@@ -259,12 +262,16 @@ func (d *demo) look(ctx context.Context) error {
 			d.count(e, completions)
 		}
 	}
-	effects, err := readLedger(d.ledgerFile())
+	lines, err := readLedger(d.ledgerFile())
 	if err != nil {
 		return err
 	}
-	j := judge(effects, func(instance, step string) []string { return d.needs(instance, step, skipped) }, d.done(completions))
+	j := judge(lines, func(instance, step string) []string { return d.needs(instance, step, skipped) }, d.done(completions))
 	d.result.FencedWrites, d.result.OrderViolations = j.fenced, j.order
+	d.result.DuplicateCompletions += j.duplicates
+	if j.late == 0 {
+		d.problem("no worker tried to complete under an older token than another had written with: the run proves nothing about completions")
+	}
 	if j.unfinished > 0 {
 		d.problem("%d runs completed and left no effect in the ledger", j.unfinished)
 	}
@@ -273,15 +280,16 @@ func (d *demo) look(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) count(e *v1.Event, completions map[string]bool) {
+// count counts what an event of the history tells. Completions under several tokens are counted with the ledger's.
+func (d *demo) count(e *v1.Event, completions map[string][]int64) {
 	switch e.Type {
 	case "lockstep.step.completed.v1":
 		run := e.Data.InstanceId + "/" + e.Data.Step
 		d.result.AcceptedCompletions++
-		if completions[run] {
+		if slices.Contains(completions[run], e.Data.Token) {
 			d.result.DuplicateCompletions++
 		}
-		completions[run] = true
+		completions[run] = append(completions[run], e.Data.Token)
 	case "lockstep.step.late.v1":
 		d.result.FencedCompletions++
 	}
@@ -304,13 +312,13 @@ func (d *demo) needs(instance, step string, skipped map[string]bool) (out []stri
 }
 
 // done are the completed runs that a worker did.
-func (d *demo) done(completed map[string]bool) map[string]bool {
-	out := map[string]bool{}
-	for run := range completed {
+func (d *demo) done(completed map[string][]int64) map[string][]int64 {
+	out := map[string][]int64{}
+	for run, tokens := range completed {
 		id, step, _ := strings.Cut(run, "/")
 		for _, n := range d.graphs[d.started[id]].Nodes {
 			if n.ID == step && n.Kind == graph.KindTask {
-				out[run] = true
+				out[run] = tokens
 			}
 		}
 	}
@@ -355,6 +363,9 @@ func (d *demo) digestsEqual(ctx context.Context) bool {
 	return err == nil && equal
 }
 
+// CompletedTwice is the problem of a run of which several completions were accepted.
+const CompletedTwice = "a run was completed twice"
+
 // verdict says whether everything held.
 func (d *demo) verdict() {
 	r := &d.result
@@ -362,7 +373,7 @@ func (d *demo) verdict() {
 		wrong bool
 		says  string
 	}{
-		{r.DuplicateCompletions > 0, "a run was completed twice"},
+		{r.DuplicateCompletions > 0, CompletedTwice},
 		{r.OrderViolations > 0, "a step had its effect before one that it needs"},
 		{r.FencedWrites == 0, "the ledger refused no write: the run proves nothing about fencing"},
 		{r.LeaderKills == 0, "no leader was killed"},

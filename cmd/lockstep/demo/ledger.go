@@ -14,8 +14,8 @@ import (
 	"sync"
 )
 
-// Effect is a line of the ledger: a side effect that a worker had under a token.
-type Effect struct {
+// Line of the ledger: a side effect that a worker had under a token, or what it was answered to its completion.
+type Line struct {
 	// Lease names what the token is of: the run's idempotency key.
 	Lease    string `json:"lease"`
 	Token    int64  `json:"token"`
@@ -23,10 +23,19 @@ type Effect struct {
 	Step     string `json:"step"`
 	// Refused: the token was older than one that the ledger had seen of the lease.
 	Refused bool `json:"refused,omitempty"`
+	// Answer is set when the line is no effect: whether the completion under the token was accepted or refused.
+	Answer string `json:"answer,omitempty"`
 }
 
+// What a completion was answered.
+const (
+	accepted = "accepted"
+	refused  = "refused"
+)
+
 // ledger is a target of side effects that knows nothing of Lockstep. It keeps the highest token of each lease, and
-// refuses an older one: the guard that makes a fencing token work. Every attempt is a line of its file.
+// refuses an older one: the guard that makes a fencing token work. Every attempt is a line of its file. It writes answers
+// down as they are told.
 type ledger struct {
 	mu   sync.Mutex // guards what follows
 	high map[string]int64
@@ -60,17 +69,19 @@ func ServeLedger(path string, in io.Reader, out io.Writer) error {
 	return file.Sync()
 }
 
-// ServeHTTP takes one effect, or refuses it with 409.
+// ServeHTTP takes one line, or refuses an effect with 409.
 func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var e Effect
+	var e Line
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&e); err != nil || e.Lease == "" || e.Token <= 0 {
-		http.Error(w, "not an effect", http.StatusBadRequest)
+		http.Error(w, "not a line", http.StatusBadRequest)
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.Refused = e.Token < l.high[e.Lease]
-	l.high[e.Lease] = max(l.high[e.Lease], e.Token)
+	if e.Answer == "" {
+		e.Refused = e.Token < l.high[e.Lease]
+		l.high[e.Lease] = max(l.high[e.Lease], e.Token)
+	}
 	line, err := json.Marshal(e)
 	if err == nil {
 		_, err = l.file.Write(append(line, '\n'))
@@ -84,53 +95,78 @@ func (l *ledger) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // readLedger reads a ledger's file: the independent reader.
-func readLedger(path string) ([]Effect, error) {
+func readLedger(path string) ([]Line, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	var effects []Effect
+	var read []Line
 	for lines := bufio.NewScanner(file); ; {
 		if !lines.Scan() {
-			return effects, lines.Err()
+			return read, lines.Err()
 		}
-		var e Effect
+		var e Line
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("ledger line %d: %w", len(effects)+1, err)
+			return nil, fmt.Errorf("ledger line %d: %w", len(read)+1, err)
 		}
-		effects = append(effects, e)
+		read = append(read, e)
 	}
 }
 
-// judgement is what the ledger shows, by itself.
+// judgement is what the ledger shows.
 type judgement struct {
 	fenced     int // refused writes
+	late       int // completions that were tried under a token older than that of an effect, whatever their answer
+	duplicates int // completions that were accepted of a run under other tokens than its first
 	order      int // effects before one of what their step needs
 	unfinished int // runs that completed and left no effect
 }
 
-// judge reads effects in order. needs tells, of a workflow's instance, what each step needs and has to have an effect
-// before it; completed, which runs completed.
-func judge(effects []Effect, needs func(instance, step string) []string, completed map[string]bool) judgement {
+// judge reads a ledger in order. needs tells, of a workflow's instance, what each step needs and has to have an effect
+// before it; completed, under which tokens the history says that runs completed. A completion is accepted when either
+// says so: the history by itself cannot show one that was acknowledged and is not in it.
+func judge(lines []Line, needs func(instance, step string) []string, completed map[string][]int64) judgement {
 	var j judgement
-	seen := map[string]bool{}
-	for _, e := range effects {
-		if e.Refused {
-			j.fenced++
-			continue
+	high := map[string]int64{} // by run, the highest token of its effects
+	tokens := map[string]map[int64]bool{}
+	accept := func(run string, token int64) {
+		if tokens[run] == nil {
+			tokens[run] = map[int64]bool{}
 		}
-		for _, need := range needs(e.Instance, e.Step) {
-			if !seen[e.Instance+"/"+need] {
-				j.order++
-			}
-		}
-		seen[e.Instance+"/"+e.Step] = true
+		tokens[run][token] = true
 	}
-	for run := range completed {
-		if !seen[run] {
+	for _, l := range lines {
+		run := l.Instance + "/" + l.Step
+		switch {
+		case l.Answer != "":
+			if l.Token < high[run] {
+				j.late++
+			}
+			if l.Answer == accepted {
+				accept(run, l.Token)
+			}
+		case l.Refused:
+			j.fenced++
+		default:
+			for _, need := range needs(l.Instance, l.Step) {
+				if high[l.Instance+"/"+need] == 0 {
+					j.order++
+				}
+			}
+			high[run] = max(high[run], l.Token)
+		}
+	}
+	for run, under := range completed {
+		for _, token := range under {
+			accept(run, token)
+		}
+		if high[run] == 0 {
 			j.unfinished++
 		}
+	}
+	for _, under := range tokens {
+		j.duplicates += len(under) - 1
 	}
 	return j
 }

@@ -10,19 +10,37 @@ func TestTheReaderSees(t *testing.T) {
 		}
 		return nil
 	}
-	a, b := Effect{Instance: "i", Step: "a", Lease: "i/a", Token: 1}, Effect{Instance: "i", Step: "b", Lease: "i/b", Token: 2}
-	late := Effect{Instance: "i", Step: "a", Lease: "i/a", Token: 1, Refused: true}
+	a, b := Line{Instance: "i", Step: "a", Lease: "i/a", Token: 1}, Line{Instance: "i", Step: "b", Lease: "i/b", Token: 2}
+	late := Line{Instance: "i", Step: "a", Lease: "i/a", Token: 1, Refused: true}
+	again := Line{Instance: "i", Step: "a", Lease: "i/a", Token: 3}
+	answered := func(to Line, answer string) Line {
+		to.Refused, to.Answer = false, answer
+		return to
+	}
+	type history = map[string][]int64
 	for name, x := range map[string]struct {
-		effects   []Effect
-		completed map[string]bool
+		lines     []Line
+		completed history
 		want      judgement
 	}{
-		"all is well":                    {[]Effect{a, b}, map[string]bool{"i/a": true, "i/b": true}, judgement{}},
-		"order is violated":              {[]Effect{b, a}, nil, judgement{order: 1}},
-		"a refused effect is none":       {[]Effect{late, b}, nil, judgement{fenced: 1, order: 1}},
-		"a completion without an effect": {[]Effect{a}, map[string]bool{"i/b": true}, judgement{unfinished: 1}},
+		"all is well":                    {[]Line{a, answered(a, accepted), b, answered(b, accepted)}, history{"i/a": {1}, "i/b": {2}}, judgement{}},
+		"the same answer again":          {[]Line{a, answered(a, accepted), answered(a, accepted)}, history{"i/a": {1}}, judgement{}},
+		"order is violated":              {[]Line{b, a}, nil, judgement{order: 1}},
+		"a refused effect is none":       {[]Line{late, b}, nil, judgement{fenced: 1, order: 1}},
+		"an answer is no effect":         {[]Line{answered(a, accepted), b}, nil, judgement{order: 1}},
+		"a completion without an effect": {[]Line{a}, history{"i/b": {2}}, judgement{unfinished: 1}},
+		"late, and refused": {
+			[]Line{again, late, answered(late, refused), answered(again, accepted)}, history{"i/a": {3}}, judgement{fenced: 1, late: 1},
+		},
+		"late, and acknowledged beside the one in the history": {
+			[]Line{again, late, answered(late, accepted)}, history{"i/a": {3}}, judgement{fenced: 1, late: 1, duplicates: 1},
+		},
+		"two acknowledged, and none in the history": {
+			[]Line{a, answered(a, accepted), again, answered(again, accepted)}, nil, judgement{duplicates: 1},
+		},
+		"two in the history": {[]Line{a}, history{"i/a": {1, 3}}, judgement{duplicates: 1}},
 	} {
-		if got := judge(x.effects, needs, x.completed); got != x.want {
+		if got := judge(x.lines, needs, x.completed); got != x.want {
 			t.Errorf("%s: %+v, want %+v", name, got, x.want)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,8 +26,11 @@ type WorkerConfig struct {
 	// Stop, when set, names a file: the worker makes it and stops itself, once, after its last look at the clock and
 	// before it writes. Hang has it take a step and never finish: it is there to be killed.
 	Stop, Hang string
-	TTL        time.Duration
-	Name       string
+	// After, when set, names the file of another worker's Stop: holding the run that it names, this one waits, between
+	// its write and its completion, until the other has written and completed as well.
+	After string
+	TTL   time.Duration
+	Name  string
 }
 
 // task is what a step's input may say of a recorded execution.
@@ -42,10 +46,19 @@ func RunWorker(ctx context.Context, c WorkerConfig) error {
 	if err != nil {
 		return err
 	}
+	answers := &answers{c: &c}
+	defer answers.told.Wait()
 	w, err := lockstep.Worker(client.WorkerConfig{
 		Queues: c.Queues, Concurrency: 6, Grace: -1,
 		Session: client.SessionConfig{TTL: c.TTL, Worker: c.Name},
-		Handler: func(ctx context.Context, s *client.Step) (any, error) { return c.do(ctx, s) },
+		Handler: func(ctx context.Context, s *client.Step) (any, error) {
+			output, err := c.do(ctx, s)
+			if err == nil {
+				answers.completing.Store(s.Token, true)
+			}
+			return output, err
+		},
+		Answered: answers.answered,
 	})
 	if err != nil {
 		return err
@@ -54,6 +67,38 @@ func RunWorker(ctx context.Context, c WorkerConfig) error {
 		return err
 	}
 	return nil
+}
+
+// answers tells the ledger what completions are answered.
+type answers struct {
+	c          *WorkerConfig
+	completing sync.Map // token of each completion -> true
+	told       sync.WaitGroup
+}
+
+func (a *answers) answered(s *client.Step, err error) {
+	if _, completed := a.completing.LoadAndDelete(s.Token); !completed {
+		return // a failure, or a release
+	}
+	answer := accepted
+	if err != nil {
+		answer = refused
+	}
+	a.told.Go(func() {
+		// What the ledger does not learn it cannot hold against the cluster: nothing is claimed of it.
+		_ = a.c.tell(lineOf(s, answer))
+		if held, err := os.ReadFile(a.c.Stop); err == nil && string(held) == runOf(s) {
+			_ = os.WriteFile(a.c.Stop+answeredSuffix, nil, 0o600) // whoever waits for it waits a limited time
+		}
+	})
+}
+
+const answeredSuffix = ".answered"
+
+func runOf(s *client.Step) string { return s.InstanceID + "/" + s.Step }
+
+func lineOf(s *client.Step, answer string) Line {
+	return Line{Lease: s.IdempotencyKey, Token: s.Token, Instance: s.InstanceID, Step: s.Step, Answer: answer}
 }
 
 func (c *WorkerConfig) do(ctx context.Context, s *client.Step) (any, error) {
@@ -76,7 +121,12 @@ func (c *WorkerConfig) do(ctx context.Context, s *client.Step) (any, error) {
 	if err := stopOnce(c.Stop, s); err != nil {
 		return nil, err
 	}
-	if err := c.write(s); err != nil {
+	// It goes on whatever the context says by now, and whatever the ledger answers: a worker that was stopped knows no
+	// better, and what refuses its completion must be the cluster.
+	if err := c.tell(lineOf(s, "")); err != nil {
+		return nil, err
+	}
+	if err := c.awaitOther(ctx, s); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(files, 0o755); err != nil {
@@ -114,7 +164,7 @@ func (c *WorkerConfig) sleep(ctx context.Context, s *client.Step, d time.Duratio
 // was this one.
 func claimMarker(path string, s *client.Step) (first bool, err error) {
 	aside := fmt.Sprintf("%s.%d", path, s.Token)
-	if err := os.WriteFile(aside, []byte(s.InstanceID+"/"+s.Step), 0o600); err != nil {
+	if err := os.WriteFile(aside, []byte(runOf(s)), 0o600); err != nil {
 		return false, err
 	}
 	err = os.Link(aside, path)
@@ -144,9 +194,27 @@ func stopOnce(marker string, s *client.Step) error {
 	return nil
 }
 
-// write has the effect: it goes on whatever the context says by now, as a worker that was stopped would.
-func (c *WorkerConfig) write(s *client.Step) error {
-	b, err := json.Marshal(Effect{Lease: s.IdempotencyKey, Token: s.Token, Instance: s.InstanceID, Step: s.Step})
+// awaitOther waits for the worker that was stopped with the same run, so that it completes while this one holds the lease.
+func (c *WorkerConfig) awaitOther(ctx context.Context, s *client.Step) error {
+	held, err := os.ReadFile(c.After)
+	if err != nil || string(held) != runOf(s) {
+		return nil // not that run, or none was stopped yet
+	}
+	waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err = poll(waiting, "the other completes", func() (bool, error) {
+		_, err := os.Stat(c.After + answeredSuffix)
+		return err == nil, nil
+	})
+	if ctx.Err() == nil {
+		return nil // in time or not: whether the other was late enough to show something, the ledger tells
+	}
+	return err
+}
+
+// tell writes a line into the ledger. That it refuses an effect is no error: the line is in it.
+func (c *WorkerConfig) tell(line Line) error {
+	b, err := json.Marshal(line)
 	if err != nil {
 		return err
 	}
@@ -155,9 +223,9 @@ func (c *WorkerConfig) write(s *client.Step) error {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusConflict {
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 200)) // only to say why
-		return fmt.Errorf("the ledger refused: %s", text)
+		return fmt.Errorf("the ledger failed: %s", text)
 	}
 	return nil
 }
