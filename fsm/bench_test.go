@@ -1,0 +1,281 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph/source"
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// The state machine alone, per command: entries of 128 commands, as a loaded leader packs them, 256 bytes in and out of
+// each step, five steps to an instance, 64 sessions. Decoding an entry is not in it. Flushes are, as production has them: at 4 MiB of
+// dirt, each second, and what is left at the end of a round.
+const (
+	benchPack  = 128
+	benchRound = 64 * benchPack
+	benchSteps = 5
+	benchDirt  = 4 << 20
+
+	benchSessions = 64
+)
+
+// bench drives a machine over an engine, with its timer on where the command that is measured is applied.
+type bench struct {
+	b       *testing.B
+	m       *Machine
+	index   uint64
+	flushed time.Time
+	session []int64
+	ids     int
+	left    int // commands to measure
+}
+
+func eachEngine(b *testing.B, run func(*bench)) {
+	b.Run("memory", func(b *testing.B) { run(newBench(b, table.NewMemory())) })
+	b.Run("pebble", func(b *testing.B) {
+		dir, err := table.OpenDir(b.TempDir(), table.Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(newBench(b, dir.Engine()))
+	})
+}
+
+func newBench(b *testing.B, engine table.Engine) *bench {
+	b.StopTimer()
+	b.ReportAllocs()
+	m, err := Open(engine)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	r := &bench{b: b, m: m, flushed: time.Now(), left: b.N}
+	text := strings.Builder{}
+	text.WriteString("workflow: w\nsteps:\n  s0: {queue: q}\n")
+	for n := 1; n < benchSteps; n++ {
+		fmt.Fprintf(&text, "  s%d: {queue: q, needs: [s%d]}\n", n, n-1)
+	}
+	d, err := source.Parse([]byte(text.String()), "yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.one(&logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{Workflow: d.Name, Digest: d.Digest, Graph: d.Canonical}}})
+	for range benchSessions {
+		r.session = append(r.session, r.open())
+	}
+	return r
+}
+
+// apply applies an entry, and flushes as production does.
+func (r *bench) apply(e *logv1.Entry) Result {
+	r.index++
+	e.Header = &logv1.Header{Term: 1, Elapsed: int64(r.index) * 1e6, Wall: 1e18 + int64(r.index)*1e6, Level: Level}
+	result := r.m.Apply(r.index, 1, e)
+	if r.m.Dirty() >= benchDirt || time.Since(r.flushed) > time.Second {
+		r.flush()
+	}
+	return result
+}
+
+func (r *bench) flush() {
+	if err := r.m.Flush(); err != nil {
+		r.b.Fatal(err)
+	}
+	r.flushed = time.Now()
+}
+
+func (r *bench) one(c *logv1.Command) proto.Message { return r.all([]*logv1.Command{c}, false)[0] }
+
+// all applies commands in packs, with the timer on if they are what is measured and some are left to measure.
+func (r *bench) all(commands []*logv1.Command, measured bool) (replies []proto.Message) {
+	if n := min(len(commands), r.left); measured && n > 0 {
+		r.measure(n, func() { replies = r.packs(commands[:n], replies) })
+		commands = commands[n:]
+	}
+	return r.packs(commands, replies)
+}
+
+// measure has the timer on while n commands are applied and flushed; the dirt of others before is not theirs.
+func (r *bench) measure(n int, apply func()) {
+	r.flush()
+	r.left -= n
+	r.b.StartTimer()
+	apply()
+	r.flush()
+	r.b.StopTimer()
+}
+
+func (r *bench) packs(commands []*logv1.Command, replies []proto.Message) []proto.Message {
+	for len(commands) > 0 {
+		n := min(len(commands), benchPack)
+		for _, o := range r.apply(&logv1.Entry{Commands: commands[:n]}).Outcomes {
+			if o.Refusal != nil {
+				r.b.Fatal(o.Refusal)
+			}
+			replies = append(replies, o.Reply)
+		}
+		commands = commands[n:]
+	}
+	return replies
+}
+
+// rounds repeats a round until enough was measured.
+func (r *bench) rounds(round func()) {
+	for r.left > 0 {
+		round()
+	}
+}
+
+func (r *bench) open() int64 {
+	s := r.one(&logv1.Command{Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: 3600 * second}}})
+	return sessionID(s.(*v1.Session).SessionId)
+}
+
+func benchPayload() *v1.Payload {
+	return &v1.Payload{Bytes: []byte(`{"pad":"` + strings.Repeat("x", 246) + `"}`)}
+}
+
+func (r *bench) starts(n int) (commands []*logv1.Command) {
+	for range n {
+		r.ids++
+		commands = append(commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
+			Workflow: "w", InstanceId: fmt.Sprintf("instance-%09d", r.ids), InputPayload: benchPayload(),
+		}}})
+	}
+	return commands
+}
+
+func (r *bench) polls(n int) (commands []*logv1.Command) {
+	for i := range n {
+		commands = append(commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
+			Session: r.session[i%benchSessions], Queues: []string{"q"}, Count: 1,
+		}}})
+	}
+	return commands
+}
+
+func (r *bench) completes(runs []*v1.LeasedRun, next *v1.Next) (commands []*logv1.Command) {
+	for _, run := range runs {
+		commands = append(commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
+			InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: benchPayload(), Next: next, SessionId: run.SessionId,
+		}}})
+	}
+	return commands
+}
+
+func leased(replies []proto.Message) (runs []*v1.LeasedRun) {
+	for _, reply := range replies {
+		switch reply := reply.(type) {
+		case *v1.PollStepsResponse:
+			runs = append(runs, reply.Runs...)
+		case *v1.CompleteStepResponse:
+			runs = append(runs, reply.Next...)
+		}
+	}
+	return runs
+}
+
+func BenchmarkStart(b *testing.B) {
+	eachEngine(b, func(r *bench) {
+		r.rounds(func() { r.all(r.starts(benchRound), true) })
+	})
+}
+
+// levels runs instances to their end, step after step, measuring the polls or the completions.
+func (r *bench) levels(polls, completes bool) {
+	r.rounds(func() {
+		r.all(r.starts(benchRound), false)
+		for range benchSteps {
+			runs := leased(r.all(r.polls(benchRound), polls))
+			if len(runs) != benchRound {
+				r.b.Fatalf("%d runs were leased of %d", len(runs), benchRound)
+			}
+			r.all(r.completes(runs, nil), completes)
+		}
+	})
+}
+
+func BenchmarkLeaseByPoll(b *testing.B) {
+	eachEngine(b, func(r *bench) { r.levels(true, false) })
+}
+
+func BenchmarkComplete(b *testing.B) {
+	eachEngine(b, func(r *bench) { r.levels(false, true) })
+}
+
+// One command completes a run and leases the next: a whole cycle.
+func BenchmarkCompleteWithNext(b *testing.B) {
+	eachEngine(b, func(r *bench) {
+		r.rounds(func() {
+			r.all(r.starts(benchRound), false)
+			held := leased(r.all(r.polls(benchRound/8), false))
+			for len(held) > 0 {
+				held = leased(r.all(r.completes(held, &v1.Next{Count: 1}), true))
+			}
+		})
+	})
+}
+
+func BenchmarkRenewal(b *testing.B) {
+	eachEngine(b, func(r *bench) {
+		var sessions []int64
+		for range benchRound {
+			sessions = append(sessions, r.open())
+		}
+		r.rounds(func() {
+			n := min(len(sessions), r.left)
+			r.measure(n, func() { r.renew(sessions[:n]) })
+		})
+	})
+}
+
+func (r *bench) renew(sessions []int64) {
+	for len(sessions) > 0 {
+		e := &logv1.Entry{}
+		for _, s := range sessions[:min(len(sessions), benchPack)] {
+			e.Renewals = append(e.Renewals, &logv1.Renewal{Namespace: DefaultNamespace, Session: s})
+		}
+		for _, o := range r.apply(e).Renewals {
+			if o.Refusal != nil {
+				r.b.Fatal(o.Refusal)
+			}
+		}
+		sessions = sessions[len(e.Renewals):]
+	}
+}
+
+func (r *bench) locks(acquires, releases bool) {
+	r.rounds(func() {
+		var asks, ends []*logv1.Command
+		for n := range benchRound {
+			asks = append(asks, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{
+				Session: r.session[n%benchSessions], Lock: fmt.Sprintf("lock-%06d", n),
+			}}})
+		}
+		for n, reply := range r.all(asks, acquires) {
+			ends = append(ends, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{
+				Lock: fmt.Sprintf("lock-%06d", n), Token: reply.(*v1.AcquireLockResponse).Token,
+			}}})
+		}
+		r.all(ends, releases)
+	})
+}
+
+func BenchmarkAcquireLock(b *testing.B) {
+	eachEngine(b, func(r *bench) { r.locks(true, false) })
+}
+
+func BenchmarkReleaseLock(b *testing.B) {
+	eachEngine(b, func(r *bench) { r.locks(false, true) })
+}
