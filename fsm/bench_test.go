@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,7 +35,8 @@ type bench struct {
 	flushed time.Time
 	session []int64
 	ids     int
-	left    int // commands to measure
+	left    int           // commands to measure
+	cpu     time.Duration // of those that were
 }
 
 func eachEngine(b *testing.B, run func(*bench)) {
@@ -110,10 +112,22 @@ func (r *bench) all(commands []*logv1.Command, measured bool) (replies []proto.M
 func (r *bench) measure(n int, apply func()) {
 	r.flush()
 	r.left -= n
+	before := r.used()
 	r.b.StartTimer()
 	apply()
 	r.flush()
 	r.b.StopTimer()
+	r.cpu += r.used() - before
+}
+
+// used is the processor time of this process, collection and compaction included. Unlike time it does not grow when
+// others use the machine.
+func (r *bench) used() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		r.b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (r *bench) packs(commands []*logv1.Command, replies []proto.Message) []proto.Message {
@@ -135,6 +149,7 @@ func (r *bench) rounds(round func()) {
 	for r.left > 0 {
 		round()
 	}
+	r.b.ReportMetric(float64(r.cpu.Nanoseconds())/float64(r.b.N), "cpu-ns/op")
 }
 
 func (r *bench) open() int64 {
