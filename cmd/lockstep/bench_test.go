@@ -55,3 +55,16 @@ func TestBenchStepsAtARate(t *testing.T) {
 		t.Errorf("%v", figures)
 	}
 }
+
+// A kill is measured, and nothing of what was acknowledged is lost. It needs servers that it may kill.
+func TestBenchFailover(t *testing.T) {
+	figures := benched(t, "failover", "--kills", "1", "--runs", "1")
+	positive(t, figures, "failoverP50Ms", "failoverP99Ms", "fsyncMs", "acknowledged")
+	if figures["kills"] != 1.0 || figures["lost"] != 0.0 {
+		t.Errorf("%v", figures)
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run(t.Context(), []string{"bench", "failover", "--server", "127.0.0.1:1"}, &bytes.Buffer{}, &stdout, &stderr); code != 1 {
+		t.Errorf("status %d for somebody else's cluster: %s", code, &stderr)
+	}
+}

@@ -60,6 +60,8 @@ func measureOf(kind string) (headline string, m measure) {
 	switch kind {
 	case Steps:
 		return "stepCyclesPerSecond", steps
+	case Failover:
+		return "failoverP50Ms", failover
 	}
 	return "", nil
 }
@@ -99,6 +101,9 @@ func Run(ctx context.Context, kind string, c Config) (*Report, error) {
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	if kind == Failover && len(c.Servers) > 0 {
+		return nil, errNotOurs
 	}
 	if c.Say == nil {
 		c.Say = func(string) {}
