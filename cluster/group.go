@@ -15,8 +15,8 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs three goroutines, the proposer (propose.go), the keeper
-// (below) and the observer of leadership (leader.go), those that take a snapshot or promote a member now and then, and
+// group is one raft group of the node. Until close it runs four goroutines, the proposer (propose.go), the keeper and
+// the flusher (below) and the observer of leadership (leader.go), those that take a snapshot or promote a member now and then, and
 // raft's own.
 type group struct {
 	id        string
@@ -76,6 +76,7 @@ func openGroup(id, node string, c *Config, fail func(error), failed <-chan struc
 	g.live.Store(true)
 	g.tasks.Go(g.proposer.run)
 	g.tasks.Go(g.keep)
+	g.tasks.Go(g.flush)
 	g.tasks.Go(g.observe)
 	return g, nil
 }
@@ -118,20 +119,38 @@ func (g *group) applied(r fsm.Result) {
 	}
 }
 
-// keep flushes in time, watches apply and transfers, promotes members and bounds the log.
-func (g *group) keep() {
-	flush := time.NewTicker(g.config.FlushEvery)
-	defer flush.Stop()
-	look := time.NewTicker(200 * time.Millisecond)
-	defer look.Stop()
-	var committed uint64
+// flush flushes in time. It waits for the disk, so that nothing else may wait for it.
+func (g *group) flush() {
+	every := time.NewTicker(g.config.FlushEvery)
+	defer every.Stop()
 	for {
 		select {
 		case <-g.end:
 			return
-		case <-flush.C:
+		case <-every.C:
 			g.machine.flush()
-		case now := <-look.C:
+		}
+	}
+}
+
+// keep watches apply and transfers, promotes members and bounds the log.
+func (g *group) keep() {
+	const every = 200 * time.Millisecond
+	look := time.NewTicker(every)
+	defer look.Stop()
+	var committed uint64
+	for last := time.Now(); ; {
+		select {
+		case <-g.end:
+			return
+		case <-look.C:
+			now := time.Now()
+			if asleep := now.Sub(last) - 2*every; asleep > 0 {
+				// The process itself did not run: neither apply nor a transfer can be blamed for that time.
+				g.machine.pardon(asleep)
+				g.proposer.pardon(asleep)
+			}
+			last = now
 			g.machine.watch(now)
 			g.watchTransfer(now)
 			g.promote(committed)

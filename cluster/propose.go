@@ -225,6 +225,15 @@ func (p *proposer) refusedSince() time.Time {
 	return p.refused
 }
 
+// pardon leaves a span out of what a transfer has lasted.
+func (p *proposer) pardon(span time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.refused.IsZero() {
+		p.refused = p.refused.Add(span)
+	}
+}
+
 // probe asks for an entry that nobody waits for.
 func (p *proposer) probe() {
 	_ = p.submit(func(core *propose.Core) bool { core.Barrier(newCall()); return true }) // without leadership there is nothing to find out

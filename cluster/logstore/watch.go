@@ -9,7 +9,8 @@ import (
 const look = 100 * time.Millisecond
 
 // watch tells when an operation lasts too long while this node leads. It asks again and again while one is overdue: a
-// node may come to lead in the middle of a stall. It keeps one goroutine until close.
+// node may come to lead in the middle of a stall. Time in which the process itself did not run, stopped or suspended,
+// does not count: the disk had no chance to be seen answering. It keeps one goroutine until close.
 type watch struct {
 	stall func(what string, after time.Duration)
 	after time.Duration
@@ -17,8 +18,9 @@ type watch struct {
 	end   chan struct{}
 	ended chan struct{}
 
-	mu      sync.Mutex // guards running
+	mu      sync.Mutex // guards what follows
 	running map[*operation]struct{}
+	looked  time.Time
 }
 
 type operation struct {
@@ -29,7 +31,7 @@ type operation struct {
 func newWatch(after time.Duration, leads func() bool, stall func(string, time.Duration)) *watch {
 	w := &watch{
 		stall: stall, after: after, leads: leads, running: map[*operation]struct{}{},
-		end: make(chan struct{}), ended: make(chan struct{}),
+		end: make(chan struct{}), ended: make(chan struct{}), looked: time.Now(),
 	}
 	go w.run()
 	return w
@@ -62,7 +64,8 @@ func (w *watch) run() {
 		select {
 		case <-w.end:
 			return
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := time.Now() // the tick itself may be from before a pause
 			if o, overdue := w.overdue(now); overdue && w.leads != nil && w.leads() {
 				w.stall(o.what, now.Sub(o.since))
 			}
@@ -70,10 +73,17 @@ func (w *watch) run() {
 	}
 }
 
-// overdue returns the oldest operation that has lasted too long.
+// overdue returns the oldest operation that has lasted too long. It is called every look; what lies between two calls
+// beyond twice that is not counted.
 func (w *watch) overdue(now time.Time) (oldest operation, found bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if asleep := now.Sub(w.looked) - 2*look; asleep > 0 {
+		for o := range w.running {
+			o.since = o.since.Add(min(asleep, now.Sub(o.since)))
+		}
+	}
+	w.looked = now
 	for o := range w.running {
 		if now.Sub(o.since) >= w.after && (!found || o.since.Before(oldest.since)) {
 			oldest, found = *o, true

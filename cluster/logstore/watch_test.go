@@ -140,3 +140,26 @@ func TestTwoOperationsAtATime(t *testing.T) {
 		}
 	})
 }
+
+// A process that was stopped in the middle of a write does not take its own absence for a stall of the disk; a stall
+// that it sees itself counts from the first look after that.
+func TestTheTimeOfAStoppedProcessIsNotADisks(t *testing.T) {
+	began := time.Now()
+	w := &watch{after: 4 * time.Second, running: map[*operation]struct{}{{"write entries to", began}: {}}, looked: began}
+	now := began
+	pass := func(span time.Duration) (operation, bool) { now = now.Add(span); return w.overdue(now) }
+	pass(look)
+	if o, overdue := pass(time.Minute); overdue {
+		t.Fatalf("a process stopped for a minute says that its disk stalls: %v", o)
+	}
+	seen := time.Duration(0)
+	for {
+		_, overdue := pass(look)
+		if seen += look; overdue {
+			break
+		}
+	}
+	if seen < 3500*time.Millisecond || seen > 4*time.Second {
+		t.Errorf("the stall was told after %s of looking", seen)
+	}
+}
