@@ -26,6 +26,7 @@ type Node struct {
 	failOnce sync.Once
 	failed   error
 	done     chan struct{}
+	marked   chan struct{} // closed when the reason stands in the data directory, or will not
 	closing  sync.Once
 	closed   error
 }
@@ -39,7 +40,7 @@ func Open(c Config) (*Node, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	n := &Node{config: c, groups: map[string]*group{}, done: make(chan struct{})}
+	n := &Node{config: c, groups: map[string]*group{}, done: make(chan struct{}), marked: make(chan struct{})}
 	if err := n.openIdentity(); err != nil {
 		return nil, err
 	}
@@ -75,11 +76,20 @@ func (n *Node) unlock() error {
 	return n.lock.Close()
 }
 
-// fail ends the node: the process must end with the error. Only the first counts.
+// fail ends the node: the process must end with the error. Only the first counts. Done is heard before the mark is
+// written, for a disk that does not answer must hold up nobody.
 func (n *Node) fail(err error) {
 	n.failOnce.Do(func() {
 		n.failed = err
 		close(n.done)
+		if n.config.DataDir != "" {
+			go func() {
+				defer close(n.marked)
+				markFailed(n.config.DataDir, err)
+			}()
+		} else {
+			close(n.marked)
+		}
 	})
 }
 
@@ -98,9 +108,11 @@ func (n *Node) Err() error {
 }
 
 // Close hands leadership over, if this node has it, and closes everything. Of a node that cannot go on it closes nothing
-// and returns the reason: its disk may not answer, and the end of the process closes all.
+// and returns the reason, once that stands in the data directory or half a second has passed: its disk may not answer,
+// and the end of the process closes all.
 func (n *Node) Close() error {
 	if err := n.Err(); err != nil {
+		<-n.marked
 		return err
 	}
 	n.closing.Do(func() {

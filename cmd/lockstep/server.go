@@ -74,7 +74,7 @@ func (c *cli) serve(ctx context.Context, config *serverConfig) error {
 	if config.untilEOF {
 		ctx = untilEOF(ctx, c.stdin)
 	}
-	s, err := openServer(config, c.stderr)
+	s, err := openServer(ctx, config, c.stderr)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (c *cli) serve(ctx context.Context, config *serverConfig) error {
 		return s.close()
 	case <-s.node.Done():
 		// The node cannot go on, and its disk may not answer: nothing is closed. The others elect.
-		return fmt.Errorf("this node stops: %w", s.node.Err())
+		return fmt.Errorf("this node stops: %w", s.node.Close())
 	case err := <-s.failed:
 		return errors.Join(err, s.close())
 	}
@@ -152,7 +152,7 @@ func (c *serverConfig) advertised(listening string) string {
 	return net.JoinHostPort(c.advertise, port)
 }
 
-func openServer(c *serverConfig, logs interface{ Write([]byte) (int, error) }) (s *server, err error) {
+func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]byte) (int, error) }) (s *server, err error) {
 	if err := errors.Join(setPlant(c.plant), c.checkAddresses()); err != nil {
 		return nil, err
 	}
@@ -181,6 +181,9 @@ func openServer(c *serverConfig, logs interface{ Write([]byte) (int, error) }) (
 	}
 	apiAddress, peerAddress := c.advertised(s.listen.Addr().String()), c.advertised(s.mux.Addr())
 	s.mux.Advertise(peerAddress)
+	if err := cluster.AwaitDisk(ctx, c.data, s.logger); err != nil {
+		return s, err
+	}
 	// Gossip needs the node's id, and the node needs gossip for addresses: the directory stands between.
 	directory := &directory{}
 	s.node, err = cluster.Open(cluster.Config{
