@@ -46,7 +46,7 @@ func (h *hurt) from(ctx context.Context, at *int, patience time.Duration, call f
 		err := call(trying, h.services(*at))
 		cancel()
 		r := refusal(err)
-		if err == nil || r != nil && r.Code != v1.Code_CODE_NO_LEADER && r.Code != v1.Code_CODE_UNKNOWN_OUTCOME && r.Code != v1.Code_CODE_UNAVAILABLE {
+		if err == nil || r != nil && r.Code != v1.Code_CODE_NO_LEADER && r.Code != v1.Code_CODE_UNKNOWN_OUTCOME && r.Code != v1.Code_CODE_UNAVAILABLE && r.Code != v1.Code_CODE_OVERLOADED {
 			return err
 		}
 		if ctx.Err() != nil {

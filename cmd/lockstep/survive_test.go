@@ -37,6 +37,16 @@ func (h *hurt) services(at int) *services { return servicesAt(h.http, h.Nodes[at
 
 func newHurt(t *testing.T, size int) *hurt {
 	t.Helper()
+	h := createHurt(t, size)
+	for _, n := range h.Nodes {
+		h.start(n.Number)
+	}
+	return h
+}
+
+// createHurt makes a cluster and starts nothing.
+func createHurt(t *testing.T, size int) *hurt {
+	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +68,6 @@ func newHurt(t *testing.T, size int) *hurt {
 			}
 		}
 	})
-	for _, n := range c.Nodes {
-		h.start(n.Number)
-	}
 	return h
 }
 
@@ -117,7 +124,7 @@ func (w *writer) run(ctx context.Context) {
 		for i := range writesAtOnce {
 			r.Instances = append(r.Instances, &v1.StartInstanceRequest{InstanceId: fmt.Sprintf("%s-%d", w.name, n+i), Workflow: "w"})
 		}
-		call, cancel := context.WithTimeout(ctx, 5*time.Second)
+		call, cancel := context.WithTimeout(ctx, 2*time.Second)
 		res, err := servicesAt(client, w.apis[at%len(w.apis)]).instances.StartInstances(call, connect.NewRequest(r))
 		cancel()
 		if err != nil {
@@ -150,6 +157,12 @@ func (h *hurt) until(what string, ok func() bool) {
 	}
 }
 
+// more says whether a count has grown by a number from now on.
+func (h *hurt) more(count func() int, by int) func() bool {
+	from := count()
+	return func() bool { return count() > from+by }
+}
+
 // A minority is killed and paused, and work goes on; then every node is killed at once and started again, and of what
 // was acknowledged nothing is lost, and a lease has what was left of it.
 func TestWhatIsAcknowledgedSurvives(t *testing.T) {
@@ -162,23 +175,8 @@ func TestWhatIsAcknowledgedSurvives(t *testing.T) {
 	session := h.openSession(c, 10*time.Minute)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	var writers []*writer
-	var tasks sync.WaitGroup
-	for i := range 4 {
-		w := &writer{apis: h.APIs(), name: fmt.Sprint("w", i)}
-		writers = append(writers, w)
-		tasks.Go(func() { w.run(ctx) })
-	}
-	total := func() (n int) {
-		for _, w := range writers {
-			n += w.count()
-		}
-		return n
-	}
-	goesOn := func(what string) {
-		before := total()
-		h.until(what, func() bool { return total() > before+200 })
-	}
+	writers, total := h.write(ctx, "w")
+	goesOn := func(what string) { h.until(what, h.more(total, 200)) }
 	goesOn("writing")
 	lead := h.leader()
 	h.kill(lead)
@@ -198,7 +196,7 @@ func TestWhatIsAcknowledgedSurvives(t *testing.T) {
 		h.kill(n.Number)
 	}
 	stop()
-	tasks.Wait()
+	h.tasks.Wait()
 	for _, n := range h.Nodes {
 		h.start(n.Number)
 	}
@@ -208,6 +206,21 @@ func TestWhatIsAcknowledgedSurvives(t *testing.T) {
 		t.Errorf("the session had %s left before, and %s after", left, now)
 	}
 	t.Logf("%d acknowledged writes, all there", total())
+}
+
+// write starts four writers, which end with the context.
+func (h *hurt) write(ctx context.Context, name string) (writers []*writer, total func() int) {
+	for i := range 4 {
+		w := &writer{apis: h.APIs(), name: fmt.Sprint(name, i)}
+		writers = append(writers, w)
+		h.tasks.Go(func() { w.run(ctx) })
+	}
+	return writers, func() (n int) {
+		for _, w := range writers {
+			n += w.count()
+		}
+		return n
+	}
 }
 
 func (h *hurt) openSession(c *cli, ttl time.Duration) string {
