@@ -22,6 +22,8 @@ import (
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 )
 
 // Config of a store.
@@ -99,7 +101,7 @@ func Open(c Config) (*Store, error) {
 func (s *Store) open() (err error) {
 	defer s.recovered(&err)
 	// Every page that is not reachable is free: the list of them is not worth two writes of it for each commit.
-	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoSync: plant.Is(plant.AckBeforeFsync)})
 	if err != nil {
 		if errors.Is(err, bolterrors.ErrTimeout) {
 			return errHeld(s.path)

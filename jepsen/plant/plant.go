@@ -20,11 +20,13 @@ type Row struct {
 // The bugs.
 const (
 	SkipTokenCheck Bug = "skip-token-check"
+	AckBeforeFsync Bug = "ack-before-fsync"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
 var All = []Row{
 	{SkipTokenCheck, "S1", "a completion is accepted whatever its token"},
+	{AckBeforeFsync, "S3", "the log is written and not synced"},
 }
 
 // Set plants a bug for the rest of the process; "" plants none. It fails in a build without bugs, and for a name that
