@@ -138,11 +138,40 @@ func forward[Req, Res any](s *service, ctx context.Context, c call, r *Req, addr
 	client := connect.NewClient[Req, Res](s.http, "http://"+address+c.procedure)
 	onward := connect.NewRequest(r)
 	copyHeaders(onward.Header(), c.header)
-	res, err := client.CallUnary(ctx, onward)
+	led, done := s.whileLed(ctx, c.namespace, address)
+	defer done()
+	res, err := client.CallUnary(led, onward)
 	if err != nil {
+		if errors.Is(context.Cause(led), errFollowed) {
+			err = errFollowed
+		}
 		return nil, passedOn(ctx, c, address, err)
 	}
 	return res.Msg, nil
+}
+
+// errFollowed says that another leads by now: a leader that was cut off or stopped may not answer for long.
+var errFollowed = errors.New("another leads by now")
+
+// whileLed is a context that ends with errFollowed as its cause once somebody else than the node at address is known to
+// lead. Call done when the call is over.
+func (s *service) whileLed(ctx context.Context, namespace, address string) (led context.Context, done func()) {
+	led, end := context.WithCancelCause(ctx)
+	go func() {
+		for {
+			changed := s.cluster.LeaderChanged()
+			if now, self := s.cluster.Leader(namespace); self || now != "" && now != address {
+				end(errFollowed)
+				return
+			}
+			select {
+			case <-changed:
+			case <-led.Done():
+				return
+			}
+		}
+	}()
+	return led, func() { end(nil) }
 }
 
 // passedOn makes the failure of a forwarded call this call's own: the other node's refusal, or its code and sentence,
@@ -156,6 +185,8 @@ func passedOn(ctx context.Context, c call, address string, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.Is(err, errFollowed) && !c.reads:
+		return fsm.Refuse(v1.Code_CODE_UNKNOWN_OUTCOME, "the leader, %s, did not answer before another led; ask again with the same identity", address)
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return fsm.Refuse(v1.Code_CODE_NO_LEADER, "the leader, %s, cannot be reached; try again", address)
 	case connect.IsWireError(err) && errors.As(err, &remote):

@@ -106,16 +106,31 @@ func TestALeaderThatCannotBeReached(t *testing.T) {
 // breaking is a leader that takes a call and breaks the connection instead of answering. asked is told of each.
 func breaking(t *testing.T, asked chan<- string) string {
 	t.Helper()
+	return takes(t, func(r *http.Request) {
+		asked <- r.URL.Path
+		panic(http.ErrAbortHandler)
+	})
+}
+
+// stopped is a leader that takes a call, and nothing more. asked is told of each.
+func stopped(t *testing.T, asked chan<- string) string {
+	t.Helper()
+	return takes(t, func(r *http.Request) {
+		asked <- r.URL.Path
+		<-r.Context().Done()
+	})
+}
+
+// takes is a server that does with a call what it is told to.
+func takes(t *testing.T, call func(*http.Request)) string {
+	t.Helper()
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		asked <- r.URL.Path
-		panic(http.ErrAbortHandler)
-	})}
+	s := &http.Server{Protocols: protocols, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { call(r) })}
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = s.Serve(l) }()
 	t.Cleanup(func() { s.Close(); <-ended })
@@ -141,6 +156,29 @@ func TestALeaderThatBreaksOff(t *testing.T) {
 	c.set(true, "")
 	if a := <-read; a.err != nil {
 		t.Errorf("a read: %v", a.err)
+	}
+}
+
+// A leader that is stopped is waited for until another leads, and not for as long as its connection seems to live.
+func TestALeaderThatIsStopped(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 10)
+	c := newOne(t)
+	client := dial(t, serve(t, c))
+	for range 2 {
+		c.follow(stopped(t, asked))
+		written := begun(t, t.Context(), client.OpenSession, &v1.OpenSessionRequest{})
+		read := begun(t, t.Context(), client.GetNamespace, &v1.GetNamespaceRequest{Namespace: "default"})
+		<-asked
+		<-asked
+		c.set(false, "") // nobody is known to lead: it may still answer
+		c.set(true, "")
+		if r := refusedBy(t, (<-written).err); r.Code != v1.Code_CODE_UNKNOWN_OUTCOME {
+			t.Errorf("a command is refused with %v", r)
+		}
+		if a := <-read; a.err != nil {
+			t.Errorf("a read: %v", a.err)
+		}
 	}
 }
 
