@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // benched runs a small benchmark on real processes, and gives its figures.
@@ -66,5 +68,36 @@ func TestBenchFailover(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"bench", "failover", "--server", "127.0.0.1:1"}, &bytes.Buffer{}, &stdout, &stderr); code != 1 {
 		t.Errorf("status %d for somebody else's cluster: %s", code, &stderr)
+	}
+}
+
+func TestBenchKinds(t *testing.T) {
+	for kind, names := range map[string][]string{
+		"workflows": {"workflowsPerSecond", "aloneP50Ms", "alone", "verified"},
+		"locks":     {"lockCyclesPerSecond", "unaryLockCyclesPerSecond", "handOversPerSecond", "orderedHandOversPerSecond"},
+		"reads":     {"readsPerSecond", "localCallsPerSecond", "readP50Ms"},
+		"sessions":  {"renewalsPerSecond", "serverCpuCores"},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			figures := benched(t, kind, "--seconds", "1", "--warm-up", "0.2", "--runs", "1", "--instances", "100", "--workers", "4", "--clients", "4", "--sessions", "50")
+			positive(t, figures, append(names, "fsyncMs")...)
+			if kind == "locks" && figures["fifoViolations"] != 0.0 {
+				t.Errorf("%v", figures)
+			}
+		})
+	}
+}
+
+// An interrupt ends a benchmark, with what it started.
+func TestBenchInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	ctx, interrupt := context.WithTimeout(t.Context(), 2*time.Second)
+	defer interrupt()
+	var stdout, stderr bytes.Buffer
+	if code := run(ctx, []string{"bench", "steps", "--dir", dir, "--instances", "100"}, &bytes.Buffer{}, &stdout, &stderr); code != 1 {
+		t.Errorf("status %d: %s%s", code, &stdout, &stderr)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

@@ -62,6 +62,14 @@ func measureOf(kind string) (headline string, m measure) {
 		return "stepCyclesPerSecond", steps
 	case Failover:
 		return "failoverP50Ms", failover
+	case Workflows:
+		return "workflowsPerSecond", workflows
+	case Locks:
+		return "lockCyclesPerSecond", locks
+	case Sessions:
+		return "renewalsPerSecond", sessions
+	case Reads:
+		return "readsPerSecond", reads
 	}
 	return "", nil
 }

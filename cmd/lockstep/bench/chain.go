@@ -25,7 +25,8 @@ type chain struct {
 	pad    string // what fills payloads up
 
 	started, ended atomic.Int64
-	wanted         chan int // how many instances to start
+	endedIn        atomic.Int64 // the window
+	wanted         chan int     // how many instances to start
 }
 
 // maxBatch is how many items a batch call may have.
@@ -81,8 +82,11 @@ func (c *chain) isOutput(r *v1.Run, instance string) bool {
 func (c *chain) live() int64 { return c.started.Load() - c.ended.Load() }
 
 // endedOne says that an instance has ended, and that another is wanted if it feeds.
-func (c *chain) endedOne(feeds bool) {
+func (c *chain) endedOne(feeds, inWindow bool) {
 	c.ended.Add(1)
+	if inWindow {
+		c.endedIn.Add(1)
+	}
 	if feeds {
 		c.wanted <- 1
 	}

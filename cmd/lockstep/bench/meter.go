@@ -78,6 +78,26 @@ func (m *meter) stop(ctx context.Context, into Figures) error {
 	return nil
 }
 
+// blame says that an error under load came with a change of leader, if it did: what the load must not cause.
+func (m *meter) blame(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); {
+		lead, _, unknown := m.t.leader(ctx)
+		if unknown == nil && lead.Term > m.term {
+			return fmt.Errorf("the load cost the cluster its leader (%d elections): %w", lead.Term-m.term, err)
+		}
+		if unknown == nil {
+			return err
+		}
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the load cost the cluster its leader, and it has none yet: %w", err)
+}
+
 // usage is what all servers, and this process, have used so far.
 type usage struct {
 	at     time.Time

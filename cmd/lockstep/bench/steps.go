@@ -67,10 +67,10 @@ func (t *target) drive(ctx context.Context) (_ Figures, l *load, err error) {
 	figures := Figures{}
 	t.Say(fmt.Sprintf("starting %d instances", t.Instances))
 	if figures["startsPerSecond"], err = l.chain.fill(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, meter.blame(ctx, err)
 	}
 	if err := l.work(ctx, figures); err != nil {
-		return nil, nil, err
+		return nil, nil, meter.blame(ctx, err)
 	}
 	if err := meter.stop(ctx, figures); err != nil {
 		return nil, nil, err

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,7 +29,8 @@ type worker struct {
 	due    []time.Duration
 	asked  []time.Duration // since when each unit of credit in force is wanted, oldest first
 	held   map[int64]held
-	freely bool // wants the next run by itself: a closed loop
+	spare  []*v1.LeasedRun // granted on credit that was replaced while they were on their way: for the next that is due
+	freely bool            // wants the next run by itself: a closed loop
 }
 
 type held struct {
@@ -133,6 +133,14 @@ func (w *worker) free() {
 // want completes a message with credit for the runs that are wanted now, and sends it unless it is empty. The caller
 // holds the mutex.
 func (w *worker) want(m *v1.WorkRequest) {
+	for len(w.spare) > 0 && (w.freely || len(w.due) > 0) {
+		wanted := w.load.now()
+		if len(w.due) > 0 {
+			wanted, w.due = w.due[0], w.due[1:]
+		}
+		w.do(m, w.spare[0], wanted)
+		w.spare = w.spare[1:]
+	}
 	before := len(w.asked)
 	room := w.load.t.Credit - len(w.asked)
 	if !w.freely {
@@ -143,7 +151,7 @@ func (w *worker) want(m *v1.WorkRequest) {
 	}
 	if w.freely {
 		now := w.load.now()
-		for range room {
+		for ; room > 0; room-- {
 			w.asked = append(w.asked, now)
 		}
 	}
@@ -154,6 +162,15 @@ func (w *worker) want(m *v1.WorkRequest) {
 	if m.Credit != nil || len(m.Completions) > 0 {
 		_ = w.send(m) // why it failed shows in Receive
 	}
+}
+
+// do does a run: it is completed by the message.
+func (w *worker) do(m *v1.WorkRequest, run *v1.LeasedRun, wanted time.Duration) {
+	w.held[run.Token] = held{wanted, run.Step == w.load.chain.last}
+	m.Completions = append(m.Completions, &v1.CompleteStepRequest{
+		Namespace: run.Namespace, InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token,
+		OutputPayload: w.load.chain.output(run.InstanceId, run.Step),
+	})
 }
 
 // take takes in what the cluster says, and answers.
@@ -167,24 +184,22 @@ func (w *worker) take(m *v1.WorkResponse) error {
 			return fmt.Errorf("completion under token %d: %s", o.Token, o.Refusal.GetReason())
 		}
 		delete(w.held, o.Token)
-		if w.load.done(now) {
+		counts := w.load.done(now)
+		if counts {
 			w.times.add(now - h.wanted)
 		}
 		if h.last {
-			w.load.chain.endedOne(w.load.feeds.Load())
+			w.load.chain.endedOne(w.load.feeds.Load(), counts)
 		}
 	}
 	next := &v1.WorkRequest{}
 	for _, run := range m.Runs {
 		if len(w.asked) == 0 {
-			return errors.New("a run was granted without credit")
+			w.spare = append(w.spare, run)
+			continue
 		}
-		w.held[run.Token] = held{w.asked[0], run.Step == w.load.chain.last}
+		w.do(next, run, w.asked[0])
 		w.asked = w.asked[1:]
-		next.Completions = append(next.Completions, &v1.CompleteStepRequest{
-			Namespace: run.Namespace, InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token,
-			OutputPayload: w.load.chain.output(run.InstanceId, run.Step),
-		})
 	}
 	w.want(next)
 	return nil
