@@ -163,7 +163,7 @@ func (t *turn) failStep(f *v1.FailStepRequest) (proto.Message, *Refusal) {
 	r := i.runs[node]
 	if !holds(r, f.Token) {
 		if e := endedHow(r, f.Token); e != nil && e.How == "fail" {
-			return &v1.FailStepResponse{State: e.State, RetryIn: durationpb.New(time.Duration(e.Delay))}, nil
+			return failed(e.State, e.Delay), nil
 		}
 		return nil, i.fenced(node, f.Token)
 	}
@@ -178,14 +178,21 @@ func (t *turn) failStep(f *v1.FailStepRequest) (proto.Message, *Refusal) {
 		t.emit(&runRetried{i: i, node: node, code: f.Code, reason: f.Reason, delay: delay})
 		t.freeLocks(i, node, f.Token, false)
 	}
-	reply := &v1.FailStepResponse{State: r.State}
 	var delay int64
 	if r.State == v1.RunState_RUN_STATE_BACKOFF {
 		delay = r.RetryAt - t.uptime()
-		reply.RetryIn = durationpb.New(time.Duration(delay))
 	}
 	t.rememberEnd(i, node, &logv1.EndedToken{Token: f.Token, How: "fail", State: r.State, Delay: delay})
-	return reply, nil
+	return failed(r.State, delay), nil
+}
+
+// failed is what a failed attempt is answered, first and again.
+func failed(state v1.RunState, delay int64) *v1.FailStepResponse {
+	reply := &v1.FailStepResponse{State: state}
+	if state == v1.RunState_RUN_STATE_BACKOFF {
+		reply.RetryIn = durationpb.New(time.Duration(delay))
+	}
+	return reply
 }
 
 // backoff doubles from the policy's first delay up to its cap, less up to a fifth that is drawn from the

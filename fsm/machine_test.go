@@ -271,3 +271,26 @@ func TestALapsedLeaseIsGoodUntilTheRunGoesOn(t *testing.T) {
 	}
 	r.reopened()
 }
+
+// A result that is sent again gets the first answer, byte for byte, also when it ended the run.
+func TestAFailureToldAgainGetsTheFirstAnswer(t *testing.T) {
+	for name, retryable := range map[string]bool{"it backs off": true, "it fails for good": false} {
+		r := newRig(t)
+		r.register("workflow: w\nsteps:\n  a: {retry: {attempts: 3}}\n  b: {}\n")
+		r.start("w", "i", `{}`)
+		run := r.poll(r.session(10*second), "default", 1)[0]
+		fail := func() proto.Message {
+			reply, refusal := r.do(&logv1.Command{Body: &logv1.Command_FailStep{FailStep: &v1.FailStepRequest{
+				InstanceId: "i", Step: run.Step, Token: run.Token, Code: "E", Retryable: retryable,
+			}}})
+			if refusal != nil {
+				t.Fatalf("%s: %v", name, refusal)
+			}
+			return reply
+		}
+		first := fail()
+		if again := fail(); !proto.Equal(first, again) {
+			t.Errorf("%s: first %v, then %v", name, first, again)
+		}
+	}
+}
