@@ -19,14 +19,26 @@ type Row struct {
 
 // The bugs.
 const (
-	SkipTokenCheck Bug = "skip-token-check"
-	AckBeforeFsync Bug = "ack-before-fsync"
+	SkipTokenCheck      Bug = "skip-token-check"
+	AckBeforeFsync      Bug = "ack-before-fsync"
+	VerifyLeader        Bug = "verify-leader-for-barrier"
+	RenewalBeforeCommit Bug = "renewal-before-commit"
+	RestoreOverLive     Bug = "restore-over-live"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
 var All = []Row{
 	{SkipTokenCheck, "S1", "a completion is accepted whatever its token"},
 	{AckBeforeFsync, "S3", "the log is written and not synced"},
+	{VerifyLeader, "S4", "a read is answered once a majority has answered the leader, without a barrier in the log"},
+	{RenewalBeforeCommit, "S3", "a renewal is acknowledged when the leader has it, before it is committed"},
+	{RestoreOverLive, "S7", "a snapshot is restored into the live state, which keeps what the snapshot has not"},
+}
+
+// Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.
+type Host struct {
+	Wall, Mono func() int64
+	Draw       func(n int) int
 }
 
 // Set plants a bug for the rest of the process; "" plants none. It fails in a build without bugs, and for a name that

@@ -1,0 +1,133 @@
+package model
+
+// Workflow is a definition, as far as the rules need it.
+type Workflow struct {
+	Name  string
+	Steps []Step
+}
+
+// Step of a workflow. Times are nanoseconds; zero is none.
+type Step struct {
+	Name, Queue           string
+	Needs                 []string
+	Locks                 []Want
+	Attempts              int32
+	Backoff, MaxBackoff   int64
+	RunTimeout, Heartbeat int64
+}
+
+// Want is what a claim needs of a lock: all of it, a share, or Take of Limit places.
+type Want struct {
+	Lock        string
+	Shared      bool
+	Limit, Take int32
+}
+
+// Entry is one of the log, with what it came to.
+type Entry struct {
+	Index, Term uint64
+	// What the leader that proposed it said of itself and of its time.
+	HeaderTerm uint64
+	Elapsed    int64
+	Tick       bool
+	Renewals   []Renewal
+	Commands   []Command
+	Facts      []Fact
+	Settled    []Settled
+}
+
+// Renewal of a session.
+type Renewal struct {
+	Session  int64
+	Tokens   []int64
+	Complete bool // Tokens are all that the holder knows of
+	Code     string
+	Lost     []int64
+}
+
+// Kind of a command.
+type Kind int
+
+// The kinds.
+const (
+	Open Kind = iota
+	Close
+	Stream
+	Poll
+	Lease
+	Complete
+	Fail
+	Release
+	Progress
+	Acquire
+	ReleaseLock
+	Revoke
+	Start
+	Cancel
+	EndWait
+	Register
+)
+
+// Command of a client. What does not apply is zero.
+type Command struct {
+	Kind    Kind
+	Session int64
+	Call    uint64 // names the call that waits for the answer
+	// By and Request name a request whose answer its session remembers, until Lowest says that it need not.
+	By, Request, Lowest int64
+
+	Instance, Step, Workflow string
+	Token                    int64
+	Code                     string
+	Retryable                bool
+	Want                     Want
+	TTL, Wait                int64
+	Queues                   []string
+	Count                    int32
+	Credit, HasNext          bool
+	Ended                    uint64 // the wait that EndWait ends
+
+	Answer Answer
+}
+
+// Answer to a command. A Code is a refusal.
+type Answer struct {
+	Code     string
+	Parked   bool
+	Token    int64
+	Session  int64
+	Late     bool
+	Existing bool
+	State    string
+	Grants   []Grant
+	Sum      uint64 // of all its bytes
+}
+
+// Grant is a leased run, as its holder is told of it.
+type Grant struct {
+	Instance, Step string
+	Token, Session int64
+	Attempt        int32
+}
+
+// Settled is the answer to a command that had parked.
+type Settled struct {
+	Call   uint64
+	Answer Answer
+	More   bool
+}
+
+// Fact is an event.
+type Fact struct {
+	Kind     string // step.completed
+	Position int64
+	Ordinal  int // of the command that caused it, from 1; zero is a renewal or the tick
+
+	Instance, Workflow, Step string
+	Session, Token           int64
+	Attempt, Used            int32
+	Lock, Code, Name         string
+	Delay                    int64
+	Take, Slot               int32
+	Shared, Late             bool
+}

@@ -1,0 +1,281 @@
+package model
+
+import "slices"
+
+// fact takes an event in, if the present cause may have it.
+func (s *State) fact(f *Fact) {
+	if s.claim != nil && (f.Kind != "lock.granted" || f.Token != s.claim.token) {
+		s.over() // a claim is granted whole, or not at all
+	}
+	switch f.Kind {
+	case "session.opened":
+		s.sessionOpened(f)
+	case "session.closed", "session.expired":
+		s.sessionEnded(f)
+	case "lock.granted":
+		s.lockGranted(f)
+	case "lock.released":
+		s.lockReleased(f)
+	case "instance.started":
+		s.instanceStarted(f)
+	case "workflow.registered":
+		if s.cause.command == nil || s.cause.command.Kind != Register {
+			fault("S7", "workflow %s is registered without anybody asking", f.Workflow)
+		}
+	default:
+		i := s.instance(f.Instance)
+		if i == nil {
+			fault("S7", "%s of instance %q, which is not", f.Kind, f.Instance)
+		}
+		if f.Step == "" {
+			s.instanceChanged(f, i)
+			return
+		}
+		r := i.run(f.Step)
+		if r == nil {
+			fault("S7", "%s of step %q of %s, which is not", f.Kind, f.Step, f.Instance)
+		}
+		s.runFact(f, r)
+	}
+}
+
+func (s *State) runFact(f *Fact, r *run) {
+	c := s.cause.command
+	about := c != nil && c.Instance == f.Instance && c.Step == f.Step
+	switch f.Kind {
+	case "step.ready":
+		s.runReady(f, r)
+	case "step.leased":
+		s.runLeased(f, r)
+	case "step.completed":
+		if !about || c.Kind != Complete || !r.holds(c.Token) && !r.late(c.Token) {
+			fault("S1", "step %s of %s is completed while it is %s under token %d, by %s", f.Step, f.Instance, r.state, r.token, c.say())
+		}
+		s.runCompleted(f, r)
+	case "step.lapsed":
+		s.runLapsed(f, r)
+	case "step.released":
+		s.runReleased(f, r)
+	case "step.retried":
+		if !about || c.Kind != Fail || !r.holds(c.Token) || !c.Retryable || r.used+1 >= r.step.Attempts {
+			fault("S1", "step %s of %s is retried by %s", f.Step, f.Instance, c.say())
+		}
+		s.runRetried(f, r)
+	case "step.failed":
+		s.runFailed(f, r)
+	case "step.cancelled":
+		if r.of.state == Running || over(r.state) {
+			fault("S1", "step %s of %s is cancelled while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
+		}
+		s.runStopped(r, Cancelled)
+	case "step.progressed":
+		if !about || c.Kind != Progress || !r.holds(c.Token) {
+			fault("S2", "step %s of %s progresses by %s while it is %s under token %d", f.Step, f.Instance, c.say(), r.state, r.token)
+		}
+		if r.step.Heartbeat > 0 {
+			r.heartbeatDeadline = s.Uptime + r.step.Heartbeat
+		}
+	case "step.late":
+		if !about || c.Kind != Complete || c.Answer.Code != "FENCED" || f.Token != c.Token {
+			fault("S2", "a late result of step %s of %s is kept by %s", f.Step, f.Instance, c.say())
+		}
+		return
+	default:
+		fault("S7", "an event of unknown kind %s", f.Kind)
+	}
+	if f.Token != r.token || f.Attempt != r.attempt || f.Used != r.used {
+		fault("S7", "%s of step %s of %s tells token %d, attempt %d, used %d; they are %d, %d, %d",
+			f.Kind, f.Step, f.Instance, f.Token, f.Attempt, f.Used, r.token, r.attempt, r.used)
+	}
+}
+
+func (s *State) instanceStarted(f *Fact) {
+	c := s.cause.command
+	flow := s.workflows[f.Workflow]
+	if c == nil || c.Kind != Start || c.Instance != f.Instance || c.Workflow != f.Workflow || flow == nil || s.instances[f.Instance] != nil {
+		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
+	}
+	i := &instance{id: f.Instance, flow: flow, state: Running}
+	for at := range flow.Steps {
+		i.runs = append(i.runs, &run{of: i, step: &flow.Steps[at], state: Pending})
+	}
+	s.instances[i.id] = i
+	s.touch(i)
+}
+
+func (s *State) instanceChanged(f *Fact, i *instance) {
+	to := map[string]string{
+		"instance.completed": Completed, "instance.failing": Failing, "instance.failed": Failed,
+		"instance.cancelling": Cancelling, "instance.cancelled": Cancelled,
+	}[f.Kind]
+	c := s.cause.command
+	legal := map[string]bool{
+		Completed:  i.state == Running,
+		Failing:    i.state == Running && slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed }),
+		Failed:     i.state == Failing,
+		Cancelling: i.state == Running && c != nil && c.Kind == Cancel && c.Instance == i.id,
+		Cancelled:  i.state == Cancelling,
+	}[to]
+	if !legal {
+		fault("S1", "%s of %s, which is %s, by %s", f.Kind, i.id, i.state, c.say())
+	}
+	i.state = to
+	s.touch(i)
+}
+
+func (s *State) runReady(f *Fact, r *run) {
+	first := r.state == Pending && r.joined() && r.of.state == Running
+	again := r.state == Backoff && r.retryAt <= s.Uptime && s.cause.tick
+	if !first && !again {
+		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
+	}
+	s.enter(r, Ready)
+}
+
+func (s *State) runLeased(f *Fact, r *run) {
+	x := s.session(f.Session)
+	switch {
+	case x == nil:
+		fault("S2", "step %s of %s is leased to session %d, which is not alive", f.Step, f.Instance, f.Session)
+	case r.state != Ready || r.of.state != Running:
+		fault("S1", "step %s of %s is leased while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
+	case !s.asks(x, r):
+		fault("S2", "step %s of %s is leased to session %d, which does not ask", f.Step, f.Instance, f.Session)
+	}
+	s.newToken(f.Token)
+	s.dropLapsed(r)
+	s.enter(r, Leased)
+	r.attempt++
+	r.token, r.session, r.lapsed = f.Token, x.id, false
+	r.runDeadline, r.heartbeatDeadline = after(s.Uptime, r.step.RunTimeout), after(s.Uptime, r.step.Heartbeat)
+	s.grantLease(&lease{token: f.Token, session: x, run: r})
+	if len(r.step.Locks) > 0 {
+		s.claim = &claim{f.Token, r, slices.Clone(r.step.Locks)}
+	}
+}
+
+func after(now, d int64) int64 {
+	if d <= 0 {
+		return 0
+	}
+	return now + d
+}
+
+// asks: the session waits for such a run, or the command that is decided asks for one.
+func (s *State) asks(x *session, r *run) bool {
+	if c := s.cause.command; c != nil && c.Session == x.id {
+		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name || c.Kind == Complete && c.HasNext {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.waits, func(w *wait) bool {
+		return w.session == x && (w.run == r || w.run == nil && w.want == nil && slices.Contains(w.queues, r.step.Queue))
+	})
+}
+
+func (s *State) runCompleted(f *Fact, r *run) {
+	late := r.state == Ready
+	if f.Late != late {
+		fault("S1", "the completion of step %s of %s tells late: %v", f.Step, f.Instance, f.Late)
+	}
+	if late {
+		s.dropLapsed(r)
+		s.Late++
+	} else {
+		s.endRunLease(r)
+	}
+	s.enter(r, Completed)
+	r.lapsed = late
+	s.Completed++
+}
+
+func (s *State) runLapsed(f *Fact, r *run) {
+	s.lapses(f, r)
+	if r.of.state != Running || r.used+1 >= r.step.Attempts {
+		fault("S1", "step %s of %s lapses and may not be tried again", f.Step, f.Instance)
+	}
+	s.endRunLease(r)
+	s.enter(r, Ready)
+	r.used++
+	r.lapsed = true
+}
+
+// lapses: a lease is taken from its holder for a reason that there is.
+func (s *State) lapses(f *Fact, r *run) {
+	l := s.leases[r.token]
+	if r.state != Leased || l == nil {
+		fault("S1", "step %s of %s lapses while it is %s", f.Step, f.Instance, r.state)
+	}
+	reason := false
+	switch f.Code {
+	case "SESSION_EXPIRED":
+		reason = s.ending(l.session)
+	case "TIMEOUT_RUN":
+		reason = s.cause.tick && due(r.runDeadline, s.Uptime)
+	case "TIMEOUT_HEARTBEAT":
+		reason = s.cause.tick && due(r.heartbeatDeadline, s.Uptime)
+	}
+	if !reason {
+		fault("S6", "step %s of %s lapses before its time, as %s", f.Step, f.Instance, f.Code)
+	}
+}
+
+func (s *State) runReleased(f *Fact, r *run) {
+	l := s.leases[r.token]
+	if r.state != Leased || l == nil {
+		fault("S1", "step %s of %s is released while it is %s", f.Step, f.Instance, r.state)
+	}
+	c := s.cause.command
+	held := c != nil && c.Token == r.token
+	reason := false
+	switch f.Name {
+	case "release":
+		reason = held && c.Kind == Release || s.ending(l.session)
+	case "orphan":
+		reason = l.omitted >= 2
+	case "revoke":
+		reason = held && c.Kind == Revoke
+	}
+	if !reason {
+		fault("S6", "step %s of %s is taken from session %d, as %s, for no reason", f.Step, f.Instance, l.session.id, f.Name)
+	}
+	r.rememberEnd(r.token, f.Name, 0)
+	s.endRunLease(r)
+	s.enter(r, Ready)
+	r.lapsed = false
+}
+
+func (s *State) runRetried(f *Fact, r *run) {
+	most := r.step.Backoff
+	for range r.used {
+		most = min(2*most, r.step.MaxBackoff)
+	}
+	if most = min(most, r.step.MaxBackoff); f.Delay > most || f.Delay < most-most/5-1 {
+		fault("S1", "step %s of %s backs off %d, of a policy of %d", f.Step, f.Instance, f.Delay, most)
+	}
+	s.endRunLease(r)
+	s.enter(r, Backoff)
+	r.used++
+	r.retryAt, r.lapsed = s.Uptime+f.Delay, false
+}
+
+func (s *State) runFailed(f *Fact, r *run) {
+	c := s.cause.command
+	asked := c != nil && c.Kind == Fail && c.Instance == f.Instance && c.Step == f.Step && r.holds(c.Token)
+	if !asked {
+		s.lapses(f, r)
+	}
+	if asked && c.Retryable && r.used+1 < r.step.Attempts || !asked && r.used+1 < r.step.Attempts {
+		fault("S1", "step %s of %s fails with %d of %d attempts used", f.Step, f.Instance, r.used, r.step.Attempts)
+	}
+	r.used++
+	s.runStopped(r, Failed)
+}
+
+func (s *State) runStopped(r *run, to string) {
+	if r.state == Leased {
+		s.endRunLease(r)
+	}
+	s.dropLapsed(r)
+	s.enter(r, to)
+}

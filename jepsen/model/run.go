@@ -1,0 +1,227 @@
+package model
+
+import "slices"
+
+// States of a run.
+const (
+	Pending   = "PENDING"
+	Ready     = "READY"
+	Leased    = "LEASED"
+	Backoff   = "BACKOFF"
+	Completed = "COMPLETED"
+	Failed    = "FAILED"
+	Cancelled = "CANCELLED"
+	Skipped   = "SKIPPED"
+)
+
+// States of an instance; it ends as Completed, Failed or Cancelled.
+const (
+	Running    = "RUNNING"
+	Failing    = "FAILING"
+	Cancelling = "CANCELLING"
+)
+
+// instance is one execution of a workflow.
+type instance struct {
+	id    string
+	flow  *Workflow
+	state string
+	runs  []*run
+}
+
+// run is one activation of a step.
+type run struct {
+	of            *instance
+	step          *Step
+	state         string
+	attempt, used int32
+	token         int64
+	session       int64
+	// lapsed: the lease under token lapsed, and a late completion is still good. Of a completed run: it was late.
+	lapsed                                  bool
+	runDeadline, heartbeatDeadline, retryAt int64
+	ended                                   []ending
+}
+
+// ending is how a token ended, with the first answer; the newest four are kept.
+type ending struct {
+	token int64
+	how   string
+	sum   uint64
+}
+
+func over(state string) bool {
+	return state == Completed || state == Failed || state == Cancelled || state == Skipped
+}
+
+func (r *run) holds(token int64) bool { return r.state == Leased && r.token == token }
+
+func (r *run) late(token int64) bool { return r.state == Ready && r.lapsed && r.token == token }
+
+func (r *run) endedBy(token int64, how string) *ending {
+	for i := range r.ended {
+		if r.ended[i].token == token {
+			if r.ended[i].how == how {
+				return &r.ended[i]
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *run) rememberEnd(token int64, how string, sum uint64) {
+	if r.ended = append(r.ended, ending{token, how, sum}); len(r.ended) > 4 {
+		r.ended = slices.Delete(r.ended, 0, 1)
+	}
+}
+
+func (s *State) instance(id string) *instance { return s.instances[id] }
+
+func (s *State) run(id, step string) *run {
+	i := s.instances[id]
+	if i == nil {
+		return nil
+	}
+	return i.run(step)
+}
+
+func (i *instance) run(step string) *run {
+	for _, r := range i.runs {
+		if r.step.Name == step {
+			return r
+		}
+	}
+	return nil
+}
+
+// enter moves a run to a state.
+func (s *State) enter(r *run, state string) {
+	if r.state == Ready && len(r.step.Locks) == 0 {
+		s.ready[r.step.Queue]--
+	}
+	if state == Ready && len(r.step.Locks) == 0 {
+		s.ready[r.step.Queue]++
+	}
+	if r.state == Ready && len(r.step.Locks) > 0 || state == Ready && len(r.step.Locks) > 0 {
+		by := 1
+		if state != Ready {
+			by = -1
+		}
+		if r.state != state {
+			for _, w := range r.step.Locks {
+				s.lock(w.Lock).wanted += by
+			}
+		}
+	}
+	if r.state == Backoff {
+		s.backoff = slices.DeleteFunc(s.backoff, func(o *run) bool { return o == r })
+	}
+	if state == Backoff {
+		s.backoff = append(s.backoff, r)
+	}
+	r.state = state
+	s.touch(r.of)
+}
+
+// joined: every need of a run has ended, and not all by being skipped.
+func (r *run) joined() bool {
+	for _, need := range r.step.Needs {
+		if !over(r.of.run(need).state) {
+			return false
+		}
+	}
+	return true
+}
+
+// instanceWhole checks that a command or a tick left an instance in one of the states that it may rest in.
+func (s *State) instanceWhole(i *instance) {
+	leased, open := 0, 0
+	for _, r := range i.runs {
+		if !over(r.state) {
+			open++
+		}
+		switch {
+		case r.state == Leased:
+			leased++
+		case i.state == Running && r.state == Pending && r.joined():
+			fault("liveness", "step %s of %s has all that it needs, and is not ready", r.step.Name, i.id)
+		case i.state == Running && r.state == Failed:
+			fault("S1", "step %s of %s has failed, and the instance runs on", r.step.Name, i.id)
+		case i.state != Running && !over(r.state):
+			fault("S1", "%s is %s, and its step %s is %s", i.id, i.state, r.step.Name, r.state)
+		}
+	}
+	switch {
+	case over(i.state) && open > 0:
+		fault("S1", "%s is %s with %d open steps", i.id, i.state, open)
+	case i.state == Running && open == 0:
+		fault("liveness", "%s runs and has no open steps", i.id)
+	case (i.state == Failing || i.state == Cancelling) && leased == 0:
+		fault("liveness", "%s is %s and none of its steps is leased", i.id, i.state)
+	}
+}
+
+// dropLapsed: nothing late is good any more.
+func (s *State) dropLapsed(r *run) {
+	if !r.lapsed {
+		return
+	}
+	r.lapsed = false
+	for _, w := range r.step.Locks {
+		l := s.lock(w.Lock)
+		l.lapsed = slices.DeleteFunc(l.lapsed, func(p place) bool { return p.token == r.token })
+	}
+}
+
+// endRunLease ends the lease of a run; its locks must be free when the cause is over.
+func (s *State) endRunLease(r *run) {
+	s.endLease(r.token)
+	for _, w := range r.step.Locks {
+		s.touchLock(s.lock(w.Lock))
+	}
+}
+
+// View is what a read shows of a run.
+type View struct {
+	Step, State   string
+	Attempt, Used int32
+	Token         int64
+}
+
+// Instance shows an instance; the state is empty when there is none.
+func (s *State) Instance(id string) (state string, runs []View) {
+	i := s.instances[id]
+	if i == nil {
+		return "", nil
+	}
+	for _, r := range i.runs {
+		runs = append(runs, View{r.step.Name, r.state, r.attempt, r.used, r.token})
+	}
+	return i.state, runs
+}
+
+// Instances counts all that were ever started.
+func (s *State) Instances() int { return len(s.instances) }
+
+// Open lists the instances that have not ended, each with why.
+func (s *State) Open() (open []string) {
+	for id, i := range s.instances {
+		if !over(i.state) {
+			open = append(open, id)
+		}
+	}
+	slices.Sort(open)
+	return open
+}
+
+// Holds says whether a token holds something.
+func (s *State) Holds(token int64) bool { return s.leases[token] != nil }
+
+// Accepted returns the token under which a run was completed; zero when it was not.
+func (s *State) Accepted(id, step string) int64 {
+	if r := s.run(id, step); r != nil && r.state == Completed {
+		return r.token
+	}
+	return 0
+}

@@ -1,0 +1,204 @@
+package model
+
+import "slices"
+
+// State is what the log has come to.
+type State struct {
+	Index, Term uint64
+	// Uptime is the time that leases are counted in.
+	Uptime       int64
+	clockTerm    uint64
+	clockElapsed int64
+
+	Position, Token int64
+	lastSession     int64
+
+	workflows map[string]*Workflow
+	sessions  map[int64]*session
+	living    []*session // oldest first
+	instances map[string]*instance
+	locks     map[string]*lock
+	leases    map[int64]*lease
+	waits     []*wait
+	backoff   []*run
+	ready     map[string]int // runs that are ready and need no lock, by queue
+
+	// Completions accepted, late ones among them, and sessions that expired.
+	Completed, Late, Expired int
+
+	// Of the entry, and of the cause that is being looked at.
+	e       *Entry
+	cause   cause
+	told    map[int64]bool // tokens of leases that were granted: whether somebody was told
+	touched touched
+	claim   *claim
+}
+
+// cause is what facts follow from: a command, a renewal, or the tick.
+type cause struct {
+	command *Command
+	renewal bool
+	tick    bool
+	ended   []*session // that ended by it
+}
+
+type touched struct {
+	instances []*instance
+	locks     []*lock
+}
+
+// claim is a lease whose locks are being granted.
+type claim struct {
+	token int64
+	run   *run
+	left  []Want
+}
+
+// New is the state before the first entry.
+func New() *State {
+	return &State{
+		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
+		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string]int{}, told: map[int64]bool{},
+	}
+}
+
+// Know has the model know definitions; that they are registered it learns from the log.
+func (s *State) Know(list []Workflow) {
+	for i := range list {
+		s.workflows[list[i].Name] = &list[i]
+	}
+}
+
+// Apply takes an entry in, or says which rule it breaks. After a Fault the state is of no more use.
+func (s *State) Apply(e *Entry) (broken *Fault) {
+	defer func() {
+		switch x := recover().(type) {
+		case nil:
+		case faulty:
+			broken = x.Fault
+		default:
+			panic(x)
+		}
+	}()
+	if e.Index <= s.Index {
+		fault("S7", "entry %d is applied behind entry %d", e.Index, s.Index)
+	}
+	s.Index, s.Term, s.e = e.Index, e.Term, e
+	clear(s.told)
+	s.advance(e)
+	s.positions(e)
+	for i := range e.Renewals {
+		s.renew(&e.Renewals[i])
+	}
+	for i := range e.Commands {
+		s.command(i+1, &e.Commands[i])
+	}
+	ticks := e.Tick && e.HeaderTerm == e.Term
+	s.begin(cause{tick: ticks})
+	for s.pending() {
+		s.fact(s.next())
+	}
+	s.over()
+	s.settlements()
+	if ticks {
+		s.overdue()
+	}
+	return nil
+}
+
+// advance is the rule by which time passes: only that of the leader whose term the entry is committed in, and only since
+// it was last heard in that term.
+func (s *State) advance(e *Entry) {
+	if e.HeaderTerm != e.Term {
+		return
+	}
+	if e.Term != s.clockTerm {
+		s.clockTerm, s.clockElapsed = e.Term, e.Elapsed
+		return
+	}
+	if e.Elapsed > s.clockElapsed {
+		s.Uptime += e.Elapsed - s.clockElapsed
+		s.clockElapsed = e.Elapsed
+	}
+}
+
+// positions are gapless.
+func (s *State) positions(e *Entry) {
+	for _, f := range e.Facts {
+		if f.Position != s.Position+1 {
+			fault("L7", "entry %d publishes position %d behind %d", e.Index, f.Position, s.Position)
+		}
+		s.Position = f.Position
+	}
+}
+
+func (s *State) pending() bool { return len(s.e.Facts) > 0 }
+
+func (s *State) next() *Fact {
+	f := &s.e.Facts[0]
+	s.e.Facts = s.e.Facts[1:]
+	return f
+}
+
+// begin has a new cause.
+func (s *State) begin(c cause) {
+	s.over()
+	s.cause = c
+}
+
+// over checks that a cause left nothing half done.
+func (s *State) over() {
+	if c := s.claim; c != nil {
+		fault("S2", "token %d holds step %s of %s without lock %s", c.token, c.run.step.Name, c.run.of.id, c.left[0].Lock)
+	}
+	for _, x := range s.cause.ended {
+		s.sessionOver(x)
+	}
+	for _, i := range s.touched.instances {
+		s.instanceWhole(i)
+	}
+	for _, l := range s.touched.locks {
+		s.lockWhole(l)
+	}
+	s.touched.instances, s.touched.locks = s.touched.instances[:0], s.touched.locks[:0]
+	s.cause = cause{}
+}
+
+func (s *State) touch(i *instance) {
+	if !slices.Contains(s.touched.instances, i) {
+		s.touched.instances = append(s.touched.instances, i)
+	}
+}
+
+func (s *State) touchLock(l *lock) {
+	if !slices.Contains(s.touched.locks, l) {
+		s.touched.locks = append(s.touched.locks, l)
+	}
+}
+
+// overdue: what is due by a tick has happened in it.
+func (s *State) overdue() {
+	for _, x := range s.living {
+		if x.expireAt <= s.Uptime {
+			fault("L2", "session %d was due at uptime %d and lives on behind the tick at %d", x.id, x.expireAt, s.Uptime)
+		}
+		for _, l := range x.leases {
+			if r := l.run; r != nil && (due(r.runDeadline, s.Uptime) || due(r.heartbeatDeadline, s.Uptime)) {
+				fault("L3", "step %s of %s is leased beyond its timeout", r.step.Name, r.of.id)
+			}
+		}
+	}
+	for _, r := range s.backoff {
+		if r.retryAt <= s.Uptime {
+			fault("liveness", "step %s of %s backs off beyond its time", r.step.Name, r.of.id)
+		}
+	}
+	for _, w := range s.waits {
+		if due(w.deadline, s.Uptime) {
+			fault("liveness", "call %d waits beyond its deadline", w.call)
+		}
+		s.idle(w)
+	}
+}
+
+func due(at, now int64) bool { return at > 0 && at <= now }

@@ -1,0 +1,165 @@
+package sim
+
+import (
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/model"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// What the product says, in the oracle's words.
+
+func number(name string) int64 {
+	n, err := strconv.ParseInt(name, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func codeOf(r *v1.Refusal) string {
+	if r == nil {
+		return ""
+	}
+	return strings.TrimPrefix(r.Code.String(), "CODE_")
+}
+
+func convert(e *entry, x *logv1.Entry, result *fsm.Result) *model.Entry {
+	m := &model.Entry{
+		Index: e.index, Term: e.term, HeaderTerm: x.Header.Term, Elapsed: x.Header.Elapsed, Tick: x.Tick,
+		Renewals: make([]model.Renewal, len(x.Renewals)), Commands: make([]model.Command, len(x.Commands)),
+		Facts: make([]model.Fact, len(result.Events)), Settled: make([]model.Settled, len(result.Settled)),
+	}
+	for i, r := range x.Renewals {
+		o := result.Renewals[i]
+		m.Renewals[i] = model.Renewal{Session: r.Session, Tokens: r.Tokens, Complete: r.TokensComplete, Code: codeOf(o.Refusal), Lost: o.Reply.GetLost()}
+	}
+	for i, c := range x.Commands {
+		o := result.Outcomes[i]
+		m.Commands[i] = command(c)
+		m.Commands[i].Answer = answer(o.Reply, o.Refusal)
+		m.Commands[i].Answer.Parked = o.Parked
+	}
+	for i, event := range result.Events {
+		m.Facts[i] = factOf(event)
+	}
+	for i, s := range result.Settled {
+		m.Settled[i] = model.Settled{Call: s.WaitID, Answer: answer(s.Reply, s.Refusal), More: s.More}
+	}
+	return m
+}
+
+func command(c *logv1.Command) model.Command {
+	e := c.Envelope
+	m := model.Command{Call: e.GetWaitId(), By: e.GetSession(), Request: e.GetRequestId(), Lowest: e.GetLowestUnanswered()}
+	switch b := c.Body.(type) {
+	case *logv1.Command_OpenSession:
+		m.Kind, m.TTL = model.Open, b.OpenSession.Ttl
+	case *logv1.Command_CloseSession:
+		m.Kind, m.Session = model.Close, b.CloseSession.Session
+	case *logv1.Command_OpenStream:
+		m.Kind, m.Session = model.Stream, b.OpenStream.Session
+	case *logv1.Command_PollSteps:
+		p := b.PollSteps
+		m.Kind, m.Session, m.Queues, m.Count, m.Wait, m.Credit = model.Poll, p.Session, p.Queues, p.Count, p.Wait, p.Credit
+	case *logv1.Command_LeaseStep:
+		p := b.LeaseStep
+		m.Kind, m.Session, m.Instance, m.Step, m.Wait = model.Lease, p.Session, p.InstanceId, p.Step, p.Wait
+	case *logv1.Command_CompleteStep:
+		p := b.CompleteStep
+		m.Kind, m.Session, m.Instance, m.Step, m.Token = model.Complete, number(p.SessionId), p.InstanceId, p.Step, p.Token
+		m.HasNext, m.Count, m.Queues = p.Next != nil, p.Next.GetCount(), p.Next.GetQueues()
+	case *logv1.Command_FailStep:
+		p := b.FailStep
+		m.Kind, m.Instance, m.Step, m.Token, m.Code, m.Retryable = model.Fail, p.InstanceId, p.Step, p.Token, p.Code, p.Retryable
+	case *logv1.Command_ReleaseStep:
+		p := b.ReleaseStep
+		m.Kind, m.Instance, m.Step, m.Token = model.Release, p.InstanceId, p.Step, p.Token
+	case *logv1.Command_ReportProgress:
+		p := b.ReportProgress
+		m.Kind, m.Instance, m.Step, m.Token = model.Progress, p.InstanceId, p.Step, p.Token
+	case *logv1.Command_AcquireLock:
+		p := b.AcquireLock
+		m.Kind, m.Session, m.Wait = model.Acquire, p.Session, p.Wait
+		m.Want = model.Want{Lock: p.Lock, Shared: p.Shared, Limit: p.Limit, Take: p.Take}
+	case *logv1.Command_ReleaseLock:
+		m.Kind, m.Want.Lock, m.Token = model.ReleaseLock, b.ReleaseLock.Lock, b.ReleaseLock.Token
+	case *logv1.Command_RevokeLease:
+		m.Kind, m.Token = model.Revoke, b.RevokeLease.Token
+	case *logv1.Command_StartInstance:
+		m.Kind, m.Instance, m.Workflow = model.Start, b.StartInstance.InstanceId, b.StartInstance.Workflow
+	case *logv1.Command_CancelInstance:
+		m.Kind, m.Instance = model.Cancel, b.CancelInstance.InstanceId
+	case *logv1.Command_EndWait:
+		m.Kind, m.Ended = model.EndWait, b.EndWait.WaitId
+	case *logv1.Command_RegisterWorkflow:
+		m.Kind, m.Workflow = model.Register, b.RegisterWorkflow.Workflow
+	}
+	return m
+}
+
+func answer(reply proto.Message, refusal *v1.Refusal) model.Answer {
+	m := model.Answer{Code: codeOf(refusal), Sum: sum(reply, refusal)}
+	switch r := reply.(type) {
+	case *v1.Session:
+		m.Session = number(r.SessionId)
+	case *v1.PollStepsResponse:
+		m.Grants = grants(r.Runs...)
+	case *v1.LeaseStepResponse:
+		m.Grants = grants(r.Run)
+	case *v1.CompleteStepResponse:
+		m.Late, m.Grants = r.Late, grants(r.Next...)
+		m.State = strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *v1.FailStepResponse:
+		m.State = strings.TrimPrefix(r.State.String(), "RUN_STATE_")
+	case *v1.AcquireLockResponse:
+		m.Token = r.Token
+	case *v1.StartInstanceResponse:
+		m.Existing = r.Existing
+		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	case *v1.CancelInstanceResponse:
+		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	}
+	return m
+}
+
+func grants(runs ...*v1.LeasedRun) []model.Grant {
+	if len(runs) == 0 {
+		return nil
+	}
+	out := make([]model.Grant, len(runs))
+	for i, r := range runs {
+		out[i] = model.Grant{Instance: r.InstanceId, Step: r.Step, Token: r.Token, Session: number(r.SessionId), Attempt: r.Attempt}
+	}
+	return out
+}
+
+func factOf(e *v1.Event) model.Fact {
+	d := e.Data
+	_, place, _ := strings.Cut(e.CausationId, "/")
+	return model.Fact{
+		Kind: strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1"), Position: e.Position, Ordinal: int(number(place)),
+		Instance: d.InstanceId, Workflow: d.Workflow, Step: d.Step, Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
+		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
+	}
+}
+
+// sum is of all the bytes of an answer.
+func sum(reply proto.Message, refusal *v1.Refusal) uint64 {
+	h := fnv.New64a()
+	var b []byte
+	if refusal != nil {
+		b, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, refusal) // messages of ours always encode
+		b = append(b, 1)
+	} else if reply != nil {
+		b, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, reply)
+	}
+	h.Write(b)
+	return h.Sum64()
+}

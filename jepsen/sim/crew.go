@@ -1,0 +1,111 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/fsm/graph/source"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+var theQueues = []string{"q0", "q1", "q2"}
+
+// crew are all who work.
+type crew struct {
+	workers  []*worker
+	starters []*starter
+	heal     []func()
+}
+
+// hire has the workflows registered, and everybody begin.
+func (w *world) hire() {
+	d := newDraws(w.config.Seed, "crew")
+	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"))
+	w.history.model.Know(w.workflows)
+	for i := range 2 + d.IntN(4) {
+		w.crew.workers = append(w.crew.workers, w.worker(fmt.Sprint("worker", i), newDraws(w.config.Seed, fmt.Sprint("worker", i))))
+	}
+	for i := range 1 + d.IntN(2) {
+		s := &starter{c: w.client(fmt.Sprint("starter", i), newDraws(w.config.Seed, fmt.Sprint("starter", i))), pace: d.between(5*time.Millisecond, 60*time.Millisecond)}
+		w.crew.starters = append(w.crew.starters, s)
+		s.register(0)
+	}
+}
+
+// retire has nothing new begun.
+func (w *world) retire() {}
+
+// starter starts instances.
+type starter struct {
+	c       *client
+	pace    time.Duration
+	started int
+	open    int
+}
+
+// register registers the workflows, one after the other. Registering one twice finds the first.
+func (s *starter) register(at int) {
+	w := s.c.w
+	if at == len(w.workflows) {
+		s.next()
+		return
+	}
+	d, err := source.Parse([]byte(yamlOf(w.workflows[at])), "yaml")
+	if err != nil {
+		panic(fmt.Sprintf("sim: a drawn workflow is wrong: %v\n%s", err, yamlOf(w.workflows[at])))
+	}
+	r := &request{commands: func() []*logv1.Command {
+		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
+			Workflow: d.Name, Version: 1, Digest: d.Digest, Graph: d.Canonical,
+		}}}}
+	}}
+	s.c.call(r, options{kind: "register"}, func(*response) { s.register(at + 1) })
+}
+
+func (s *starter) next() {
+	w := s.c.w
+	if w.stopping {
+		return
+	}
+	w.by(s.c.process, s.c.draws.between(0, 2*s.pace), s.next)
+	if s.open >= 8 {
+		return
+	}
+	flow := pick(s.c.draws, w.workflows)
+	s.started++
+	s.open++
+	id := fmt.Sprintf("%s-%d", s.c.name, s.started)
+	if s.started > 1 && s.c.draws.one(20) {
+		id = fmt.Sprintf("%s-%d", s.c.name, 1+s.c.draws.IntN(s.started-1)) // again, and perhaps another
+	}
+	r := &request{commands: func() []*logv1.Command {
+		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
+			InstanceId: id, Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: []byte("{}")},
+		}}}}
+	}}
+	s.c.call(r, options{kind: "start"}, func(res *response) {
+		if !res.ok() || res.outcomes[0].Refusal != nil {
+			s.open--
+			return
+		}
+		s.wait(id)
+	})
+}
+
+// wait reads the instance until it has ended.
+func (s *starter) wait(id string) {
+	r := &request{read: func(m *fsm.Machine) (proto.Message, error) {
+		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: id})
+	}}
+	s.c.call(r, options{kind: "read"}, func(res *response) {
+		if i, is := res.value.(*v1.Instance); is && i.State > v1.InstanceState_INSTANCE_STATE_CANCELLING {
+			s.open--
+			return
+		}
+		s.c.w.by(s.c.process, s.c.draws.between(50*time.Millisecond, time.Second), func() { s.wait(id) })
+	})
+}

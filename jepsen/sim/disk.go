@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/fsm/table"
+)
+
+// disk is a node's: what was synced is there after a crash, and of what was not, some beginning.
+type disk struct {
+	w    *world
+	kept kept
+	// Writes that are not synced yet, oldest first.
+	pending []*write
+	busy    time.Duration // until when it works on what it was given
+	slow    time.Duration
+	store   *store
+	lost    uint64 // writes that a crash lost
+}
+
+// kept is what raft keeps.
+type kept struct {
+	term     uint64
+	vote     int
+	log      log
+	snapshot *snapshot
+}
+
+// snapshot is a pinned state; it is written out only when somebody reads it.
+type snapshot struct {
+	index, term uint64
+	state       *fsm.Snapshot
+}
+
+type write struct {
+	change func(*kept)
+	done   func()
+}
+
+// write keeps a change; done is called by the process when it is synced. Writes are synced in order.
+func (d *disk) write(p *process, change func(*kept), done func()) {
+	e := &write{change, done}
+	d.pending = append(d.pending, e)
+	lat := d.w.disks.between(200*time.Microsecond, 900*time.Microsecond)
+	if d.slow > 0 {
+		lat += d.w.disks.between(d.slow/2, d.slow)
+	}
+	d.busy = max(d.busy, d.w.now) + lat
+	d.w.by(p, d.busy-d.w.now, func() {
+		d.pending = d.pending[1:]
+		e.change(&d.kept)
+		e.done()
+	})
+}
+
+// crash loses what was not synced, but for some beginning of it.
+func (d *disk) crash() {
+	survive := d.w.disks.IntN(len(d.pending) + 1)
+	for _, e := range d.pending[:survive] {
+		e.change(&d.kept)
+	}
+	d.lost += uint64(len(d.pending) - survive)
+	d.pending, d.busy = nil, 0
+	d.store.crash(d.w.disks)
+}
+
+// store is the state machine's engine: each batch is atomic, and durable with the next Sync.
+type store struct {
+	table.Engine
+	versions []table.Snapshot // the durable one, and one behind each batch since
+}
+
+func newStore() *store {
+	s := &store{Engine: table.NewMemory()}
+	s.versions = []table.Snapshot{s.Engine.Snapshot()}
+	return s
+}
+
+// Write implements table.Engine.
+func (s *store) Write(b *table.Batch) error {
+	err := s.Engine.Write(b)
+	s.versions = append(s.versions, s.Engine.Snapshot())
+	return err
+}
+
+// Sync implements table.Engine.
+func (s *store) Sync() error {
+	s.versions = s.versions[len(s.versions)-1:]
+	return nil
+}
+
+// crash goes back to the durable batches and some of those behind.
+func (s *store) crash(d draws) {
+	at := d.IntN(len(s.versions))
+	s.Engine = table.MemoryOf(s.versions[at])
+	s.versions = []table.Snapshot{s.versions[at]}
+}

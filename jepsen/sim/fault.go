@@ -1,0 +1,242 @@
+package sim
+
+import (
+	"slices"
+	"time"
+)
+
+// A fault is begun, and returns what ends it; nil when there was nothing to do it to.
+type faultKind struct {
+	name  string
+	begin func(w *world, d draws) (end func())
+}
+
+// faultKinds are all there are. What is drawn depends on their order.
+var faultKinds = []faultKind{
+	{"crash", (*world).crashOne},
+	{"crash-all", (*world).crashAll},
+	{"crash-leader", (*world).crashLeader},
+	{"partition", (*world).partition},
+	{"one-way", (*world).oneWay},
+	{"isolate-leader", (*world).isolateLeader},
+	{"pause-leader", (*world).pauseLeader},
+	{"pause-node", (*world).pauseNode},
+	{"pause-worker", (*world).pauseWorker},
+	{"lossy", (*world).lossy},
+	{"slow-network", (*world).slowNetwork},
+	{"slow-disk", (*world).slowDisk},
+	{"wall-jump", (*world).wallJump},
+	{"snapshot", (*world).snapshotOne},
+	{"transfer", (*world).transfer},
+}
+
+// strike draws faults until the world stops. Up to three at a time overlap.
+func (w *world) strike() {
+	if slices.Contains(w.config.Without, "all") {
+		return
+	}
+	d := w.faults
+	var kinds []faultKind
+	for _, k := range faultKinds {
+		if drawn := !d.one(4); drawn && !slices.Contains(w.config.Without, k.name) {
+			kinds = append(kinds, k)
+		}
+	}
+	pace := d.between(time.Second, 6*time.Second)
+	active := 0
+	var next func()
+	next = func() {
+		if w.stopping {
+			return
+		}
+		w.after(d.between(0, 2*pace), next)
+		if active >= 3 || len(kinds) == 0 {
+			return
+		}
+		k := pick(d, kinds)
+		end := k.begin(w, d)
+		if end == nil {
+			return
+		}
+		f := w.report.Faults[k.name]
+		if f == nil {
+			f = &Fault{}
+			w.report.Faults[k.name] = f
+		}
+		f.Injected++
+		w.tell("fault %s", k.name)
+		active++
+		over := false
+		stop := func() {
+			if !over {
+				over = true
+				active--
+				end()
+				w.tell("end of fault %s", k.name)
+			}
+		}
+		w.crew.heal = append(w.crew.heal, stop)
+		w.after(d.between(50*time.Millisecond, pick(d, []time.Duration{500 * time.Millisecond, 3 * time.Second, 10 * time.Second})), stop)
+	}
+	w.after(2*time.Second, next)
+}
+
+// heal ends every fault.
+func (w *world) heal() {
+	for _, end := range w.crew.heal {
+		end()
+	}
+	w.crew.heal = nil
+}
+
+func (w *world) leader() *node {
+	var best *node
+	for _, n := range w.nodes {
+		if n.up && n.raft.role == leader && (best == nil || n.raft.term > best.raft.term) {
+			best = n
+		}
+	}
+	return best
+}
+
+func (w *world) crashNodes(list ...*node) func() {
+	var down []*node
+	for _, n := range list {
+		if n.up {
+			n.crash()
+			down = append(down, n)
+		}
+	}
+	if len(down) == 0 {
+		return nil
+	}
+	return func() {
+		for _, n := range down {
+			if !n.up && n.refused == "" {
+				n.start()
+			}
+		}
+	}
+}
+
+func (w *world) crashOne(d draws) func() { return w.crashNodes(pick(d, w.nodes)) }
+func (w *world) crashAll(draws) func()   { return w.crashNodes(w.nodes...) }
+func (w *world) crashLeader(draws) func() {
+	n := w.leader()
+	if n == nil {
+		return nil
+	}
+	return w.crashNodes(n)
+}
+
+// sides draws a group of nodes, and of clients with it, and the rest.
+func (w *world) sides(d draws, nodes int) (a, b []int) {
+	order := d.Perm(len(w.nodes))
+	for i, at := range order {
+		if i < nodes {
+			a = append(a, w.nodes[at].site)
+		} else {
+			b = append(b, w.nodes[at].site)
+		}
+	}
+	for site := len(w.nodes); site < w.sites; site++ {
+		if d.one(3) {
+			a = append(a, site)
+		} else {
+			b = append(b, site)
+		}
+	}
+	return a, b
+}
+
+func (w *world) partition(d draws) func() {
+	a, b := w.sides(d, 1+d.IntN(len(w.nodes)/2))
+	return w.net.divide(a, b, false)
+}
+
+func (w *world) oneWay(d draws) func() {
+	a, b := w.sides(d, 1+d.IntN(len(w.nodes)/2))
+	if d.one(2) {
+		a, b = b, a
+	}
+	return w.net.divide(a, b, true)
+}
+
+// isolateLeader cuts the leader off from the other nodes, and leaves it its clients.
+func (w *world) isolateLeader(d draws) func() {
+	n := w.leader()
+	if n == nil {
+		return nil
+	}
+	var rest []int
+	for _, o := range w.nodes {
+		if o != n {
+			rest = append(rest, o.site)
+		}
+	}
+	return w.net.divide([]int{n.site}, rest, d.one(3))
+}
+
+func (w *world) pause(p *process, d draws) func() {
+	if !p.up || p.paused(w.now) {
+		return nil
+	}
+	w.report.Pauses++
+	p.resume = w.now + d.between(100*time.Millisecond, 12*time.Second)
+	return func() { p.resume = min(p.resume, w.now) }
+}
+
+func (w *world) pauseLeader(d draws) func() {
+	n := w.leader()
+	if n == nil {
+		return nil
+	}
+	return w.pause(n.process, d)
+}
+
+func (w *world) pauseNode(d draws) func() { return w.pause(pick(d, w.nodes).process, d) }
+
+func (w *world) pauseWorker(d draws) func() {
+	return w.pause(pick(d, w.crew.workers).c.process, d)
+}
+
+func (w *world) lossy(draws) func() {
+	w.net.lossy = true
+	return func() { w.net.lossy = false }
+}
+
+func (w *world) slowNetwork(d draws) func() {
+	w.net.slow = pick(d, []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, 500 * time.Millisecond, 3 * time.Second})
+	return func() { w.net.slow = 0 }
+}
+
+func (w *world) slowDisk(d draws) func() {
+	n := pick(d, w.nodes)
+	n.disk.slow = pick(d, []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, time.Second})
+	return func() { n.disk.slow = 0 }
+}
+
+func (w *world) wallJump(d draws) func() {
+	n := pick(d, w.nodes)
+	n.wall += d.between(-2*time.Hour, 2*time.Hour)
+	return func() {}
+}
+
+func (w *world) snapshotOne(d draws) func() {
+	n := pick(d, w.nodes)
+	if !n.up || n.paused(w.now) {
+		return nil
+	}
+	n.snapshot()
+	return func() {}
+}
+
+// transfer has the leader hand over: it holds what comes, waits for what is in flight, and asks another to take over.
+func (w *world) transfer(draws) func() {
+	n := w.leader()
+	if n == nil || n.handing || n.paused(w.now) {
+		return nil
+	}
+	n.handOver()
+	return func() {}
+}

@@ -1,0 +1,186 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/fnv"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/model"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+)
+
+// history is what happened: the log as it was committed, what it came to, and what clients were told. It checks as it goes.
+type history struct {
+	w     *world
+	model *model.State
+	// By index, from 1: the entry, and what its application came to.
+	log     []*entry
+	sums    []uint64
+	digests [][]byte
+	// What calls came to, by their id, until nobody can ask any more; renewals by session: the newest entry that has one.
+	calls   map[uint64]outcome
+	renewed map[int64]uint64
+	// floor is the newest entry whose effects somebody was told of.
+	floor uint64
+}
+
+type outcome struct {
+	index uint64
+	sum   uint64
+}
+
+// op is an operation of a client, from its beginning to its answer.
+type op struct {
+	client *client
+	kind   string
+	floor  uint64 // all that was acknowledged before it began
+	began  time.Duration
+}
+
+func newHistory(w *world) *history {
+	return &history{w: w, model: model.New(), calls: map[uint64]outcome{}, renewed: map[int64]uint64{}}
+}
+
+// committed has an entry at its index: everywhere the same.
+func (h *history) committed(n *node, e *entry) (first bool) {
+	if e.index <= uint64(len(h.log)) {
+		if h.log[e.index-1] != e {
+			h.w.fail("S3", "node %d has another entry %d than was committed: one of term %d instead of term %d", n.id, e.index, e.term, h.log[e.index-1].term)
+		}
+		return false
+	}
+	if e.index != uint64(len(h.log))+1 {
+		h.w.fail("S3", "entry %d is committed behind entry %d", e.index, len(h.log))
+	}
+	h.log = append(h.log, e)
+	h.sums = append(h.sums, 0)
+	var last []byte
+	if len(h.digests) > 0 {
+		last = h.digests[len(h.digests)-1]
+	}
+	h.digests = append(h.digests, last)
+	return true
+}
+
+// applied takes in what an entry came to on a node.
+func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.Result) {
+	first := h.committed(n, e)
+	if result.Skipped {
+		return
+	}
+	_, digest := n.machine.Digest()
+	total := h.sum(decoded, result)
+	if !first {
+		if h.w.config.Trace != nil && !bytes.Equal(digest, h.digests[e.index-1]) {
+			h.w.tell("node %d: %+v", n.id, *convert(e, decoded, result))
+		}
+		if !bytes.Equal(digest, h.digests[e.index-1]) {
+			h.w.fail("S7", "node %d has another digest at entry %d than another node", n.id, e.index)
+		}
+		if total != h.sums[e.index-1] {
+			h.w.fail("S7", "node %d answers entry %d otherwise than another node", n.id, e.index)
+		}
+		return
+	}
+	h.digests[e.index-1], h.sums[e.index-1] = digest, total
+	h.w.report.Entries++
+	h.w.report.Commands += len(decoded.Commands)
+	for i, c := range e.calls {
+		if !result.Outcomes[i].Parked {
+			h.calls[c.id] = outcome{e.index, sum(result.Outcomes[i].Reply, result.Outcomes[i].Refusal)}
+		}
+	}
+	for _, r := range decoded.Renewals {
+		h.renewed[r.Session] = e.index
+	}
+	for _, s := range result.Settled {
+		h.calls[s.WaitID] = outcome{e.index, sum(s.Reply, s.Refusal)}
+	}
+	m := convert(e, decoded, result)
+	if h.w.config.Trace != nil {
+		h.w.tell("%+v", *m)
+	}
+	if broken := h.model.Apply(m); broken != nil {
+		h.w.fail(broken.Guarantee, "%s", broken.What)
+	}
+	h.w.mix(binary.BigEndian.Uint64(append(digest, make([]byte, 8)...)))
+}
+
+// sum is of all that an entry is answered.
+func (h *history) sum(x *logv1.Entry, result *fsm.Result) uint64 {
+	f := fnv.New64a()
+	var b [8]byte
+	add := func(v uint64) {
+		binary.BigEndian.PutUint64(b[:], v)
+		f.Write(b[:])
+	}
+	for _, o := range result.Outcomes {
+		add(sum(o.Reply, o.Refusal))
+	}
+	for _, o := range result.Renewals {
+		add(sum(o.Reply, o.Refusal))
+	}
+	for _, s := range result.Settled {
+		add(s.WaitID)
+		add(sum(s.Reply, s.Refusal))
+	}
+	return f.Sum64()
+}
+
+// reopened checks the state that a node goes on from.
+func (h *history) reopened(n *node) {
+	index, digest := n.machine.Digest()
+	if index > 0 && index <= uint64(len(h.log)) && !bytes.Equal(digest, h.digests[index-1]) {
+		h.w.fail("S7", "node %d goes on from a state at entry %d with another digest than was there", n.id, index)
+	}
+}
+
+// invoke begins an operation.
+func (h *history) invoke(c *client, kind string) *op {
+	h.w.report.Ops++
+	return &op{client: c, kind: kind, floor: h.floor, began: h.w.now}
+}
+
+func (h *history) unanswered(*op) { h.w.report.Unanswered++ }
+
+// respond checks an answer: it is what the log came to, behind all that was known when the operation began.
+func (h *history) respond(o *op, r *request, res *response) {
+	w := h.w
+	w.report.Answered++
+	switch {
+	case r.stale:
+	case r.read != nil:
+		w.report.Reads++
+		if res.applied < o.floor {
+			w.fail("S4", "%s of %s is answered from entry %d, and entry %d was acknowledged before it began", o.kind, o.client.name, res.applied, o.floor)
+		}
+		h.floor = max(h.floor, res.applied)
+	case r.renewal != nil:
+		session := r.renewal().Session
+		if h.renewed[session] <= o.floor {
+			w.fail("S3", "a renewal of session %d is acknowledged, and is not in the log", session)
+		}
+	default:
+		for i, id := range res.calls {
+			got, known := h.calls[id]
+			switch {
+			case !known:
+				w.fail("S3", "%s of %s is answered, and is not in the log", o.kind, o.client.name)
+			case got.index <= o.floor:
+				w.fail("S4", "%s of %s is answered by entry %d, and entry %d was acknowledged before it began", o.kind, o.client.name, got.index, o.floor)
+			case got.sum != sum(res.outcomes[i].Reply, res.outcomes[i].Refusal):
+				w.fail("S4", "%s of %s is answered otherwise than the log came to", o.kind, o.client.name)
+			}
+			delete(h.calls, id)
+			h.floor = max(h.floor, got.index)
+			if res.outcomes[i].Refusal != nil {
+				w.report.Refused++
+			}
+		}
+	}
+}
+
+// holds: a session's holder trusts it until the keeper's deadline.
+func (h *history) holds(*session) {}
