@@ -15,6 +15,9 @@ import (
 type Config struct {
 	// DataDir holds everything; empty keeps all in memory, for tests.
 	DataDir string
+	// Engine keeps the state: EnginePebble, which is the default, or EngineMemory. A node may be started with either
+	// at any time: its log and its newest snapshot have all of the state.
+	Engine string
 	// NodeID begins the id of a new node, which has a random part besides; a node that has data keeps its id.
 	NodeID string
 	// Layer gives a group its connections to the others. Advertise is this node's address there.
@@ -43,6 +46,14 @@ type Config struct {
 	Wall func() int64
 }
 
+// Engines.
+const (
+	// EnginePebble keeps rows on disk; memory is bounded, and a start reads what was pending.
+	EnginePebble = "pebble"
+	// EngineMemory keeps rows in memory alone: for states that fit twice. A start reads the newest snapshot and the log.
+	EngineMemory = "memory"
+)
+
 // Validate fills in defaults, and says which field is wrong.
 func (c *Config) Validate() error {
 	set := func(v *time.Duration, d time.Duration) {
@@ -65,6 +76,9 @@ func (c *Config) Validate() error {
 	if c.CacheBytes == 0 {
 		c.CacheBytes = 16 << 20
 	}
+	if c.Engine == "" {
+		c.Engine = EnginePebble
+	}
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
@@ -75,6 +89,8 @@ func (c *Config) Validate() error {
 		c.Wall = func() int64 { return time.Now().UnixNano() }
 	}
 	switch {
+	case c.Engine != EnginePebble && c.Engine != EngineMemory:
+		return fmt.Errorf("cluster: there is no engine %q: it is %s or %s", c.Engine, EnginePebble, EngineMemory)
 	case c.Layer == nil && c.Transport == nil:
 		return errors.New("cluster: Layer or Transport is needed")
 	case c.Lease > c.Heartbeat:

@@ -50,19 +50,21 @@ type group struct {
 	tasks sync.WaitGroup
 }
 
-func openGroup(id, node string, c *Config, fail func(error), failed <-chan struct{}) (g *group, err error) {
+func openGroup(id string, n *Node) (g *group, err error) {
+	c := &n.config
 	g = &group{
-		id: id, config: c, node: node, fail: fail, failed: failed, logger: c.Logger.With("group", id),
+		id: id, config: c, node: n.identity.Node, fail: n.fail, failed: n.done, logger: c.Logger.With("group", id),
 		board:   board{byWait: map[uint64]*subscriber{}},
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
 		notify: make(chan bool, 16), end: make(chan struct{}),
 	}
 	g.machine = &machine{
 		crash: crash{logger: g.logger}, flushBytes: c.FlushBytes, stall: c.StallAfter,
-		applied: g.applied, restored: g.changed.fireAll, fatal: fail, leads: g.leads,
+		applied: g.applied, restored: g.changed.fireAll, fatal: n.fail, leads: g.leads,
+		engine: c.Engine,
 	}
 	restore := false
-	if err = g.openStores(); err == nil {
+	if err = g.openStores(n); err == nil {
 		restore, err = g.compare()
 	}
 	if err == nil {

@@ -18,6 +18,8 @@ type identity struct {
 	Cluster string `json:"cluster"`
 	Node    string `json:"node"`
 	Format  int    `json:"format"`
+	// Groups are those whose log was made: without it a node would come back with its id and without its votes.
+	Groups []string `json:"groups,omitempty"`
 }
 
 const dataFormat = 1

@@ -20,6 +20,7 @@ import (
 // machine is what raft drives: it decodes entries, applies them, and tells what they did. raft calls Apply, Snapshot
 // and Restore from one goroutine.
 type machine struct {
+	engine     string
 	dir        *table.Dir // nil when the state is in memory
 	crash      crash
 	flushBytes int
@@ -41,13 +42,16 @@ type machine struct {
 	since time.Time  // when the running apply began; zero while none runs
 }
 
-// open opens the state of a group, in memory when dir is empty.
+// open opens the state of a group. In memory it is empty: raft has it restored from the newest snapshot, and applies the
+// log behind that, which is never cut before the snapshot is durable and whole.
 func (m *machine) open(dir string) (err error) {
 	engine := table.NewMemory()
 	if dir != "" {
 		if err := m.crash.open(filepath.Join(dir, "CRASHED")); err != nil {
 			return err
 		}
+	}
+	if dir != "" && m.engine != EngineMemory {
 		m.dir, err = table.OpenDir(filepath.Join(dir, "state"), table.Options{Fatal: m.fatal})
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func Open(c Config) (*Node, error) {
 	if err := n.openIdentity(); err != nil {
 		return nil, err
 	}
-	g, err := openGroup(theGroup, n.identity.Node, &n.config, n.fail, n.done)
+	g, err := openGroup(theGroup, n)
 	if err != nil {
 		return nil, errors.Join(err, n.unlock())
 	}
@@ -67,6 +68,18 @@ func (n *Node) openIdentity() (err error) {
 		return errors.Join(err, n.unlock())
 	}
 	return nil
+}
+
+// logMade says whether the log of a group was ever made here.
+func (n *Node) logMade(group string) bool { return slices.Contains(n.identity.Groups, group) }
+
+// rememberLog notes that the log of a group was made, before anything is in it.
+func (n *Node) rememberLog(group string) error {
+	if n.logMade(group) {
+		return nil
+	}
+	n.identity.Groups = append(n.identity.Groups, group)
+	return writeIdentity(n.config.DataDir, n.identity)
 }
 
 func (n *Node) unlock() error {

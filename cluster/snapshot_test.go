@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lockstep-dev/lockstep/cluster/logstore"
 	"github.com/lockstep-dev/lockstep/fsm"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
@@ -115,17 +116,49 @@ func TestALostStateIsRebuilt(t *testing.T) {
 
 // A node whose log was cut away behind its back must not go on from its state alone.
 func TestALostLogIsRefused(t *testing.T) {
-	inBubble(t, options{voters: 1, disk: true}, func(t *testing.T, c *bubble) {
+	lost := map[string]func(path string) error{"removed": os.Remove, "empty": func(path string) error { return os.Truncate(path, 0) }}
+	for how, lose := range lost {
+		for _, engine := range []string{EnginePebble, EngineMemory} {
+			t.Run(how+" "+engine, func(t *testing.T) {
+				tweak := func(_ int, c *Config) { c.Engine, c.FlushEvery = engine, time.Hour } // its state knows nothing yet
+				inBubble(t, options{voters: 1, disk: true, tweak: tweak}, func(t *testing.T, c *bubble) {
+					c.put(create("a"))
+					c.stop(0)
+					if err := lose(filepath.Join(c.dirs[0], "groups", "0", "log.db")); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := Open(c.config(0)); err == nil || !strings.Contains(err.Error(), "join again") {
+						t.Fatalf("opened without its log: %v", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A state that is ahead of its log, which is another one, is refused as well.
+func TestAnotherLogIsRefused(t *testing.T) {
+	inBubble(t, options{voters: 2, disk: true}, func(t *testing.T, c *bubble) {
 		c.put(create("a"))
+		c.agree()
 		if err := errors.Join(c.group(0).machine.current.Flush(), c.group(0).machine.current.Sync()); err != nil {
 			t.Fatal(err)
 		}
 		c.stop(0)
-		if err := os.Remove(filepath.Join(c.dirs[0], "groups", "0", "log.db")); err != nil {
+		c.stop(1)
+		path := filepath.Join(c.dirs[0], "groups", "0", "log.db")
+		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(c.config(0)); err == nil || !strings.Contains(err.Error(), "join again") {
-			t.Fatalf("opened without its log: %v", err)
+		other, err := logstore.Open(logstore.Config{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := other.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(c.config(0)); err == nil || !strings.Contains(err.Error(), "another's") {
+			t.Fatalf("opened with another log: %v", err)
 		}
 	})
 }

@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -11,6 +13,9 @@ import (
 	"github.com/lockstep-dev/lockstep/cluster/logstore"
 )
 
+// remedy is what is left to do with a node whose disk has lost something.
+const remedy = "stop this node, remove it from the cluster, wipe its data directory, and let it join again"
+
 // raftLog is both of raft's stores.
 type raftLog interface {
 	raft.LogStore
@@ -18,7 +23,7 @@ type raftLog interface {
 }
 
 // openStores opens the log, the state and the snapshots.
-func (g *group) openStores() (err error) {
+func (g *group) openStores(n *Node) (err error) {
 	if g.config.DataDir == "" {
 		g.log, g.snapshots = raft.NewInmemStore(), &snapshots{SnapshotStore: raft.NewInmemSnapshotStore()}
 		return errors.Join(g.machine.open(""), g.measure())
@@ -30,9 +35,16 @@ func (g *group) openStores() (err error) {
 			return fmt.Errorf("open group %s: %w", g.id, err)
 		}
 	}
-	g.log, err = logstore.Open(logstore.Config{Path: filepath.Join(dir, "log.db"), Fatal: g.fail, Leads: g.leads, StallAfter: g.config.StallAfter})
+	path := filepath.Join(dir, "log.db")
+	if info, err := os.Stat(path); n.logMade(g.id) && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0) {
+		return fmt.Errorf("group %s: the log %s is gone, and with it what this node voted for and acknowledged; %s", g.id, path, remedy)
+	}
+	g.log, err = logstore.Open(logstore.Config{Path: path, Fatal: g.fail, Leads: g.leads, StallAfter: g.config.StallAfter})
 	if err != nil {
 		g.log = nil
+		return err
+	}
+	if err := n.rememberLog(g.id); err != nil {
 		return err
 	}
 	if err := g.machine.open(dir); err != nil {
@@ -84,14 +96,29 @@ func (g *group) compare() (restore bool, err error) {
 	}
 	snapshot := g.snapshots.newest.Load()
 	applied, _ := g.machine.current.Applied()
-	const remedy = "stop this node, remove it from the cluster, wipe its data directory, and let it join again"
 	switch {
 	case applied > last && applied > snapshot:
 		return false, fmt.Errorf("group %s: the state has entry %d, the log ends at %d and the newest snapshot at %d: the log is lost or another's; %s", g.id, applied, last, snapshot, remedy)
 	case first > max(applied, snapshot)+1:
 		return false, fmt.Errorf("group %s: the log begins at entry %d, the state ends at %d and the newest snapshot at %d: entries are missing between; %s", g.id, first, applied, snapshot, remedy)
 	}
-	return applied < snapshot, nil
+	if applied >= snapshot {
+		return false, nil
+	}
+	return true, g.readable(list)
+}
+
+// readable refuses a newest snapshot that is damaged. raft would take the one before, and go on behind a gap where the
+// log was cut since.
+func (g *group) readable(list []*raft.SnapshotMeta) error {
+	_, content, err := g.snapshots.Open(list[0].ID)
+	if err == nil {
+		err = content.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("group %s: the snapshot %s, which the state goes on from, cannot be read: %w; %s", g.id, list[0].ID, err, remedy)
+	}
+	return nil
 }
 
 // snapshots makes the name of a new snapshot durable, for raft cuts the log on the strength of it, and knows the newest.
