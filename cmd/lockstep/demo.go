@@ -13,7 +13,7 @@ import (
 
 func (c *cli) demoCommand() *cobra.Command {
 	config := demo.Config{}
-	var planted string
+	var planted, engine string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run workflows under fire on three servers, and show what that did",
@@ -25,6 +25,10 @@ history, what happened. Status 0 only when everything held. Takes under a minute
 			if config.ServerArgs, err = plantArgs(planted); err != nil {
 				return err
 			}
+			if err := checkEngine(engine); err != nil {
+				return err
+			}
+			config.ServerArgs = append(config.ServerArgs, "--engine", engine)
 			if config.Binary, err = os.Executable(); err != nil {
 				return err
 			}
@@ -40,6 +44,7 @@ history, what happened. Status 0 only when everything held. Takes under a minute
 		},
 	}
 	cmd.Flags().StringVar(&config.WfCommons, "wfcommons", "", "also run a recorded execution (WfFormat 1.5), scaled to five seconds")
+	engineFlag(cmd.Flags(), &engine)
 	plantFlag(cmd, &planted)
 	return cmd
 }

@@ -26,6 +26,7 @@ With --workflow a definition is registered, and registered again each time that 
 	f.StringVar(&config.data, "data", "", "data directory; default: a temporary one")
 	f.StringVar(&config.listen, "listen", "127.0.0.1:7400", "API address; port 0: any that is free")
 	f.StringVar(&workflow, "workflow", "", "definition to register, now and when it changes")
+	engineFlag(f, &config.engine)
 	f.StringVar(&config.logLevel, "log-level", "warn", "trace, debug, info, warn or error")
 	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
 	return cmd

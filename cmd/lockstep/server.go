@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lockstep-dev/lockstep/cluster"
 	"github.com/lockstep-dev/lockstep/cluster/gossip"
@@ -32,6 +33,7 @@ type serverConfig struct {
 	secretFile           string
 	insecure             bool
 	logLevel             string
+	engine               string
 	heartbeat            time.Duration
 	logBytes             int64
 	pprof                bool          // gives profiles of itself
@@ -63,11 +65,25 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 	f.StringVar(&config.secretFile, "cluster-secret-file", "", "file with the secret that nodes of the cluster share")
 	f.BoolVar(&config.insecure, "insecure", false, "allow addresses that are not loopback, although there is no TLS yet")
 	f.StringVar(&config.logLevel, "log-level", "info", "trace, debug, info, warn or error")
+	engineFlag(f, &config.engine)
 	f.DurationVar(&config.heartbeat, "heartbeat", 400*time.Millisecond, "raft's heartbeat, election and lease timeout; 200ms suits a LAN")
 	f.Int64Var(&config.logBytes, "log-bytes", 256<<20, "log that is kept behind a snapshot, in bytes")
 	f.BoolVar(&config.pprof, "pprof", false, "give profiles under /debug/pprof/ of the API address, which must be loopback")
 	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
 	return cmd
+}
+
+// checkEngine refuses a name that is no engine's.
+func checkEngine(engine string) error {
+	if engine != cluster.EnginePebble && engine != cluster.EngineMemory {
+		return usage("--engine %s is neither %s nor %s", engine, cluster.EnginePebble, cluster.EngineMemory)
+	}
+	return nil
+}
+
+// engineFlag chooses what keeps a node's state.
+func engineFlag(f *pflag.FlagSet, engine *string) {
+	f.StringVar(engine, "engine", cluster.EnginePebble, "what keeps the state: pebble, on disk; or memory, rebuilt at each start from the newest snapshot and the log")
 }
 
 func (c *cli) serve(ctx context.Context, config *serverConfig) error {
@@ -153,7 +169,7 @@ func (c *serverConfig) advertised(listening string) string {
 }
 
 func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]byte) (int, error) }) (s *server, err error) {
-	if err := errors.Join(setPlant(c.plant), c.checkAddresses()); err != nil {
+	if err := errors.Join(setPlant(c.plant), checkEngine(c.engine), c.checkAddresses()); err != nil {
 		return nil, err
 	}
 	secret, err := c.secret()
@@ -188,7 +204,7 @@ func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]by
 	directory := &directory{}
 	s.node, err = cluster.Open(cluster.Config{
 		DataDir: c.data, NodeID: c.nodeID, Layer: s.mux.Layer, APIAddress: directory.apiAddress,
-		Heartbeat: c.heartbeat, LogBytes: c.logBytes, Logger: s.logger,
+		Engine: c.engine, Heartbeat: c.heartbeat, LogBytes: c.logBytes, Logger: s.logger,
 	})
 	if err != nil {
 		return s, err

@@ -35,9 +35,9 @@ type hurt struct {
 // services of a node, by its place in Nodes.
 func (h *hurt) services(at int) *services { return servicesAt(h.http, h.Nodes[at].API) }
 
-func newHurt(t *testing.T, size int) *hurt {
+func newHurt(t *testing.T, size int, args ...string) *hurt {
 	t.Helper()
-	h := createHurt(t, size)
+	h := createHurt(t, size, args...)
 	for _, n := range h.Nodes {
 		h.start(n.Number)
 	}
@@ -45,13 +45,13 @@ func newHurt(t *testing.T, size int) *hurt {
 }
 
 // createHurt makes a cluster and starts nothing.
-func createHurt(t *testing.T, size int) *hurt {
+func createHurt(t *testing.T, size int, args ...string) *hurt {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := local.Create(local.Config{Dir: filepath.Join(t.TempDir(), "c"), Binary: binary, Size: size, Args: []string{"--log-level", "warn"}})
+	c, err := local.Create(local.Config{Dir: filepath.Join(t.TempDir(), "c"), Binary: binary, Size: size, Args: append([]string{"--log-level", "warn"}, args...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +192,39 @@ func TestWhatIsAcknowledgedSurvives(t *testing.T) {
 	}
 	h.until("writing", func() bool { return total() >= *surviveWrites })
 	left := h.remaining(c, session)
+	h.allAtOnce(stop)
+	h.nothingIsLost(c, writers)
+	if now := h.remaining(c, session); now > left || left-now > 30*time.Second {
+		t.Errorf("the session had %s left before, and %s after", left, now)
+	}
+	t.Logf("%d acknowledged writes, all there", total())
+}
+
+// Nodes that keep their state in memory come back from their snapshots and logs, all at once and with nobody to ask.
+func TestWhatIsAcknowledgedSurvivesInMemory(t *testing.T) {
+	h := newHurt(t, 3, "--engine", "memory", "--log-bytes", "65536")
+	h.leader()
+	c := &cli{servers: h.APIs()}
+	if _, err := c.registerSource(t.Context(), []byte("workflow: w\nsteps: {a: {queue: q}}\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	writers, total := h.write(ctx, "w")
+	h.until("logs are cut", func() bool {
+		kept, err := filepath.Glob(filepath.Join(h.Dir, "node-*", "groups", "*", "snapshots", "*-*", "state.bin"))
+		return err == nil && len(kept) >= len(h.Nodes) && total() > 1000
+	})
+	h.allAtOnce(stop)
+	h.nothingIsLost(c, writers)
+	if states, err := filepath.Glob(filepath.Join(h.Dir, "node-*", "groups", "*", "state")); err != nil || len(states) > 0 {
+		t.Errorf("states are on disk: %v, %v", states, err)
+	}
+}
+
+// allAtOnce kills every node while writers write, stops those, and starts the nodes again.
+func (h *hurt) allAtOnce(stop context.CancelFunc) {
+	h.t.Helper()
 	for _, n := range h.Nodes {
 		h.kill(n.Number)
 	}
@@ -201,11 +234,6 @@ func TestWhatIsAcknowledgedSurvives(t *testing.T) {
 		h.start(n.Number)
 	}
 	h.leader()
-	h.nothingIsLost(c, writers)
-	if now := h.remaining(c, session); now > left || left-now > 30*time.Second {
-		t.Errorf("the session had %s left before, and %s after", left, now)
-	}
-	t.Logf("%d acknowledged writes, all there", total())
 }
 
 // write starts four writers, which end with the context.

@@ -46,7 +46,8 @@ type Config struct {
 	Args []string
 }
 
-const file = "cluster.json"
+// File of the directory that describes the cluster.
+const File = "cluster.json"
 
 // Create writes down a new cluster. It starts nothing. A directory that has one already is refused.
 func Create(c Config) (*Cluster, error) {
@@ -57,7 +58,7 @@ func Create(c Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create cluster: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, file)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, File)); err == nil {
 		return nil, fmt.Errorf("%s has a cluster already; start it with `lockstep cluster up --dir %s`, or remove the directory", dir, c.Dir)
 	}
 	ports, err := Ports(3*c.Size, c.BasePort)
@@ -85,7 +86,7 @@ func (c *Cluster) write() error {
 	if err != nil {
 		return fmt.Errorf("create cluster: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(c.Dir, file), append(b, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(c.Dir, File), append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("create cluster: %w", err)
 	}
 	return nil
@@ -97,7 +98,7 @@ func Open(dir string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open cluster: %w", err)
 	}
-	b, err := os.ReadFile(filepath.Join(whole, file))
+	b, err := os.ReadFile(filepath.Join(whole, File))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no cluster in %s; make one with `lockstep cluster up --dir %s`", whole, dir)
 	}
@@ -106,7 +107,7 @@ func Open(dir string) (*Cluster, error) {
 	}
 	c := &Cluster{Dir: whole, children: map[int]*child{}}
 	if err := json.Unmarshal(b, c); err != nil {
-		return nil, fmt.Errorf("open cluster: %s is damaged: %w", filepath.Join(whole, file), err)
+		return nil, fmt.Errorf("open cluster: %s is damaged: %w", filepath.Join(whole, File), err)
 	}
 	return c, nil
 }
