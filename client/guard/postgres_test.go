@@ -9,18 +9,17 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 
 	_ "github.com/lib/pq" // talks to the PostgreSQL that the test starts, where there is one
 
 	"github.com/lockstep-dev/lockstep/client/guard"
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 )
 
-// postgresBin finds the directory of PostgreSQL's programs, or skips the test aloud: with LOCKSTEP_REQUIRE=postgres it fails.
+// postgresBin finds the directory of PostgreSQL's programs, which Debian keeps out of PATH.
 func postgresBin(t *testing.T) string {
 	t.Helper()
 	if initdb, err := exec.LookPath("initdb"); err == nil {
@@ -31,10 +30,7 @@ func postgresBin(t *testing.T) string {
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
-		if slices.Contains(strings.Split(os.Getenv("LOCKSTEP_REQUIRE"), ","), "postgres") {
-			t.Fatal("POSTGRES: NOT RUN: no initdb, and LOCKSTEP_REQUIRE wants it; scripts/deps installs it")
-		}
-		t.Skip("POSTGRES: NOT RUN: no initdb in PATH or /usr/lib/postgresql")
+		require.Missing(t, "postgres", "no initdb in PATH or /usr/lib/postgresql")
 	}
 	return filepath.Dir(found[len(found)-1])
 }
