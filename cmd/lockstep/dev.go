@@ -108,6 +108,7 @@ func (c *cli) reload(ctx context.Context, path string) {
 	const pollEvery = 300 * time.Millisecond // editors replace files: asking for the contents is what always works
 	var seen []byte
 	var missing bool
+	stays := ""
 	for {
 		text, err := os.ReadFile(path)
 		switch {
@@ -116,8 +117,9 @@ func (c *cli) reload(ctx context.Context, path string) {
 		case err == nil && !bytes.Equal(text, seen):
 			seen = text
 			if w, err := c.registerSource(ctx, text, 0); err != nil {
-				fmt.Fprintf(c.stderr, "lockstep: %s: %s\n", path, c.explain(err))
+				fmt.Fprintf(c.stderr, "lockstep: %s: %s%s\n", path, c.explain(err), stays)
 			} else {
+				stays = fmt.Sprintf("; %s version %d stays", w.Workflow, w.Version)
 				fmt.Fprintf(c.stdout, "%s: %s version %d\n", path, w.Workflow, w.Version)
 			}
 		}
