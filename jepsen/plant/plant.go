@@ -21,6 +21,7 @@ type Row struct {
 const (
 	SkipTokenCheck      Bug = "skip-token-check"
 	AckBeforeFsync      Bug = "ack-before-fsync"
+	WatchSkips          Bug = "watch-skips"
 	VerifyLeader        Bug = "verify-leader-for-barrier"
 	RenewalBeforeCommit Bug = "renewal-before-commit"
 	RestoreOverLive     Bug = "restore-over-live"
@@ -30,6 +31,7 @@ const (
 var All = []Row{
 	{SkipTokenCheck, "S1", "a completion is accepted whatever its token"},
 	{AckBeforeFsync, "S3", "the log is written and not synced"},
+	{WatchSkips, "L7", "a watch that resumes begins one event later"},
 	{VerifyLeader, "S4", "a read is answered once a majority has answered the leader, without a barrier in the log"},
 	{RenewalBeforeCommit, "S3", "a renewal is acknowledged when the leader has it, before it is committed"},
 	{RestoreOverLive, "S7", "a snapshot is restored into the live state, which keeps what the snapshot has not"},

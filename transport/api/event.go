@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 	lockstepv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1/lockstepv1connect"
 )
@@ -88,6 +89,9 @@ func (w *watch) begin(ctx context.Context, h http.Header) error {
 	if w.after == -1 { // told at once: who watches from now must know from where to resume
 		w.after = newest
 		return w.stream.Send(&v1.WatchEventsResponse{Position: w.after})
+	}
+	if plant.Is(plant.WatchSkips) && w.after > 0 {
+		w.after++
 	}
 	return nil
 }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/client"
+	"github.com/lockstep-dev/lockstep/jepsen/check"
+	"github.com/lockstep-dev/lockstep/jepsen/workload"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// finish takes every instance that was started to its end; one that does not get there is explained.
+func (w *world) finish(ctx context.Context, named []string, ops []*check.Op) (facts []check.Fact) {
+	if err := workload.Finish(ctx, w.client, named); err != nil {
+		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
+	}
+	for _, op := range ops {
+		if op.Kind != "start" || op.Outcome != check.OK {
+			continue
+		}
+		waiting, cancel := context.WithTimeout(ctx, time.Minute)
+		i, err := w.client.Wait(waiting, op.Instance)
+		cancel()
+		if err == nil && i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED {
+			continue
+		}
+		facts = append(facts, check.Fact{Guarantee: "liveness", What: fmt.Sprintf("instance %s is %s: %v; %s", op.Instance, i.GetState(), err, w.explain(ctx, op.Instance))})
+		if len(facts) > 20 {
+			break
+		}
+	}
+	return facts
+}
+
+func (w *world) explain(ctx context.Context, id string) string {
+	all, err := w.client.Explain(ctx, id, "")
+	if err != nil {
+		return err.Error()
+	}
+	var out []string
+	for _, e := range all {
+		out = append(out, e.Sentence)
+	}
+	return strings.Join(out, " ")
+}
+
+// feeds reads the whole feed from every node, up to what the first has, and compares them.
+func (w *world) feeds(ctx context.Context) (events []check.Event, facts []check.Fact, err error) {
+	ns, err := w.position(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var first []*v1.Event
+	for at, n := range w.lab.Nodes {
+		got, err := feed(ctx, w.single[n], ns)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the feed of node %d: %w", n.Number, err)
+		}
+		if at == 0 {
+			first = got
+			continue
+		}
+		for i := range first {
+			if i >= len(got) || !proto.Equal(first[i], got[i]) {
+				facts = append(facts, check.Fact{Guarantee: "S7", What: fmt.Sprintf("event %d is %v on node 1 and %v on node %d", i+1, first[i], got[min(i, len(got)-1)], n.Number)})
+				break
+			}
+		}
+	}
+	for _, e := range first {
+		events = append(events, event(e))
+	}
+	return events, facts, nil
+}
+
+func (w *world) position(ctx context.Context) (int64, error) {
+	ns, err := w.client.Namespaces.GetNamespace(ctx, connect.NewRequest(&v1.GetNamespaceRequest{Namespace: client.DefaultNamespace}))
+	if err != nil {
+		return 0, fmt.Errorf("read the newest position: %w", err)
+	}
+	return ns.Msg.Position, nil
+}
+
+// feed reads a node's events up to a position.
+func feed(ctx context.Context, c *client.Client, until int64) (out []*v1.Event, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for e, err := range c.Watch(ctx, client.WatchOptions{}) {
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+		if e.Position >= until {
+			break
+		}
+	}
+	return out, nil
+}
+
+func event(e *v1.Event) check.Event {
+	kind := strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1")
+	d := e.Data
+	return check.Event{
+		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: d.GetStep(), Token: d.GetToken(), Lock: d.GetLock(),
+		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(),
+	}
+}
+
+// digests compares all nodes' at the newest index that all of them tell.
+func (w *world) digests(ctx context.Context) []check.Fact {
+	for limit := time.Now().Add(20 * time.Second); ; {
+		told := map[uint64]map[string][]int{}
+		for _, n := range w.lab.Nodes {
+			if s := w.status(n); s != nil {
+				for _, d := range s.Digests {
+					if told[d.Index] == nil {
+						told[d.Index] = map[string][]int{}
+					}
+					told[d.Index][d.Digest] = append(told[d.Index][d.Digest], n.Number)
+				}
+			}
+		}
+		common := 0
+		for index, digests := range told {
+			nodes := map[int]bool{}
+			for _, list := range digests {
+				for _, n := range list {
+					nodes[n] = true
+				}
+			}
+			if len(nodes) < len(w.lab.Nodes) {
+				continue
+			}
+			if common++; len(digests) > 1 {
+				return []check.Fact{{Guarantee: "S7", What: fmt.Sprintf("digests at index %d differ: %v", index, digests)}}
+			}
+		}
+		if common > 0 {
+			w.report.DigestsEqual = true
+			return nil
+		}
+		if time.Now().After(limit) || ctx.Err() != nil {
+			return []check.Fact{{Guarantee: "S7", What: "no index was found at which all nodes tell a digest"}}
+		}
+		pause(ctx, 200*time.Millisecond)
+	}
+}

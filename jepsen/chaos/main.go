@@ -1,0 +1,171 @@
+// Command chaos hurts a cluster of real processes for a while, with work on it, and says whether its promises held.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/jepsen/workload"
+)
+
+// config is what a run is told.
+type config struct {
+	Binary, Dir, Out, Plant string
+	Nodes                   int
+	Time                    time.Duration
+	Seed                    uint64
+	Faults                  []string
+	JSON, List              bool
+}
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	if len(args) > 0 && args[0] == "worker" {
+		return work(args[1:])
+	}
+	c, err := parse(args)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 2
+	}
+	if c.List {
+		for _, f := range faults {
+			fmt.Printf("%-16s %s\n", f.name, f.what)
+		}
+		return 0
+	}
+	if os.Getenv(inside) == "" && os.Getuid() == 0 {
+		if code, ok := isolate(args); ok {
+			return code
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	report, err := chaos(ctx, c)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 1
+	}
+	if err := report.write(c); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 1
+	}
+	if c.JSON {
+		b, err := json.Marshal(report)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "chaos:", err)
+			return 1
+		}
+		fmt.Println(string(b))
+	} else {
+		report.print(os.Stdout)
+	}
+	if report.Verdict != pass {
+		return 1
+	}
+	return 0
+}
+
+func parse(args []string) (*config, error) {
+	c := &config{}
+	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	f.StringVar(&c.Binary, "binary", "bin/lockstep", "the lockstep under test")
+	f.StringVar(&c.Out, "out", "", "directory for histories and reports; default: a temporary one")
+	f.StringVar(&c.Plant, "plant", "", "a bug to plant, in a binary built with -tags sabotage")
+	f.IntVar(&c.Nodes, "nodes", 3, "3 or 5")
+	minutes := f.Float64("minutes", 5, "how long to hurt the cluster")
+	f.Uint64Var(&c.Seed, "seed", 1, "what is drawn: faults, their order, their lengths")
+	names := f.String("faults", "", "comma list of faults; default: all. See --list")
+	f.BoolVar(&c.JSON, "json", false, "one JSON object at the end")
+	f.BoolVar(&c.List, "list", false, "list the faults")
+	if err := f.Parse(args); err != nil {
+		return nil, err
+	}
+	c.Time = time.Duration(*minutes * float64(time.Minute))
+	if *names != "" {
+		c.Faults = strings.Split(*names, ",")
+	}
+	for _, name := range c.Faults {
+		if !known(name) {
+			return nil, fmt.Errorf("there is no fault %q; --list shows them", name)
+		}
+	}
+	var err error
+	if c.Binary, err = filepath.Abs(c.Binary); err != nil {
+		return nil, err
+	}
+	switch _, err := os.Stat(c.Binary); {
+	case c.List:
+	case err != nil:
+		return nil, fmt.Errorf("no lockstep to test: %w; build one with go build -o bin/lockstep ./cmd/lockstep", err)
+	case c.Nodes != 3 && c.Nodes != 5:
+		return nil, fmt.Errorf("%d nodes; it is 3 or 5", c.Nodes)
+	case c.Time < 10*time.Second:
+		return nil, fmt.Errorf("%s is too short to show anything; take 0.2 minutes or more", c.Time)
+	}
+	return c, nil
+}
+
+// inside says that this process is in a network of its own already.
+const inside = "LOCKSTEP_CHAOS_INSIDE"
+
+// isolate runs this command again in a network namespace of its own, where it may make bridges. Without the right, the
+// run goes on here, and says which faults it lacks.
+func isolate(args []string) (code int, ok bool) {
+	if exec.Command("unshare", "--net", "true").Run() != nil {
+		return 0, false
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 0, false
+	}
+	cmd := exec.Command("unshare", append([]string{"--net", self}, args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.ExitCode(), true
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 1, true
+	}
+	return 0, true
+}
+
+// work is a worker process of the harness.
+func work(args []string) int {
+	f := flag.NewFlagSet("worker", flag.ContinueOnError)
+	servers := f.String("servers", "", "")
+	register := f.String("register", "", "")
+	name := f.String("name", "", "")
+	ttl := f.Duration("ttl", 0, "")
+	if err := f.Parse(args); err != nil {
+		return 2
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		_, _ = os.Stdin.Read(make([]byte, 1)) // it ends with the harness
+	}()
+	if err := workload.Work(ctx, strings.Split(*servers, ","), *register, *name, *ttl); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	_ "embed"
+
+	"github.com/lockstep-dev/lockstep/client"
+	"github.com/lockstep-dev/lockstep/jepsen/check"
+	"github.com/lockstep-dev/lockstep/jepsen/workload"
+)
+
+const (
+	pass   = "pass"
+	failed = "fail"
+)
+
+// report is what a run ends with.
+type report struct {
+	Seed          uint64            `json:"seed"`
+	Minutes       float64           `json:"minutes"`
+	Nodes         int               `json:"nodes"`
+	Ops           int               `json:"ops"`
+	OK            int               `json:"ok"`
+	Refused       int               `json:"refused"`
+	Unknown       int               `json:"unknown"`
+	Events        int               `json:"events"`
+	LeaderChanges int               `json:"leaderChanges"`
+	WorkerPauses  int               `json:"workerPauses"`
+	FencedWrites  int               `json:"fencedWrites"`
+	Faults        map[string]*tally `json:"faults"`
+	NotRun        map[string]string `json:"notRun,omitempty"`
+	Checks        map[string]string `json:"checks"`
+	Facts         []check.Fact      `json:"facts,omitempty"`
+	RecoveryMs    quantiles         `json:"recoveryMs"`
+	OutageMs      quantiles         `json:"outageMs"`
+	DigestsEqual  bool              `json:"digestsEqual"`
+	Verdict       string            `json:"verdict"`
+
+	config *config
+	began  time.Time
+	mu     sync.Mutex // guards all, while the run lasts
+	rounds []round
+	spans  []span
+	ops    []*check.Op
+	seen   []*watcher
+}
+
+// tally counts a fault: asked for, and seen to have an effect.
+type tally struct {
+	Injected int `json:"injected"`
+	Observed int `json:"observed"`
+}
+
+type quantiles struct {
+	P50 int64 `json:"p50"`
+	P99 int64 `json:"p99"`
+	Max int64 `json:"max"`
+	N   int   `json:"n"`
+}
+
+// round is some faults that overlapped, and what came of them.
+type round struct {
+	Names            []string
+	Began, Healed    time.Duration
+	Recovery, Outage time.Duration
+	Changes          int
+}
+
+// span is one fault on the timeline.
+type span struct {
+	Name     string
+	From, To time.Duration
+	Observed bool
+}
+
+func newReport(c *config) *report {
+	return &report{Seed: c.Seed, Nodes: c.Nodes, Faults: map[string]*tally{}, NotRun: map[string]string{}, Checks: map[string]string{}, config: c, began: time.Now()}
+}
+
+func (r *report) injected(name string, observed bool, from, to time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.Faults[name]
+	if t == nil {
+		t = &tally{}
+		r.Faults[name] = t
+	}
+	t.Injected++
+	if observed {
+		t.Observed++
+	}
+	r.spans = append(r.spans, span{name, from, to, observed})
+}
+
+func (r *report) round(names []string, began, healed, recovery, outage time.Duration, changes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rounds = append(r.rounds, round{names, began, healed, recovery, outage, changes})
+	r.LeaderChanges += changes
+	fmt.Fprintf(os.Stderr, "%6s  %-44s back after %5d ms, silent for %5d ms, %d changes of leader\n",
+		began.Round(time.Second), strings.Join(names, " + "), recovery.Milliseconds(), outage.Milliseconds(), changes)
+}
+
+// fail notes that the run itself went wrong.
+func (r *report) fail(format string, args ...any) {
+	r.check("the run", "liveness", []check.Fact{{Guarantee: "liveness", What: fmt.Sprintf(format, args...)}})
+}
+
+func (r *report) check(name, guarantee string, facts []check.Fact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Checks[name] != failed {
+		r.Checks[name] = pass
+	}
+	if len(facts) > 0 {
+		r.Checks[name] = failed
+	}
+	r.Facts = append(r.Facts, facts...)
+}
+
+func (r *report) count(ops []*check.Op) {
+	r.ops, r.Ops = ops, len(ops)
+	for _, op := range ops {
+		switch op.Outcome {
+		case check.OK:
+			r.OK++
+		case check.Refused:
+			r.Refused++
+		default:
+			r.Unknown++
+		}
+	}
+}
+
+func (r *report) register(writes []workload.Write) {
+	for _, w := range writes {
+		if w.Refused {
+			r.FencedWrites++
+		}
+	}
+	var void []check.Fact
+	if r.FencedWrites == 0 {
+		void = []check.Fact{{Guarantee: "S2", What: "the register refused no write: the run shows nothing about fencing"}}
+	}
+	r.check("a late write was refused", "S2", void)
+}
+
+// watcher follows the feed through one node, and goes on where it was when its stream ends.
+type watcher struct {
+	last  int64
+	facts []check.Fact
+}
+
+func (r *report) watch(ctx context.Context, c *client.Client, at int) {
+	w := &watcher{}
+	r.mu.Lock()
+	r.seen = append(r.seen, w)
+	r.mu.Unlock()
+	for ctx.Err() == nil {
+		some, cancel := context.WithTimeout(ctx, time.Duration(1+at)*time.Second) // reconnects are the point
+		for e, err := range c.Watch(some, client.WatchOptions{After: w.last}) {
+			if err != nil {
+				break
+			}
+			if e.Position != w.last+1 && len(w.facts) < 5 {
+				w.facts = append(w.facts, check.Fact{Guarantee: "L7", What: fmt.Sprintf("after position %d a watch was sent %d", w.last, e.Position)})
+			}
+			w.last = e.Position
+		}
+		cancel()
+	}
+}
+
+func (r *report) watched() (facts []check.Fact) {
+	for _, w := range r.seen {
+		facts = append(facts, w.facts...)
+		if w.last == 0 {
+			facts = append(facts, check.Fact{Guarantee: "L7", What: "a watch was sent nothing"})
+		}
+	}
+	return facts
+}
+
+// verdict is pass when every check passed and every fault that was asked for was seen.
+func (r *report) verdict() {
+	var unseen []check.Fact
+	for name, t := range r.Faults {
+		if t.Observed == 0 {
+			unseen = append(unseen, check.Fact{Guarantee: "harness", What: name + " was asked for and never seen to have an effect"})
+		}
+	}
+	r.check("every fault was met", "harness", unseen)
+	var recovery, outage []time.Duration
+	for _, x := range r.rounds {
+		recovery, outage = append(recovery, x.Recovery), append(outage, x.Outage)
+	}
+	r.RecoveryMs, r.OutageMs = quantile(recovery), quantile(outage)
+	r.Minutes = time.Since(r.began).Minutes()
+	r.Verdict = pass
+	for _, verdict := range r.Checks {
+		if verdict != pass {
+			r.Verdict = failed
+		}
+	}
+}
+
+func quantile(all []time.Duration) quantiles {
+	if len(all) == 0 {
+		return quantiles{}
+	}
+	slices.Sort(all)
+	at := func(q float64) int64 { return all[min(len(all)-1, int(q*float64(len(all))))].Milliseconds() }
+	return quantiles{at(0.5), at(0.99), all[len(all)-1].Milliseconds(), len(all)}
+}
+
+// print is for people.
+func (r *report) print(to io.Writer) {
+	t := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
+	fmt.Fprintf(t, "seed %d\t%d nodes\t%.1f minutes\t%d operations: %d ok, %d refused, %d unknown\n", r.Seed, r.Nodes, r.Minutes, r.Ops, r.OK, r.Refused, r.Unknown)
+	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d events\n\n", r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Events)
+	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
+	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
+		fmt.Fprintf(t, "%s\t%d\t%d\t\n", name, r.Faults[name].Injected, r.Faults[name].Observed)
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.NotRun)) {
+		fmt.Fprintf(t, "%s\tNOT RUN\t%s\t\n", name, r.NotRun[name])
+	}
+	fmt.Fprintln(t, "\nCHECK\tVERDICT\t\t")
+	for _, name := range slices.Sorted(maps.Keys(r.Checks)) {
+		fmt.Fprintf(t, "%s\t%s\t\t\n", name, r.Checks[name])
+	}
+	_ = t.Flush() // a terminal
+	for _, f := range r.Facts {
+		fmt.Fprintf(to, "  %s: %s\n", f.Guarantee, f.What)
+	}
+	fmt.Fprintf(to, "\nback after a round: p50 %d ms, p99 %d ms; silent in a round: p50 %d ms, p99 %d ms (%d rounds)\nverdict: %s; everything is in %s\n",
+		r.RecoveryMs.P50, r.RecoveryMs.P99, r.OutageMs.P50, r.OutageMs.P99, r.RecoveryMs.N, r.Verdict, r.config.Out)
+}
+
+//go:embed report.html
+var page string
+
+// write leaves the report as JSON and as a page to look at.
+func (r *report) write(c *config) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(c.Out, "report.json"), b, 0o644); err != nil {
+		return err
+	}
+	t, err := template.New("report").Parse(page)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(filepath.Join(c.Out, "report.html"))
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Execute(f, r.timeline()), f.Close())
+}
+
+// timeline is the page's data: places are in thousandths of the run.
+type timeline struct {
+	*report
+	Rows  []row
+	Bars  []bar // operations answered, in slices of the run
+	Names []string
+}
+
+type row struct {
+	Name  string
+	Y     int
+	Spans []place
+}
+
+type place struct {
+	X, W     int
+	Observed bool
+}
+
+type bar struct{ X, H, Bad int }
+
+func (r *report) timeline() timeline {
+	out := timeline{report: r}
+	var end time.Duration
+	for _, op := range r.ops {
+		end = max(end, op.Return)
+	}
+	end = max(end, time.Second)
+	at := func(t time.Duration) int { return int(1000 * t / end) }
+	spans := slices.SortedFunc(slices.Values(r.spans), func(a, b span) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.From, b.From)) })
+	for _, s := range spans {
+		if len(out.Rows) == 0 || out.Rows[len(out.Rows)-1].Name != s.Name {
+			out.Rows = append(out.Rows, row{Name: s.Name, Y: 130 + 16*len(out.Rows)})
+		}
+		last := &out.Rows[len(out.Rows)-1]
+		last.Spans = append(last.Spans, place{at(s.From), max(2, at(s.To)-at(s.From)), s.Observed})
+	}
+	const slices = 250
+	var good, bad [slices + 1]int
+	most := 1
+	for _, op := range r.ops {
+		i := int(slices * op.Return / end)
+		if op.Outcome == check.Unknown {
+			bad[i]++
+		} else {
+			good[i]++
+		}
+		most = max(most, good[i]+bad[i])
+	}
+	for i := range good {
+		out.Bars = append(out.Bars, bar{i * 1000 / slices, 100 * good[i] / most, 100 * bad[i] / most})
+	}
+	return out
+}
