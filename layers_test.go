@@ -64,6 +64,7 @@ var house = []layer{
 	{"jepsen", []string{"jepsen/...", "client/...", "proto/..."}, nil, "the harness sees a cluster as a client does"},
 	{plant, nil, join(consensus, wire, storage, logging, network), "planted bugs are names: what they break is where they are planted"},
 	{"jepsen/require", nil, join(consensus, wire, storage, logging, network), "what a test needs of a machine is asked before anything of ours runs"},
+	{"jepsen/check", nil, join(consensus, wire, storage), "a checker has the rules from the guarantees alone"},
 	{"jepsen/model", nil, join(consensus, wire, storage), "an oracle must not share the bug"},
 	{"jepsen/sim", []string{"jepsen/...", "fsm/...", "cluster/...", "client/...", "proto/..."}, nil, "the simulator steps the cores themselves"},
 }
@@ -83,7 +84,7 @@ func rule(layers []layer, pkg string) (layer, bool) {
 }
 
 func (l layer) allows(pkg string) bool {
-	if pkg == plant && l.path != "jepsen/model" {
+	if pkg == plant && l.path != "jepsen/model" && l.path != "jepsen/check" {
 		return true
 	}
 	return slices.ContainsFunc(l.may, func(pattern string) bool {

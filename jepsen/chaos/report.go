@@ -147,8 +147,13 @@ func (r *report) count(ops []*check.Op) {
 	}
 }
 
-func (r *report) register(writes []workload.Write) {
+func (r *report) register(writes []workload.Write, events []check.Event) {
+	var told []check.Completion
 	for _, w := range writes {
+		if w.Completed {
+			instance, step, _ := strings.Cut(w.Lease, "/")
+			told = append(told, check.Completion{Instance: instance, Step: step, Token: w.Token})
+		}
 		if w.Refused {
 			r.FencedWrites++
 		}
@@ -158,6 +163,10 @@ func (r *report) register(writes []workload.Write) {
 		void = []check.Fact{{Guarantee: "S2", What: "the register refused no write: the run shows nothing about fencing"}}
 	}
 	r.check("a late write was refused", "S2", void)
+	r.check("workers' completions are in the feed", "S1", check.Completions(told, events))
+	if len(told) == 0 {
+		r.fail("no worker was told that it completed anything")
+	}
 }
 
 // watcher follows the feed through one node, and goes on where it was when its stream ends.

@@ -449,7 +449,7 @@ func (w *world) judge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.report.register(writes)
+	w.report.register(writes, events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil

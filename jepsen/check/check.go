@@ -298,3 +298,26 @@ func compare(f *faults, read, other *Op) {
 		}
 	}
 }
+
+// Completion is one that its worker was told is accepted.
+type Completion struct {
+	Instance, Step string
+	Token          int64
+}
+
+// Completions checks those that workers were told are accepted: each is in the feed, under its token. So no run has two.
+func Completions(told []Completion, events []Event) []Fact {
+	var f faults
+	happened := map[step]int64{}
+	for _, e := range events {
+		if e.Type == "step.completed" {
+			happened[step{e.Instance, e.Step}] = e.Token
+		}
+	}
+	for _, c := range told {
+		if got := happened[step{c.Instance, c.Step}]; got != c.Token {
+			f.add("S1", "a worker was told that its completion of %s/%s under token %d is accepted; the feed has one under token %d", c.Instance, c.Step, c.Token, got)
+		}
+	}
+	return f.list
+}

@@ -24,6 +24,8 @@ type Write struct {
 	Lease   string `json:"lease"`
 	Token   int64  `json:"token"`
 	Refused bool   `json:"refused,omitempty"`
+	// Completed says that nothing is written: the cluster accepted this completion, says the worker.
+	Completed bool `json:"completed,omitempty"`
 }
 
 // NewRegister serves one on an address of this host.
@@ -50,6 +52,12 @@ func (r *Register) serve(w http.ResponseWriter, request *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if write.Completed {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.writes = append(r.writes, write)
+		return
+	}
 	if r.Write(write.Lease, write.Token) {
 		w.WriteHeader(http.StatusOK)
 		return
@@ -65,7 +73,7 @@ func (r *Register) Write(lease string, token int64) bool {
 	if taken {
 		r.high[lease] = token
 	}
-	r.writes = append(r.writes, Write{lease, token, !taken})
+	r.writes = append(r.writes, Write{Lease: lease, Token: token, Refused: !taken})
 	return taken
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/client"
@@ -132,9 +133,17 @@ func Work(ctx context.Context, servers []string, register, name string, ttl time
 		return err
 	}
 	defer c.Close()
+	var done atomic.Int64 // the token that is being completed; what is answered else is a failure or a release
 	chance := rand.New(rand.NewPCG(uint64(len(name)), uint64(name[len(name)-1])))
 	w, err := c.Worker(client.WorkerConfig{
 		Queues: []string{"work"}, Concurrency: 1, Grace: -1, Session: client.SessionConfig{TTL: ttl, Worker: name},
+		Answered: func(s *client.Step, err error) {
+			if err == nil && done.CompareAndSwap(s.Token, 0) {
+				go func() {
+					_ = post(register, Write{Lease: s.InstanceID + "/" + s.Step, Token: s.Token, Completed: true}) // what is not told is not checked
+				}()
+			}
+		},
 		Handler: func(_ context.Context, s *client.Step) (any, error) {
 			time.Sleep(time.Duration(10+chance.IntN(60)) * time.Millisecond) // the work itself
 			names := []string{s.IdempotencyKey}
@@ -148,6 +157,7 @@ func Work(ctx context.Context, servers []string, register, name string, ttl time
 					return nil, err
 				}
 			}
+			done.Store(s.Token)
 			return map[string]any{"token": s.Token}, nil
 		},
 	})
