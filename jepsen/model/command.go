@@ -114,7 +114,11 @@ func tokensOf(grants []Grant) (tokens []int64) {
 }
 
 func (s *State) dropCredit(x *session) {
-	s.waits = slices.DeleteFunc(s.waits, func(w *wait) bool { return w.session == x && w.credit })
+	for _, w := range slices.Clone(s.waits) {
+		if w.session == x && w.credit {
+			s.dropWait(w)
+		}
+	}
 }
 
 // await has a command wait.
@@ -145,17 +149,16 @@ func (s *State) poll(c *Command, x *session) func() {
 	w := s.await(c, &wait{session: x, queues: c.Queues, left: c.Count, credit: c.Credit})
 	return func() {
 		s.tell(x, c.Answer.Grants, func(r *run) bool { return slices.Contains(c.Queues, r.step.Queue) })
-		w.left -= int32(len(c.Answer.Grants))
 		switch {
-		case w.left < 0:
+		case len(c.Answer.Grants) > int(c.Count):
 			fault("S2", "%s asks for %d runs and gets %d", c.say(), c.Count, len(c.Answer.Grants))
 		case c.Answer.Parked != (len(c.Answer.Grants) == 0 && c.Wait > 0 && !c.Credit):
 			fault("liveness", "%s is answered %+v", c.say(), c.Answer)
-		case !c.Answer.Parked && (!c.Credit || w.left == 0):
+		case !c.Answer.Parked && !c.Credit:
 			s.dropWait(w)
 		}
 		for _, q := range c.Queues {
-			if w.left > 0 && s.ready[q] > 0 {
+			if len(c.Answer.Grants) < int(c.Count) && s.ready[q] > 0 {
 				fault("liveness", "%s leaves a run of queue %s ready", c.say(), q)
 			}
 		}
@@ -390,9 +393,6 @@ func (s *State) cancel(c *Command) func() {
 		return nil
 	case i.state == Completed, i.state == Failed:
 		s.refused(c, "ALREADY_ENDED")
-		return nil
-	}
-	if i.state == Failing {
 		return nil
 	}
 	s.must(c)

@@ -113,7 +113,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 		Completed:  i.state == Running,
 		Failing:    i.state == Running && slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed }),
 		Failed:     i.state == Failing,
-		Cancelling: i.state == Running && c != nil && c.Kind == Cancel && c.Instance == i.id,
+		Cancelling: (i.state == Running || i.state == Failing) && c != nil && c.Kind == Cancel && c.Instance == i.id,
 		Cancelled:  i.state == Cancelling,
 	}[to]
 	if !legal {
@@ -161,16 +161,30 @@ func after(now, d int64) int64 {
 	return now + d
 }
 
-// asks: the session waits for such a run, or the command that is decided asks for one.
+// asks: the session waits for such a run, or the command that is decided asks for one. Credit is used up by it.
 func (s *State) asks(x *session, r *run) bool {
 	if c := s.cause.command; c != nil && c.Session == x.id {
 		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name || c.Kind == Complete && c.HasNext {
 			return true
 		}
 	}
-	return slices.ContainsFunc(s.waits, func(w *wait) bool {
-		return w.session == x && (w.run == r || w.run == nil && w.want == nil && slices.Contains(w.queues, r.step.Queue))
-	})
+	var credit *wait
+	for _, w := range s.waits {
+		if w.session != x || w.run != r && (w.run != nil || w.want != nil || !slices.Contains(w.queues, r.step.Queue)) {
+			continue
+		}
+		if !w.credit {
+			return true
+		}
+		credit = w
+	}
+	if credit == nil {
+		return false
+	}
+	if credit.left--; credit.left == 0 {
+		s.dropWait(credit)
+	}
+	return true
 }
 
 func (s *State) runCompleted(f *Fact, r *run) {

@@ -30,6 +30,9 @@ func (s *State) recall(c *Command) (done bool) {
 		return false
 	}
 	if first.parked {
+		if !c.Answer.Parked && s.settledHere(x, c) {
+			return true
+		}
 		if !c.Answer.Parked {
 			fault("S5", "request %d of session %d waits, and its retry is answered %+v", c.Request, c.By, c.Answer)
 		}
@@ -45,6 +48,15 @@ func (s *State) recall(c *Command) (done bool) {
 	}
 	s.retold(c.Answer)
 	return true
+}
+
+// settledHere: the request that waited was answered by this entry, with what its retry is answered.
+func (s *State) settledHere(x *session, c *Command) bool {
+	return slices.ContainsFunc(s.waits, func(w *wait) bool {
+		return w.session == x && w.request == c.Request && slices.ContainsFunc(s.e.Settled, func(o Settled) bool {
+			return o.Call == w.call && o.Answer.Sum == c.Answer.Sum
+		})
+	})
 }
 
 // retold: the grants in an answer that is told again are no new ones.
@@ -78,21 +90,19 @@ func (s *State) remember(by, request int64, a Answer) {
 	x.answers[request] = &remembered{parked: a.Parked, sum: a.Sum}
 }
 
-// endWait forgets a call that nobody waits for any more, and its request with it.
+// endWait forgets a call that nobody waits for any more, and its request with it; unless it was just answered.
 func (s *State) endWait(c *Command) {
-	for _, w := range s.waits {
-		if w.call == c.Ended {
-			if first := w.session.answers[w.request]; first != nil {
-				delete(w.session.answers, w.request)
-			}
-			s.dropWait(w)
-			return
-		}
+	answered := slices.ContainsFunc(s.e.Settled, func(o Settled) bool { return o.Call == c.Ended && !o.More })
+	if w := s.wait(c.Ended); w != nil && !answered {
+		delete(w.session.answers, w.request)
+		s.dropWait(w)
 	}
 }
 
+// dropWait ends a wait. What it was granted in this entry may still be told.
 func (s *State) dropWait(w *wait) {
 	s.waits = slices.DeleteFunc(s.waits, func(o *wait) bool { return o == w })
+	s.dropped = append(s.dropped, w)
 }
 
 func (s *State) wait(call uint64) *wait {
@@ -109,17 +119,20 @@ func (s *State) settlements() {
 	for i := range s.e.Settled {
 		x := &s.e.Settled[i]
 		w := s.wait(x.Call)
+		for _, o := range s.dropped {
+			if w == nil && o.call == x.Call {
+				w = o
+			}
+		}
 		if w == nil {
 			fault("S5", "entry %d answers call %d, which does not wait", s.Index, x.Call)
 		}
 		s.settle(w, x)
 	}
+	s.dropped = s.dropped[:0]
 	for _, w := range slices.Clone(s.waits) {
 		if s.sessions[w.session.id] != w.session {
-			if !w.credit {
-				fault("liveness", "session %d has ended and its call %d waits on", w.session.id, w.call)
-			}
-			s.dropWait(w)
+			fault("liveness", "session %d has ended and its call %d waits on", w.session.id, w.call)
 		}
 	}
 	var untold int64
@@ -154,10 +167,13 @@ func (s *State) settle(w *wait, x *Settled) {
 		}
 	}
 	s.remember(w.session.id, w.request, a)
-	if w.left -= int32(len(a.Grants)); w.left < 0 {
+	if w.credit && a.Code == "" {
+		return
+	}
+	if int32(len(a.Grants)) > w.left {
 		fault("S2", "call %d is granted more runs than it asked for", w.call)
 	}
-	if !x.More {
+	if slices.Contains(s.waits, w) {
 		s.dropWait(w)
 	}
 }

@@ -20,6 +20,7 @@ type State struct {
 	locks     map[string]*lock
 	leases    map[int64]*lease
 	waits     []*wait
+	dropped   []*wait // in this entry
 	backoff   []*run
 	ready     map[string]int // runs that are ready and need no lock, by queue
 

@@ -33,6 +33,7 @@ type options struct {
 	once     bool          // one server, one try
 	patience time.Duration // for one try; zero: two seconds
 	over     func() bool   // the caller has lost interest
+	to       *node         // the one server to ask, once
 }
 
 // call asks until there is an answer, or there is no use in asking again.
@@ -47,6 +48,9 @@ func (c *client) call(r *request, o options, done func(*response)) {
 	try = func() {
 		server := c.failover.Server()
 		n := w.address(server)
+		if o.to != nil {
+			n, server = o.to, o.to.address()
+		}
 		answered := false
 		var taken []*group
 		finish := func(res *response) {
@@ -64,7 +68,7 @@ func (c *client) call(r *request, o options, done func(*response)) {
 				c.failover.Failed(server, res.leader)
 			}
 			after, again := state.Failed(res.failure, c.draws.Float64())
-			if !again || o.once || o.over != nil && o.over() {
+			if !again || o.once || o.to != nil || o.over != nil && o.over() {
 				w.history.unanswered(op)
 				done(res)
 				return

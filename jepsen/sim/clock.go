@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"hash/fnv"
 	"math/rand/v2"
 	"time"
@@ -10,15 +9,24 @@ import (
 // clock is virtual time: events in order of their time, and of their making when the times are equal.
 type clock struct {
 	now   time.Duration
-	queue events
+	queue []turn // a heap
+	slots []event
+	free  []int32
 	made  uint64
 	trace uint64 // a hash of every event that happened
 	count uint64
 }
 
-type event struct {
+// turn is an event's place in the order; it has no pointer, so that moving it about costs little.
+type turn struct {
 	at   time.Duration
 	made uint64
+	slot int32
+}
+
+func (a turn) less(b turn) bool { return a.at < b.at || a.at == b.at && a.made < b.made }
+
+type event struct {
 	who  *process
 	life int // of the process that it is for; anyLife when it comes from outside
 	fn   func()
@@ -26,20 +34,49 @@ type event struct {
 
 const anyLife = -1
 
-type events []event
-
-func (e events) Len() int { return len(e) }
-func (e events) Less(a, b int) bool {
-	return e[a].at < e[b].at || e[a].at == e[b].at && e[a].made < e[b].made
+// put adds to the heap.
+func (c *clock) put(t turn) {
+	q := append(c.queue, t)
+	at := len(q) - 1
+	for at > 0 {
+		up := (at - 1) / 4
+		if !t.less(q[up]) {
+			break
+		}
+		q[at] = q[up]
+		at = up
+	}
+	q[at] = t
+	c.queue = q
 }
-func (e events) Swap(a, b int) { e[a], e[b] = e[b], e[a] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	old := *e
-	last := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*e = old[:len(old)-1]
-	return last
+
+// first takes from the heap.
+func (c *clock) first() turn {
+	q := c.queue
+	top, last := q[0], q[len(q)-1]
+	q = q[:len(q)-1]
+	c.queue = q
+	at := 0
+	for {
+		low := 4*at + 1
+		if low >= len(q) {
+			break
+		}
+		for next := low + 1; next < min(low+4, len(q)); next++ {
+			if q[next].less(q[low]) {
+				low = next
+			}
+		}
+		if !q[low].less(last) {
+			break
+		}
+		q[at] = q[low]
+		at = low
+	}
+	if len(q) > 0 {
+		q[at] = last
+	}
+	return top
 }
 
 // process is what crashes and pauses: a node, or a client. Its events are lost in a crash and late after a pause.
@@ -71,7 +108,14 @@ func (p *process) sleep(d time.Duration) time.Duration {
 
 func (c *clock) push(at time.Duration, who *process, life int, fn func()) {
 	c.made++
-	heap.Push(&c.queue, event{max(at, c.now), c.made, who, life, fn})
+	slot := int32(len(c.slots))
+	if n := len(c.free); n > 0 {
+		slot, c.free = c.free[n-1], c.free[:n-1]
+		c.slots[slot] = event{who, life, fn}
+	} else {
+		c.slots = append(c.slots, event{who, life, fn})
+	}
+	c.put(turn{max(at, c.now), c.made, slot})
 }
 
 // after has the world do something.
@@ -88,21 +132,22 @@ func (c *clock) step() bool {
 	if len(c.queue) == 0 {
 		return false
 	}
-	e := heap.Pop(&c.queue).(event)
-	c.now = e.at
-	if p := e.who; p != nil {
-		if !p.up || e.life != anyLife && e.life != p.life {
-			return true
-		}
-		if p.paused(c.now) {
-			e.at = p.resume
-			heap.Push(&c.queue, e)
-			return true
-		}
+	t := c.first()
+	c.now = t.at
+	e := c.slots[t.slot]
+	if p := e.who; p != nil && p.up && p.paused(c.now) && (e.life == anyLife || e.life == p.life) {
+		t.at = p.resume
+		c.put(t)
+		return true
+	}
+	c.slots[t.slot] = event{}
+	c.free = append(c.free, t.slot)
+	if p := e.who; p != nil && (!p.up || e.life != anyLife && e.life != p.life) {
+		return true
 	}
 	c.count++
-	c.mix(uint64(e.at))
-	c.mix(e.made)
+	c.mix(uint64(t.at))
+	c.mix(t.made)
 	e.fn()
 	return true
 }

@@ -23,6 +23,8 @@ func number(name string) int64 {
 	return n
 }
 
+func sessionName(id int64) string { return strconv.FormatInt(id, 10) }
+
 func codeOf(r *v1.Refusal) string {
 	if r == nil {
 		return ""

@@ -19,6 +19,9 @@ type crew struct {
 	workers  []*worker
 	starters []*starter
 	heal     []func()
+	// What was heard of: leases of runs, and of locks.
+	runs  []heard
+	locks []heldLock
 }
 
 // hire has the workflows registered, and everybody begin.
@@ -26,8 +29,14 @@ func (w *world) hire() {
 	d := newDraws(w.config.Seed, "crew")
 	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"))
 	w.history.model.Know(w.workflows)
-	for i := range 2 + d.IntN(4) {
+	for i := range 2 + d.IntN(5) {
 		w.crew.workers = append(w.crew.workers, w.worker(fmt.Sprint("worker", i), newDraws(w.config.Seed, fmt.Sprint("worker", i))))
+	}
+	for i := range d.IntN(4) {
+		w.locker(fmt.Sprint("locker", i), newDraws(w.config.Seed, fmt.Sprint("locker", i)))
+	}
+	for i := range d.IntN(3) {
+		w.meddler(fmt.Sprint("meddler", i), newDraws(w.config.Seed, fmt.Sprint("meddler", i)))
 	}
 	for i := range 1 + d.IntN(2) {
 		s := &starter{c: w.client(fmt.Sprint("starter", i), newDraws(w.config.Seed, fmt.Sprint("starter", i))), pace: d.between(5*time.Millisecond, 60*time.Millisecond)}

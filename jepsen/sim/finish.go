@@ -3,6 +3,8 @@ package sim
 import (
 	"bytes"
 	"strings"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 // settled: all that was begun has come to its end, and every node has the whole log.
@@ -18,8 +20,15 @@ func (w *world) settled() bool {
 	return true
 }
 
+// stuck says what has not ended, and what the cluster says of the first of it.
 func (w *world) stuck() {
-	w.fail("liveness", "%s after everything was healed these have not ended: %s", healing, strings.Join(w.history.model.Open(), " "))
+	open := w.history.model.Open()
+	if len(open) == 0 {
+		w.fail("liveness", "%s after everything was healed some node lacks a part of the log", healing)
+		return
+	}
+	why, err := w.nodes[0].machine.Explain(&v1.ExplainRequest{InstanceId: open[0]})
+	w.fail("liveness", "%s after everything was healed these have not ended: %s; of the first, %v %v", healing, strings.Join(open, " "), why, err)
 }
 
 // finish compares what is there at the end.

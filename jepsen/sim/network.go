@@ -75,3 +75,23 @@ func (n *network) ask(from, to *process, fn, refused func()) {
 		}
 	})
 }
+
+// stream brings fn to a process once, as a connection does: what is lost is sent again, as long as the sender lives and
+// the connection is wanted.
+func (n *network) stream(from, to *process, wanted func() bool, fn func()) {
+	here := false
+	var try func()
+	try = func() {
+		if here || !wanted() {
+			return
+		}
+		n.send(from, to, func() {
+			if !here {
+				here = true
+				fn()
+			}
+		})
+		n.w.by(from, 200*time.Millisecond, try)
+	}
+	try()
+}

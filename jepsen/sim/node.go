@@ -29,6 +29,7 @@ type node struct {
 
 	results  map[uint64]*fsm.Result // of entries that this node proposed, until their calls are answered
 	waiting  map[uint64]*serverCall // by wait id
+	attached []attached             // streams
 	restores int
 	wake     time.Duration // when the proposer is looked at next; negative when it is not
 	handing  bool
@@ -104,8 +105,23 @@ func (n *node) restore(s *snapshot) error {
 	return nil
 }
 
+// attached is a client's stream to this node.
+type attached struct {
+	client *process
+	broken func()
+}
+
+// detach breaks every stream to this node: its process ends, or it is not the one to ask any more.
+func (n *node) detach() {
+	for _, a := range n.attached {
+		n.w.to(a.client, n.w.net.delay(), a.broken)
+	}
+	n.attached = nil
+}
+
 // crash ends a life.
 func (n *node) crash() {
+	n.detach()
 	n.up = false
 	n.life++
 	n.disk.crash()
@@ -198,6 +214,7 @@ func (n *node) notify(leads bool) {
 		for _, c := range back {
 			c.(*serverCall).refuse(n.noLeader())
 		}
+		n.detach()
 		n.kick(0)
 	})
 }

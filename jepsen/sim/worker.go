@@ -19,6 +19,10 @@ type worker struct {
 	busy   bool // results are on their way
 	at     time.Duration
 	runs   map[int64]*work
+	// A worker on a stream is told of grants by the one server that it is connected to.
+	streams bool
+	stream  uint64 // zero: none
+	server  *node
 	// A stubborn worker does not heed that its lease is lost, as one does that was paused while it did the work.
 	stubborn bool
 	stopped  bool
@@ -33,12 +37,12 @@ type work struct {
 func (w *world) worker(name string, d draws) *worker {
 	k := &worker{
 		c: w.client(name, d), queues: theQueues, ttl: d.between(1500*time.Millisecond, 6*time.Second),
-		runs: map[int64]*work{}, stubborn: d.one(3), at: -1,
+		runs: map[int64]*work{}, stubborn: d.one(3), streams: d.one(2), at: -1,
 	}
 	if name != "worker0" && d.one(2) { // somebody takes what is in any queue
 		k.queues = theQueues[d.IntN(len(theQueues)):]
 	}
-	k.core = core.NewWorker(k.queues, 1+d.IntN(4))
+	k.core = core.NewWorker(k.queues, 1+d.IntN(8))
 	k.open()
 	return k
 }
@@ -46,7 +50,9 @@ func (w *world) worker(name string, d draws) *worker {
 func (k *worker) open() {
 	k.c.open(k.ttl, func(s *session) {
 		k.s, k.asked = s, 0
+		s.forgetful = k.c.draws.one(6)
 		s.onEnd = func() {
+			k.hangUp()
 			for _, token := range s.keeper.Tokens() {
 				k.lose(token)
 			}
@@ -103,6 +109,10 @@ func (k *worker) pump() {
 	if k.s == nil || k.s.ended || k.busy {
 		return
 	}
+	if k.streams && k.stream == 0 {
+		k.connect()
+		return
+	}
 	m, again := k.core.Message(k.c.own())
 	if m == nil {
 		if again > 0 {
@@ -110,8 +120,10 @@ func (k *worker) pump() {
 		}
 		return
 	}
-	for n := int(m.Credit.GetCount()); k.asked < n && !k.s.ended; {
-		k.poll(n - k.asked)
+	if !k.streams {
+		for n := int(m.Credit.GetCount()); k.asked < n && !k.s.ended; {
+			k.poll(n - k.asked)
+		}
 	}
 	k.deliver(m)
 }
@@ -142,9 +154,6 @@ func (k *worker) poll(count int) {
 				s.end()
 			}
 		}
-		for _, run := range runs {
-			s.keeper.Hold(run.Token)
-		}
 		if k.s == s {
 			k.update(func(c *core.Worker) { c.Granted(runs); c.Unused(count - len(runs)) })
 		}
@@ -155,6 +164,8 @@ func (k *worker) poll(count int) {
 func (k *worker) start(run *v1.LeasedRun) {
 	x := &work{run: run}
 	k.runs[run.Token] = x
+	k.s.keeper.Hold(run.Token)
+	k.c.w.crew.hear(run)
 	d := k.c.draws
 	took := d.between(time.Millisecond, 120*time.Millisecond)
 	if d.one(20) {
@@ -200,55 +211,4 @@ func (k *worker) progress(x *work) {
 		}}}}
 	}}
 	k.c.call(r, options{kind: "progress", once: true}, func(*response) {})
-}
-
-// deliver sends results, and tells the core what became of each.
-func (k *worker) deliver(m *v1.WorkRequest) {
-	type item struct {
-		token   int64
-		command func() *logv1.Command
-	}
-	var items []item
-	for _, x := range m.Completions {
-		items = append(items, item{x.Token, func() *logv1.Command {
-			return &logv1.Command{Envelope: &logv1.Envelope{Salt: []byte{1}}, Body: &logv1.Command_CompleteStep{CompleteStep: x}}
-		}})
-	}
-	for _, x := range m.Failures {
-		items = append(items, item{x.Token, func() *logv1.Command {
-			return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_FailStep{FailStep: x}}
-		}})
-	}
-	for _, x := range m.Releases {
-		items = append(items, item{x.Token, func() *logv1.Command {
-			return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ReleaseStep{ReleaseStep: x}}
-		}})
-	}
-	if len(items) == 0 {
-		return
-	}
-	k.busy = true
-	r := &request{commands: func() []*logv1.Command {
-		list := make([]*logv1.Command, len(items))
-		for i, x := range items {
-			list[i] = x.command()
-		}
-		return list
-	}}
-	k.c.call(r, options{kind: "results"}, func(res *response) {
-		outcomes := make([]*v1.WorkOutcome, len(items))
-		for i, x := range items {
-			outcomes[i] = &v1.WorkOutcome{Token: x.token}
-			if !res.ok() {
-				outcomes[i].Refusal = &v1.Refusal{Code: v1.Code_CODE_UNKNOWN_OUTCOME}
-				continue
-			}
-			outcomes[i].Refusal = res.outcomes[i].Refusal
-			if done, is := res.outcomes[i].Reply.(*v1.CompleteStepResponse); is {
-				outcomes[i].Late = done.Late
-			}
-		}
-		k.busy = false
-		k.update(func(c *core.Worker) { c.Answered(k.c.own(), outcomes) })
-	})
 }
