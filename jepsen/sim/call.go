@@ -58,6 +58,9 @@ type group struct {
 // serve takes a request.
 func (n *node) serve(r *request, send func(*response)) *group {
 	g := &group{request: r, send: send}
+	if r.renewal != nil || r.commands != nil {
+		n.w.history.times.receives(n, r)
+	}
 	if _, leads := n.core.Leading(); !leads && !r.stale {
 		send(n.noLeader())
 		return g

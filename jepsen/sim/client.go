@@ -123,7 +123,7 @@ func (c *client) open(ttl time.Duration, done func(*session)) {
 		}
 		reply := res.outcomes[0].Reply.(*v1.Session)
 		s := &session{c: c, id: number(reply.SessionId), ttl: ttl, keeper: core.NewKeeper(ttl, 0), zero: sent}
-		c.w.history.holds(s)
+		c.w.history.times.holds(s)
 		s.step()
 		done(s)
 	})
@@ -177,7 +177,7 @@ func (s *session) renew() {
 			s.end()
 		default:
 			s.keeper.Renewed(s.ttl, sent, s.now())
-			s.c.w.history.holds(s)
+			s.c.w.history.times.holds(s)
 			for _, token := range res.renewal.Reply.Lost {
 				s.keeper.Drop(token)
 				if s.onLost != nil {

@@ -15,6 +15,7 @@ type clock struct {
 	made  uint64
 	trace uint64 // a hash of every event that happened
 	count uint64
+	held  uint64 // events that a pause made late
 }
 
 // turn is an event's place in the order; it has no pointer, so that moving it about costs little.
@@ -137,6 +138,7 @@ func (c *clock) step() bool {
 	e := c.slots[t.slot]
 	if p := e.who; p != nil && p.up && p.paused(c.now) && (e.life == anyLife || e.life == p.life) {
 		t.at = p.resume
+		c.held++
 		c.put(t)
 		return true
 	}

@@ -18,6 +18,7 @@ var theQueues = []string{"q0", "q1", "q2"}
 type crew struct {
 	workers  []*worker
 	starters []*starter
+	watchers []*watcher
 	heal     []func()
 	// What was heard of: leases of runs, and of locks.
 	runs  []heard
@@ -37,6 +38,12 @@ func (w *world) hire() {
 	}
 	for i := range d.IntN(3) {
 		w.meddler(fmt.Sprint("meddler", i), newDraws(w.config.Seed, fmt.Sprint("meddler", i)))
+	}
+	for i := range 1 + d.IntN(2) {
+		w.crew.watchers = append(w.crew.watchers, w.watcher(fmt.Sprint("watcher", i), newDraws(w.config.Seed, fmt.Sprint("watcher", i))))
+	}
+	for i := range 1 + d.IntN(2) {
+		w.reader(fmt.Sprint("reader", i), newDraws(w.config.Seed, fmt.Sprint("reader", i)))
 	}
 	for i := range 1 + d.IntN(2) {
 		s := &starter{c: w.client(fmt.Sprint("starter", i), newDraws(w.config.Seed, fmt.Sprint("starter", i))), pace: d.between(5*time.Millisecond, 60*time.Millisecond)}

@@ -17,6 +17,7 @@ type disk struct {
 	slow    time.Duration
 	store   *store
 	lost    uint64 // writes that a crash lost
+	delayed uint64
 }
 
 // kept is what raft keeps.
@@ -45,6 +46,7 @@ func (d *disk) write(p *process, change func(*kept), done func()) {
 	lat := d.w.disks.between(200*time.Microsecond, 900*time.Microsecond)
 	if d.slow > 0 {
 		lat += d.w.disks.between(d.slow/2, d.slow)
+		d.delayed++
 	}
 	d.busy = max(d.busy, d.w.now) + lat
 	d.w.by(p, d.busy-d.w.now, func() {

@@ -9,25 +9,27 @@ import (
 type faultKind struct {
 	name  string
 	begin func(w *world, d draws) (end func())
+	// effect counts what such a fault does. One that counts no more when it ends than when it began did nothing.
+	effect func(w *world) uint64
 }
 
 // faultKinds are all there are. What is drawn depends on their order.
 var faultKinds = []faultKind{
-	{"crash", (*world).crashOne},
-	{"crash-all", (*world).crashAll},
-	{"crash-leader", (*world).crashLeader},
-	{"partition", (*world).partition},
-	{"one-way", (*world).oneWay},
-	{"isolate-leader", (*world).isolateLeader},
-	{"pause-leader", (*world).pauseLeader},
-	{"pause-node", (*world).pauseNode},
-	{"pause-worker", (*world).pauseWorker},
-	{"lossy", (*world).lossy},
-	{"slow-network", (*world).slowNetwork},
-	{"slow-disk", (*world).slowDisk},
-	{"wall-jump", (*world).wallJump},
-	{"snapshot", (*world).snapshotOne},
-	{"transfer", (*world).transfer},
+	{"crash", (*world).crashOne, (*world).crashes},
+	{"crash-all", (*world).crashAll, (*world).crashes},
+	{"crash-leader", (*world).crashLeader, (*world).crashes},
+	{"partition", (*world).partition, (*world).cutOff},
+	{"one-way", (*world).oneWay, (*world).cutOff},
+	{"isolate-leader", (*world).isolateLeader, (*world).cutOff},
+	{"pause-leader", (*world).pauseLeader, (*world).deferred},
+	{"pause-node", (*world).pauseNode, (*world).deferred},
+	{"pause-worker", (*world).pauseWorker, (*world).deferred},
+	{"lossy", (*world).lossy, (*world).lost},
+	{"slow-network", (*world).slowNetwork, (*world).slowed},
+	{"slow-disk", (*world).slowDisk, (*world).slowWrites},
+	{"wall-jump", (*world).wallJump, (*world).jumps},
+	{"snapshot", (*world).snapshotOne, (*world).snapshots},
+	{"transfer", (*world).transfer, (*world).transfers},
 }
 
 // strike draws faults until the world stops. Up to three at a time overlap.
@@ -54,6 +56,7 @@ func (w *world) strike() {
 			return
 		}
 		k := pick(d, kinds)
+		before := k.effect(w)
 		end := k.begin(w, d)
 		if end == nil {
 			return
@@ -72,6 +75,9 @@ func (w *world) strike() {
 				over = true
 				active--
 				end()
+				if k.effect(w) > before {
+					f.Observed++
+				}
 				w.tell("end of fault %s", k.name)
 			}
 		}
@@ -239,4 +245,20 @@ func (w *world) transfer(draws) func() {
 	}
 	n.handOver()
 	return func() {}
+}
+
+func (w *world) crashes() uint64   { return uint64(w.report.Crashes) }
+func (w *world) cutOff() uint64    { return w.net.cutOff }
+func (w *world) lost() uint64      { return w.net.dropped + w.net.doubled }
+func (w *world) slowed() uint64    { return w.net.slowed }
+func (w *world) deferred() uint64  { return w.held }
+func (w *world) jumps() uint64     { return w.history.jumps }
+func (w *world) snapshots() uint64 { return uint64(w.report.Snapshots) }
+func (w *world) transfers() uint64 { return uint64(w.report.Transfers) }
+
+func (w *world) slowWrites() (n uint64) {
+	for _, node := range w.nodes {
+		n += node.disk.delayed
+	}
+	return n
 }

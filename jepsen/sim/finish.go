@@ -17,6 +17,11 @@ func (w *world) settled() bool {
 			return false
 		}
 	}
+	for _, k := range w.crew.watchers {
+		if k.after < w.history.model.Position {
+			return false
+		}
+	}
 	return true
 }
 
@@ -31,13 +36,51 @@ func (w *world) stuck() {
 	w.fail("liveness", "%s after everything was healed these have not ended: %s; of the first, %v %v", healing, strings.Join(open, " "), why, err)
 }
 
-// finish compares what is there at the end.
+// finish compares what is there at the end: on all nodes the same, to the last row, and outside what the log says.
 func (w *world) finish() {
-	w.report.Advances, w.report.Late, w.report.Expiries = w.history.model.Completed, w.history.model.Late, w.history.model.Expired
+	m := w.history.model
+	w.report.Advances, w.report.Late, w.report.Expiries = m.Completed, m.Late, m.Expired
 	_, first := w.nodes[0].machine.Digest()
+	rows := w.nodes[0].rows()
 	for _, n := range w.nodes[1:] {
 		if _, other := n.machine.Digest(); !bytes.Equal(first, other) {
 			w.fail("S7", "nodes 0 and %d end with different digests", n.id)
 		}
+		if key := differ(rows, n.rows()); key != "" {
+			w.fail("S7", "nodes 0 and %d end with different rows: %q", n.id, key)
+		}
 	}
+	for key, token := range w.register.values {
+		if _, name, _ := strings.Cut(key, "default/"); name != "" {
+			id, step, _ := strings.Cut(strings.TrimSuffix(name, "/0"), "/")
+			if accepted := m.Accepted(id, step); accepted > 0 && token > accepted {
+				w.fail("S2", "%s was written under token %d, and is completed under token %d", key, token, accepted)
+			}
+		}
+	}
+}
+
+// rows are all that a node has, but for the blocks of events, whose bounds are its own.
+func (n *node) rows() map[string]string {
+	n.must(n.machine.Flush())
+	rows := map[string]string{}
+	n.must(n.disk.store.Scan(nil, nil, func(key, value []byte) bool {
+		if key[0] != 'e' {
+			rows[string(key)] = string(value)
+		}
+		return true
+	}))
+	return rows
+}
+
+// differ names a row that one has otherwise than the other.
+func differ(a, b map[string]string) (found string) {
+	for _, both := range [][2]map[string]string{{a, b}, {b, a}} {
+		for key, value := range both[0] {
+			if other, here := both[1][key]; (!here || other != value) && (found == "" || key < found) {
+				found = key
+			}
+		}
+	}
+	return found
 }

@@ -15,15 +15,20 @@ import (
 type history struct {
 	w     *world
 	model *model.State
+	times *times
 	// By index, from 1: the entry, and what its application came to.
 	log     []*entry
 	sums    []uint64
 	digests [][]byte
+	events  []uint64 // by position, from 1: the sum of each
 	// What calls came to, by their id, until nobody can ask any more; renewals by session: the newest entry that has one.
 	calls   map[uint64]outcome
 	renewed map[int64]uint64
 	// floor is the newest entry whose effects somebody was told of.
 	floor uint64
+	// wall is the newest time of day that an entry told, and jumps counts those that told an earlier one.
+	wall  int64
+	jumps uint64
 }
 
 type outcome struct {
@@ -40,7 +45,9 @@ type op struct {
 }
 
 func newHistory(w *world) *history {
-	return &history{w: w, model: model.New(), calls: map[uint64]outcome{}, renewed: map[int64]uint64{}}
+	h := &history{w: w, model: model.New(), calls: map[uint64]outcome{}, renewed: map[int64]uint64{}}
+	h.times = newTimes(h)
+	return h
 }
 
 // committed has an entry at its index: everywhere the same.
@@ -98,6 +105,9 @@ func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.R
 	for _, s := range result.Settled {
 		h.calls[s.WaitID] = outcome{e.index, sum(s.Reply, s.Refusal)}
 	}
+	for _, event := range result.Events {
+		h.events = append(h.events, sum(event, nil))
+	}
 	m := convert(e, decoded, result)
 	if h.w.config.Trace != nil {
 		h.w.tell("%+v", *m)
@@ -105,6 +115,16 @@ func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.R
 	if broken := h.model.Apply(m); broken != nil {
 		h.w.fail(broken.Guarantee, "%s", broken.What)
 	}
+	if got := n.machine.Clock().Uptime; got != h.model.Uptime {
+		h.w.fail("S6", "uptime is %d at entry %d; the log says %d", got, e.index, h.model.Uptime)
+	}
+	if at := decoded.Header.Wall; at < h.wall {
+		h.jumps++
+	} else {
+		h.wall = at
+	}
+	h.times.entry(e, decoded, h.model.Uptime)
+	h.times.facts(e, result)
 	h.w.mix(binary.BigEndian.Uint64(append(digest, make([]byte, 8)...)))
 }
 
@@ -181,6 +201,3 @@ func (h *history) respond(o *op, r *request, res *response) {
 		}
 	}
 }
-
-// holds: a session's holder trusts it until the keeper's deadline.
-func (h *history) holds(*session) {}

@@ -10,7 +10,7 @@ type network struct {
 	slow  time.Duration
 	lossy bool
 
-	dropped, cutOff, doubled uint64
+	dropped, cutOff, doubled, slowed uint64
 }
 
 func newNetwork(w *world, sites int) *network {
@@ -42,6 +42,7 @@ func (n *network) delay() time.Duration {
 	d := n.draws.between(100*time.Microsecond, 900*time.Microsecond)
 	if n.slow > 0 && n.draws.one(3) {
 		d += n.draws.between(0, n.slow)
+		n.slowed++
 	}
 	if n.draws.one(200) {
 		d += n.draws.between(0, 20*time.Millisecond)

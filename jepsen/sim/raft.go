@@ -321,6 +321,7 @@ func (r *raft) handOver() {
 		term := r.term
 		r.w.net.send(r.n.process, to.process, func() {
 			if to.raft.term == term && to.raft.role != leader {
+				r.w.report.Transfers++
 				to.raft.canvass(false, true)
 			}
 		})

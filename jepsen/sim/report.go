@@ -29,8 +29,8 @@ type Report struct {
 	// Operations that clients began, those that were answered, refusals among them, and tries that failed.
 	Ops, Answered, Refused, Unanswered, Failed int
 	// Accepted completions of runs, late ones among them, and writes that the register refused.
-	Advances, Late, Fenced                                               int
-	Leaders, Truncations, Crashes, Snapshots, Installs, Restores, Pauses int
-	Entries, Commands, Reads, Watched, Expiries                          int
-	Faults                                                               map[string]*Fault
+	Advances, Late, Fenced                                                          int
+	Leaders, Truncations, Crashes, Snapshots, Installs, Restores, Pauses, Transfers int
+	Entries, Commands, Reads, Compared, Watched, Reconnects, Expiries               int
+	Faults                                                                          map[string]*Fault
 }

@@ -1,0 +1,133 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/model"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// reader reads what is, behind a barrier or stale, and has every answer compared with what the log had come to there.
+type reader struct {
+	c    *client
+	pace time.Duration
+}
+
+func (w *world) reader(name string, d draws) *reader {
+	k := &reader{w.client(name, d), d.between(10*time.Millisecond, 200*time.Millisecond)}
+	k.next()
+	return k
+}
+
+func (k *reader) next() {
+	w, d := k.c.w, k.c.draws
+	if w.stopping {
+		return
+	}
+	w.by(k.c.process, d.between(0, 2*k.pace), func() {
+		r := k.read()
+		r.stale = d.one(3)
+		o := options{kind: "read"}
+		if r.stale {
+			o.to = pick(d, w.nodes)
+		}
+		k.c.call(r, o, func(*response) {})
+		k.next()
+	})
+}
+
+// read draws what to read. The comparison is made where the state is read, for there the log is known.
+func (k *reader) read() *request {
+	d, w := k.c.draws, k.c.w
+	run, _ := late(d, w.crew.runs)
+	held, _ := late(d, w.crew.locks)
+	h := w.history
+	switch d.IntN(5) {
+	case 0:
+		return h.compared(func(m *fsm.Machine) (proto.Message, error) {
+			return m.GetLock(&v1.GetLockRequest{Lock: held.lock})
+		}, func(x proto.Message, _ error) string {
+			var tokens []int64
+			for _, holder := range x.(*v1.Lock).GetHolders() {
+				tokens = append(tokens, holder.Token)
+			}
+			if want := h.model.Holders(held.lock); !slices.Equal(tokens, want) {
+				return fmt.Sprintf("lock %s has holders %v; it has %v", held.lock, tokens, want)
+			}
+			return ""
+		})
+	case 1:
+		return h.compared(func(m *fsm.Machine) (proto.Message, error) {
+			return m.CheckToken(&v1.CheckTokenRequest{Token: run.token})
+		}, func(x proto.Message, _ error) string {
+			if holds := x.(*v1.CheckTokenResponse).GetHolds(); holds != h.model.Holds(run.token) {
+				return fmt.Sprintf("token %d holds: %v", run.token, holds)
+			}
+			return ""
+		})
+	case 2:
+		if d.one(10) {
+			return k.list()
+		}
+	}
+	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
+		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: run.instance})
+	}, func(x proto.Message, _ error) string { return h.sameInstance(run.instance, x.(*v1.Instance)) })
+}
+
+// list counts the instances, all of them.
+func (k *reader) list() *request {
+	h := k.c.w.history
+	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
+		all := &v1.ListInstancesResponse{}
+		for page := ""; ; {
+			out, err := m.ListInstances(&v1.ListInstancesRequest{Page: page, Limit: 1000})
+			if err != nil {
+				return nil, err
+			}
+			all.Instances = append(all.Instances, out.Instances...)
+			if page = out.NextPage; page == "" {
+				return all, nil
+			}
+		}
+	}, func(x proto.Message, _ error) string {
+		if n := len(x.(*v1.ListInstancesResponse).GetInstances()); n != h.model.Instances() {
+			return fmt.Sprintf("there are %d instances; %d were started", n, h.model.Instances())
+		}
+		return ""
+	})
+}
+
+// compared makes a read whose answer is compared with the model's, if the node is where the model is.
+func (h *history) compared(fn func(*fsm.Machine) (proto.Message, error), differs func(proto.Message, error) string) *request {
+	return &request{read: func(m *fsm.Machine) (proto.Message, error) {
+		x, err := fn(m)
+		if index, _ := m.Applied(); index == h.model.Index {
+			h.w.report.Compared++
+			if what := differs(x, err); what != "" {
+				h.w.fail("S4", "a read at entry %d says that %s", index, what)
+			}
+		}
+		return x, err
+	}}
+}
+
+func (h *history) sameInstance(id string, x *v1.Instance) string {
+	state, runs := h.model.Instance(id)
+	if got := strings.TrimPrefix(x.GetState().String(), "INSTANCE_STATE_"); got != state && (x != nil || state != "") {
+		return fmt.Sprintf("%s is %s; it is %s", id, got, state)
+	}
+	for i, r := range x.GetRuns() {
+		got := model.View{Step: r.Step, State: strings.TrimPrefix(r.State.String(), "RUN_STATE_"), Attempt: r.Attempt, Used: r.Used, Token: r.Token}
+		if got != runs[i] {
+			return fmt.Sprintf("a run of %s is %+v; it is %+v", id, got, runs[i])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,152 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+)
+
+// times checks the log against the world's own clock, which nobody in the cluster can read: leases do not end early, nor
+// late, and nothing that a leader had received is overtaken by the tick that takes a lease away.
+type times struct {
+	h *history
+	// Of the present term: when its first entry was proposed, and the uptime then.
+	term  uint64
+	since time.Duration
+	at    int64
+	last  time.Duration // when the newest entry was proposed
+	// How long nothing was proposed, in all, and how many leaders there were.
+	outage time.Duration
+	terms  int
+
+	sessions map[int64]*life
+	// What a leader has received and not logged yet: renewals by session, completions by token.
+	renewals, results map[int64]received
+}
+
+// life is a session's, seen from outside.
+type life struct {
+	ttl     time.Duration
+	renewed time.Duration // when the newest entry that keeps it alive was proposed
+	outage  time.Duration // until then
+	terms   int
+	trusted time.Duration // until when its holder trusts it
+}
+
+type received struct {
+	by   int
+	term uint64
+	at   time.Duration
+}
+
+// Bounds that guarantees give: how much faster a clock may run than another, and what an expiry may take beyond its time.
+const (
+	rateError = 0.001
+	tickGap   = 250 * time.Millisecond
+	perChange = 500 * time.Millisecond
+	slack     = 600 * time.Millisecond
+)
+
+func newTimes(h *history) *times {
+	return &times{h: h, sessions: map[int64]*life{}, renewals: map[int64]received{}, results: map[int64]received{}}
+}
+
+// receives has a leader hold what it will log.
+func (t *times) receives(n *node, r *request) {
+	term, leads := n.core.Leading()
+	if !leads {
+		return
+	}
+	got := received{n.id, term, t.h.w.now}
+	if r.renewal != nil {
+		t.renewals[r.renewal().Session] = got
+		return
+	}
+	for _, c := range r.commands() {
+		if x := c.GetCompleteStep(); x != nil {
+			t.results[x.Token] = got
+		}
+	}
+}
+
+// holds: a session's holder trusts it until its keeper's deadline.
+func (t *times) holds(s *session) {
+	until := time.Duration(float64(s.zero+s.keeper.Deadline()) / s.c.rate)
+	if l := t.sessions[s.id]; l != nil {
+		l.trusted = max(l.trusted, until)
+	}
+}
+
+// entry takes an entry in: that time did not run faster in it than in the world.
+func (t *times) entry(e *entry, x *logv1.Entry, uptime int64) {
+	if gap := e.proposed - t.last; gap > tickGap {
+		t.outage += gap
+	}
+	t.last = e.proposed
+	if e.term != t.term {
+		t.term, t.since, t.at = e.term, e.proposed, uptime
+		t.terms++
+	}
+	real := float64(e.proposed - t.since)
+	if passed := uptime - t.at; float64(passed) > real*(1+rateError)+float64(time.Millisecond) {
+		t.h.w.fail("S6", "uptime ran %s in term %d, in which %s passed", time.Duration(passed), e.term, time.Duration(real))
+	}
+	for _, r := range x.Renewals {
+		t.alive(e, r.Session)
+		delete(t.renewals, r.Session)
+	}
+	for _, c := range x.Commands {
+		if done := c.GetCompleteStep(); done != nil {
+			delete(t.results, done.Token)
+		}
+	}
+}
+
+func (t *times) alive(e *entry, id int64) {
+	if l := t.sessions[id]; l != nil {
+		l.renewed, l.outage, l.terms = e.proposed, t.outage, t.terms
+	}
+}
+
+// facts looks at what an entry did to sessions and leases.
+func (t *times) facts(e *entry, result *fsm.Result) {
+	for _, event := range result.Events {
+		d := event.Data
+		switch event.Type {
+		case "lockstep.session.opened.v1":
+			id := number(d.SessionId)
+			t.sessions[id] = &life{ttl: time.Duration(d.Delay)}
+			t.alive(e, id)
+		case "lockstep.session.closed.v1":
+			delete(t.sessions, number(d.SessionId))
+		case "lockstep.session.expired.v1":
+			t.expired(e, number(d.SessionId))
+		case "lockstep.step.lapsed.v1":
+			if got, waits := t.results[d.Token]; waits && got.before(e) {
+				t.h.w.fail("S6", "token %d lapses by entry %d, and node %d had received its completion before", d.Token, e.index, e.by)
+			}
+		}
+	}
+}
+
+// before: the leader that proposed the entry had received it, and has not logged it.
+func (r received) before(e *entry) bool { return r.by == e.by && r.term == e.term && r.at < e.proposed }
+
+func (t *times) expired(e *entry, id int64) {
+	w, l := t.h.w, t.sessions[id]
+	delete(t.sessions, id)
+	if got, waits := t.renewals[id]; waits && got.before(e) {
+		w.fail("S6", "session %d expires by entry %d, and node %d had received its renewal before", id, e.index, e.by)
+	}
+	if l == nil {
+		return
+	}
+	if l.trusted > e.proposed {
+		w.fail("S6", "session %d expires at %s, and its holder trusts it until %s", id, e.proposed, l.trusted)
+	}
+	most := time.Duration(float64(l.ttl)*(1+rateError)) + (t.outage - l.outage) + time.Duration(t.terms-l.terms)*perChange + slack
+	if lived := e.proposed - l.renewed; lived > most {
+		w.fail("L2", "session %d lives on for %s after its last renewal; %s is the most", id, lived, most)
+	}
+}
