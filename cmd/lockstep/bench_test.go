@@ -58,6 +58,14 @@ func TestBenchStepsAtARate(t *testing.T) {
 	}
 }
 
+func TestBenchStepsByCalls(t *testing.T) {
+	figures := benched(t, "steps", "--seconds", "1", "--warm-up", "0.2", "--runs", "1", "--instances", "50", "--steps", "3", "--clients", "8", "--unary")
+	positive(t, figures, "stepCyclesPerSecond", "p50Ms", "p99Ms")
+	if figures["verified"] != figures["instances"] {
+		t.Errorf("%v", figures)
+	}
+}
+
 // A kill is measured, and nothing of what was acknowledged is lost. It needs servers that it may kill.
 func TestBenchFailover(t *testing.T) {
 	figures := benched(t, "failover", "--kills", "1", "--runs", "1")

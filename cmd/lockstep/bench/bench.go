@@ -30,6 +30,8 @@ type Config struct {
 	Instances, Steps, Payload int
 	// Rate is of cycles a second, offered whatever becomes of them; zero offers the next when one is done.
 	Rate float64
+	// Unary has Clients poll and complete steps by calls, in place of workers with streams.
+	Unary bool
 	// Kills of the leader.
 	Kills int
 	// Sessions to be kept alive.
@@ -90,6 +92,7 @@ func (c *Config) Validate() error {
 		{c.Steps < 1 || c.Steps > 1000, "steps must be 1 to 1,000"},
 		{c.Payload < 64 || c.Payload > 256<<10, "payload must be 64 bytes to 256 KiB"},
 		{c.Rate < 0, "rate must not be negative"},
+		{c.Rate > 0 && c.Unary, "a rate is for worker streams, not for unary calls"},
 		{c.Kills < 1, "kills must be at least 1"},
 		{c.Sessions < 1, "sessions must be at least 1"},
 	} {

@@ -15,6 +15,7 @@ type load struct {
 	t       *target
 	chain   *chain
 	workers []*worker
+	calling []*caller // in place of workers
 	zero    time.Time
 	feeds   atomic.Bool
 
@@ -80,17 +81,10 @@ func (t *target) drive(ctx context.Context) (_ Figures, l *load, err error) {
 
 // work has the workers work until every instance has ended.
 func (l *load) work(ctx context.Context, figures Figures) (err error) {
-	defer func() {
-		for _, w := range l.workers {
-			err = errors.Join(err, w.close())
-		}
-	}()
-	for range l.t.Workers {
-		w, err := l.newWorker(ctx)
-		if err != nil {
-			return err
-		}
-		l.workers = append(l.workers, w)
+	end, err := l.recruit(ctx)
+	defer func() { err = errors.Join(err, end()) }()
+	if err != nil {
+		return err
 	}
 	working, stop := context.WithCancelCause(ctx)
 	fed := make(chan struct{})
@@ -107,6 +101,9 @@ func (l *load) work(ctx context.Context, figures Figures) (err error) {
 	for _, w := range l.workers {
 		task(w.run)
 	}
+	for _, c := range l.calling {
+		task(c.run)
+	}
 	if l.t.Rate > 0 {
 		task(func(ctx context.Context) error { return l.offer(ctx, fed) })
 	}
@@ -122,6 +119,31 @@ func (l *load) work(ctx context.Context, figures Figures) (err error) {
 	stop(nil)
 	tasks.Wait()
 	return err
+}
+
+// recruit brings workers, or callers in their place. It returns what sends them home also when it fails.
+func (l *load) recruit(ctx context.Context) (end func() error, err error) {
+	if l.t.Unary {
+		l.calling, end, err = l.callers(ctx)
+		if err != nil {
+			return func() error { return nil }, err
+		}
+		return end, nil
+	}
+	end = func() (err error) {
+		for _, w := range l.workers {
+			err = errors.Join(err, w.close())
+		}
+		return err
+	}
+	for range l.t.Workers {
+		w, err := l.newWorker(ctx)
+		if err != nil {
+			return end, err
+		}
+		l.workers = append(l.workers, w)
+	}
+	return end, nil
 }
 
 // window lets the workers warm up, and measures.
@@ -212,6 +234,9 @@ func (l *load) check(ctx context.Context, figures Figures) error {
 	times := newLatencies()
 	for _, w := range l.workers {
 		times.merge(w.times)
+	}
+	for _, c := range l.calling {
+		times.merge(c.times)
 	}
 	figures["p50Ms"], figures["p99Ms"], figures["p999Ms"] = times.ms(50), times.ms(99), times.ms(99.9)
 	figures["cycles"], figures["instances"] = float64(l.inWindow.Load()), float64(l.chain.started.Load())
