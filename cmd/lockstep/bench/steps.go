@@ -44,6 +44,8 @@ func steps(ctx context.Context, t *target) (Figures, error) {
 		return nil, err
 	}
 	figures["stepCyclesPerSecond"] = float64(l.inWindow.Load()) / figures["seconds"]
+	// What a cycle costs all servers together: unlike the rate it hardly depends on who else uses the machine.
+	figures["serverCpuMicrosPerCycle"] = 1e6 * figures["serverCpuCores"] / max(1, figures["stepCyclesPerSecond"])
 	if t.Rate > 0 {
 		figures["rate"] = t.Rate
 		if behind := t.Rate * 0.95; figures["stepCyclesPerSecond"] < behind {

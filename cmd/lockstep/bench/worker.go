@@ -31,6 +31,7 @@ type worker struct {
 	held   map[int64]held
 	spare  []*v1.LeasedRun // granted on credit that was replaced while they were on their way: for the next that is due
 	freely bool            // wants the next run by itself: a closed loop
+	opened bool            // before, nothing is asked for
 }
 
 type held struct {
@@ -66,7 +67,9 @@ func (w *worker) close() error {
 // run works until the context ends.
 func (w *worker) run(parent context.Context) error {
 	ctx, cancel := context.WithCancel(parent)
+	w.mu.Lock()
 	w.stream = w.client.Workers.Work(ctx)
+	w.mu.Unlock()
 	// A stream whose request is open does not heed its context: both must end for Receive to.
 	hangUp := context.AfterFunc(ctx, func() { _ = w.stream.CloseRequest() })
 	var renewing sync.WaitGroup
@@ -87,6 +90,7 @@ func (w *worker) work() error {
 		return err
 	}
 	w.mu.Lock()
+	w.opened = true
 	w.want(&v1.WorkRequest{})
 	w.mu.Unlock()
 	for {
@@ -133,6 +137,9 @@ func (w *worker) free() {
 // want completes a message with credit for the runs that are wanted now, and sends it unless it is empty. The caller
 // holds the mutex.
 func (w *worker) want(m *v1.WorkRequest) {
+	if !w.opened {
+		return
+	}
 	for len(w.spare) > 0 && (w.freely || len(w.due) > 0) {
 		wanted := w.load.now()
 		if len(w.due) > 0 {
