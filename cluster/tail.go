@@ -88,7 +88,9 @@ func (t *tail) StoreLogs(logs []*raft.Log) error {
 		if n := len(t.logs); n > 0 && t.logs[n-1].Index+1 != log.Index {
 			t.logs, t.bytes = nil, 0
 		}
-		t.logs = append(t.logs, log)
+		// A copy: raft's own is part of the future that it answers, and would keep the answer, and every event of it, with it.
+		kept := *log
+		t.logs = append(t.logs, &kept)
 		t.bytes += sizeOf(log)
 		t.total += sizeOf(log)
 		if n := len(t.marks); n == 0 || t.total-t.marks[n-1].total >= markEvery {
