@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -94,7 +95,8 @@ func (t *turn) addLease(s *session, lease *logv1.Lease) {
 	t.m.dirtyNamespace(t.ns)
 }
 
-// dropLease takes a lease from its session.
+// dropLease takes a lease from its session, whose leases are in the order of their tokens: each was granted after those
+// before it.
 func (m *Machine) dropLease(ns *namespace, token int64) {
 	ref, ok := ns.leases[token]
 	if !ok {
@@ -102,7 +104,10 @@ func (m *Machine) dropLease(ns *namespace, token int64) {
 	}
 	delete(ns.leases, token)
 	if s := m.sessions[ref.session]; s != nil {
-		s.rec.Leases = slices.DeleteFunc(s.rec.Leases, func(l *logv1.Lease) bool { return l.Token == token })
+		at, found := slices.BinarySearchFunc(s.rec.Leases, token, func(l *logv1.Lease, token int64) int { return cmp.Compare(l.Token, token) })
+		if found {
+			s.rec.Leases = slices.Delete(s.rec.Leases, at, at+1)
+		}
 		m.dirtySession(s)
 	}
 }

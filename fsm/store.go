@@ -31,7 +31,7 @@ const (
 var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate}
 
 // pageRuns is how many runs of an instance are written together.
-const pageRuns = 64
+const pageRuns = 4
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -50,7 +50,11 @@ func encode(m proto.Message) []byte {
 }
 
 func key(tbl byte, parts ...string) []byte {
-	k := []byte{tbl}
+	size := 1 + 16 // most have an integer or two behind the names
+	for _, part := range parts {
+		size += len(part) + 2
+	}
+	k := append(make([]byte, 0, size), tbl)
 	for _, part := range parts {
 		k = table.AppendString(k, part)
 	}

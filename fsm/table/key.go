@@ -1,12 +1,18 @@
 package table
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // A key is a tuple of parts whose byte order is the order of the tuples. A string part is escaped
 // (0x00 becomes 0x00 0xff) and ended by 0x00 0x01, so that no string's encoding is a prefix of another's.
 
 // AppendString adds a string part to a key.
 func AppendString(key []byte, s string) []byte {
+	if strings.IndexByte(s, 0) < 0 {
+		return append(append(key, s...), 0, 1)
+	}
 	for i := 0; i < len(s); i++ {
 		if s[i] == 0 {
 			key = append(key, 0, 0xff)
