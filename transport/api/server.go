@@ -77,6 +77,10 @@ type service struct {
 // maxRequest bounds what one message may hold in all; each thing in it has a limit of its own.
 const maxRequest = 8 << 20
 
+// minCompressed is the size from which an answer is compressed for who takes it so: below it, compressing costs more time
+// than sending does.
+const minCompressed = 16 << 10
+
 // New makes a server.
 func New(c Config) (*Server, error) {
 	c, err := c.withDefaults()
@@ -132,6 +136,7 @@ func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	options := []connect.HandlerOption{
 		connect.WithReadMaxBytes(maxRequest),
+		connect.WithCompressMinBytes(minCompressed),
 		withJSON(),
 		connect.WithInterceptors(s.config.Metrics),
 	}
