@@ -22,7 +22,7 @@ type identity struct {
 	Groups []string `json:"groups,omitempty"`
 }
 
-const dataFormat = 1
+const dataFormat = 2
 
 const identityFile = "IDENTITY"
 

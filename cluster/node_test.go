@@ -79,8 +79,8 @@ func TestADataDirectoryKnowsWhoseItIs(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		write(strings.Replace(string(whole), `"format":1`, `"format":2`, 1))
-		refused("has format 2", func(*Config) {})
+		write(strings.Replace(string(whole), fmt.Sprintf(`"format":%d`, dataFormat), `"format":99`, 1))
+		refused("has format 99", func(*Config) {})
 		write("{")
 		refused("damaged", func(*Config) {})
 		if err := os.Remove(path); err != nil {
