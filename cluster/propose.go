@@ -123,7 +123,7 @@ func (p *proposer) step() time.Duration {
 func (p *proposer) clock() propose.Clock {
 	var clock fsm.Clock
 	_ = p.g.machine.view(func(m *fsm.Machine) error { clock = m.Clock(); return nil }) // the function returns none
-	return propose.Clock{Uptime: clock.Uptime, Sessions: clock.Sessions, Deadline: clock.Deadline}
+	return propose.Clock{Uptime: clock.Uptime, Sessions: clock.Sessions, Deadline: clock.Deadline, Level: clock.Level}
 }
 
 // propose hands an entry to raft. It waits as long as raft does, for an entry that were refused for lack of time would

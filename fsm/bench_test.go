@@ -293,3 +293,42 @@ func BenchmarkAcquireLock(b *testing.B) {
 func BenchmarkReleaseLock(b *testing.B) {
 	eachEngine(b, func(r *bench) { r.locks(false, true) })
 }
+
+// A checkpoint, of a state of 8,192 instances that are not resident and of as many events and more: its slice alone, and with
+// the flush of what 1,024 entries of a command each made dirty. It is a stall of apply, so the longest is told too.
+func BenchmarkSlice(b *testing.B) {
+	for _, commands := range []int{0, checkpointEvery} {
+		b.Run(fmt.Sprint("dirty-", commands), func(b *testing.B) {
+			eachEngine(b, func(r *bench) {
+				r.sliceState(benchRound)
+				var longest time.Duration
+				r.cpu = 0
+				for range r.b.N {
+					for range commands {
+						r.packs(r.starts(1), nil)
+					}
+					r.b.StartTimer()
+					begin, before := time.Now(), r.used()
+					r.m.slice()
+					longest, r.cpu = max(longest, time.Since(begin)), r.cpu+r.used()-before
+					r.b.StopTimer()
+				}
+				r.b.ReportMetric(float64(r.cpu.Nanoseconds())/float64(r.b.N), "cpu-ns/op")
+				r.b.ReportMetric(float64(longest.Nanoseconds()), "longest-ns")
+			})
+		})
+	}
+}
+
+// sliceState makes a state, and opens it anew so that its instances are on disk alone.
+func (r *bench) sliceState(instances int) {
+	r.left = 0
+	r.packs(r.starts(instances), nil)
+	r.all(r.completes(leased(r.all(r.polls(instances/2), false)), nil), false)
+	r.flush()
+	m, err := Open(r.m.engine)
+	if err != nil {
+		r.b.Fatal(err)
+	}
+	r.m = m
+}

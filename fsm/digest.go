@@ -11,22 +11,36 @@ import (
 // recentDigests is how many are kept for GetStatus.
 const recentDigests = 64
 
-// seal extends the digest chain by the entry's events: the chain's value at an index tells every fact up to it.
+// sliceTag stands between an entry's events and a slice of the state: no event begins with it.
+const sliceTag = 0xff
+
+// seal extends the digest chain by the entry's events, and at a checkpoint by a slice of the state: the chain's value
+// at an index tells every fact up to it.
 func (m *Machine) seal(t *turn) {
-	if len(t.events) == 0 {
-		return
-	}
 	g := m.group
-	h := sha256.New()
-	h.Write(g.Digest)
-	h.Write(t.events)
-	g.Digest = h.Sum(nil)
-	g.RecentIndex = append(g.RecentIndex, t.index)
-	g.RecentDigest = append(g.RecentDigest, g.Digest)
-	if extra := len(g.RecentIndex) - recentDigests; extra > 0 {
-		g.RecentIndex = slices.Delete(g.RecentIndex, 0, extra)
-		g.RecentDigest = slices.Delete(g.RecentDigest, 0, extra)
+	if len(t.events)+len(t.slice) > 0 {
+		h := sha256.New()
+		h.Write(g.Digest)
+		h.Write(t.events)
+		if len(t.slice) > 0 {
+			h.Write([]byte{sliceTag})
+			h.Write(t.slice)
+		}
+		g.Digest = h.Sum(nil)
+		g.RecentIndex, g.RecentDigest = newest(g.RecentIndex, g.RecentDigest, t.index, g.Digest, recentDigests)
 	}
+	if t.checkpoint {
+		g.CheckpointIndex, g.CheckpointDigest = newest(g.CheckpointIndex, g.CheckpointDigest, t.index, g.Digest, recentCheckpoints)
+	}
+}
+
+// newest adds to the digests that are kept, and lets the oldest go.
+func newest(indices []uint64, digests [][]byte, index uint64, digest []byte, limit int) ([]uint64, [][]byte) {
+	indices, digests = append(indices, index), append(digests, digest)
+	if extra := len(indices) - limit; extra > 0 {
+		indices, digests = slices.Delete(indices, 0, extra), slices.Delete(digests, 0, extra)
+	}
+	return indices, digests
 }
 
 // Digest returns the digest of every fact up to the applied index.

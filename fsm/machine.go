@@ -16,8 +16,9 @@ import (
 // DefaultNamespace is there from the beginning.
 const DefaultNamespace = "default"
 
-// Level is the newest cluster level that this code knows. An entry above it panics.
-const Level = 1
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 2
+// has slices of the state in the digest.
+const Level = 2
 
 // Machine is one group's state machine. Apply is called from one goroutine; everything else is safe from
 // any, and waits for an Apply that runs. It starts no goroutine.
@@ -139,7 +140,10 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if header.GetLevel() > Level {
 		panic(fmt.Sprintf("fsm: entry %d has level %d, this binary knows %d", index, header.GetLevel(), Level))
 	}
-	t := &turn{m: m, index: index, term: term}
+	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index)}
+	if t.checkpoint {
+		t.slice = m.slice()
+	}
 	m.advance(term, header)
 	for _, renewal := range entry.Renewals {
 		t.result.Renewals = append(t.result.Renewals, t.renew(renewal))

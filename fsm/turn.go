@@ -28,6 +28,10 @@ type turn struct {
 	deliveries []*delivery
 
 	events []byte // the canonical encoding of this entry's events
+
+	// checkpoint: the entry makes one, with a slice of the state as it found it.
+	checkpoint bool
+	slice      []byte
 }
 
 // event is a fact. evolve is the only code that changes what the fact is about.

@@ -56,6 +56,7 @@ type Clock struct {
 	Uptime   int64 // of the newest applied entry, nanoseconds
 	Sessions int
 	Deadline int64 // the next one in uptime; zero is none
+	Level    uint32
 }
 
 // Batch is one entry with the calls that its results answer, in order.
@@ -158,7 +159,7 @@ func (c *Core) Next(now time.Duration, wall int64, clock Clock) *Batch {
 	}
 	c.Sample(now)
 	b := &Batch{
-		Entry: &logv1.Entry{Header: &logv1.Header{Term: c.term, Elapsed: int64(c.elapsed), Wall: wall, Level: 1}},
+		Entry: &logv1.Entry{Header: &logv1.Header{Term: c.term, Elapsed: int64(c.elapsed), Wall: wall, Level: clock.Level}},
 		reign: c.reign, Barriers: c.barriers,
 	}
 	c.barriers = nil

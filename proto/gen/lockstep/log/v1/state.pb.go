@@ -37,10 +37,15 @@ type Group struct {
 	LastSession  int64  `protobuf:"varint,9,opt,name=last_session,json=lastSession,proto3" json:"last_session,omitempty"`
 	LastWait     int64  `protobuf:"varint,12,opt,name=last_wait,json=lastWait,proto3" json:"last_wait,omitempty"`
 	// The newest digests by index, for GetStatus.
-	RecentIndex   []uint64 `protobuf:"varint,10,rep,packed,name=recent_index,json=recentIndex,proto3" json:"recent_index,omitempty"`
-	RecentDigest  [][]byte `protobuf:"bytes,11,rep,name=recent_digest,json=recentDigest,proto3" json:"recent_digest,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	RecentIndex  []uint64 `protobuf:"varint,10,rep,packed,name=recent_index,json=recentIndex,proto3" json:"recent_index,omitempty"`
+	RecentDigest [][]byte `protobuf:"bytes,11,rep,name=recent_digest,json=recentDigest,proto3" json:"recent_digest,omitempty"`
+	// The first key of the next slice of each table, in the order of the tables.
+	SliceFrom [][]byte `protobuf:"bytes,13,rep,name=slice_from,json=sliceFrom,proto3" json:"slice_from,omitempty"`
+	// The digests at the newest checkpoints, by index.
+	CheckpointIndex  []uint64 `protobuf:"varint,14,rep,packed,name=checkpoint_index,json=checkpointIndex,proto3" json:"checkpoint_index,omitempty"`
+	CheckpointDigest [][]byte `protobuf:"bytes,15,rep,name=checkpoint_digest,json=checkpointDigest,proto3" json:"checkpoint_digest,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
@@ -153,6 +158,27 @@ func (x *Group) GetRecentIndex() []uint64 {
 func (x *Group) GetRecentDigest() [][]byte {
 	if x != nil {
 		return x.RecentDigest
+	}
+	return nil
+}
+
+func (x *Group) GetSliceFrom() [][]byte {
+	if x != nil {
+		return x.SliceFrom
+	}
+	return nil
+}
+
+func (x *Group) GetCheckpointIndex() []uint64 {
+	if x != nil {
+		return x.CheckpointIndex
+	}
+	return nil
+}
+
+func (x *Group) GetCheckpointDigest() [][]byte {
+	if x != nil {
+		return x.CheckpointDigest
 	}
 	return nil
 }
@@ -2206,7 +2232,7 @@ var File_lockstep_log_v1_state_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xd7\x02\n" +
+	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xce\x03\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
@@ -2221,7 +2247,11 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\tlast_wait\x18\f \x01(\x03R\blastWait\x12!\n" +
 	"\frecent_index\x18\n" +
 	" \x03(\x04R\vrecentIndex\x12#\n" +
-	"\rrecent_digest\x18\v \x03(\fR\frecentDigest\"\xae\x02\n" +
+	"\rrecent_digest\x18\v \x03(\fR\frecentDigest\x12\x1d\n" +
+	"\n" +
+	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
+	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
+	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\"\xae\x02\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +

@@ -1,0 +1,188 @@
+package fsm
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+)
+
+// The digest of events cannot tell of a row that changed without one, and a replica that restarts or pages in reads
+// rows, not events. So every checkpointEvery entries a slice of the state itself goes into the digest: the group's
+// record, and of each table the rows that follow those of the slice before, from the beginning again behind the last.
+// Where it begins is state like all else, so the log alone determines it; n rows of a table are covered within
+// n/sliceRows+1 checkpoints, or more where rows are large.
+//
+// A checkpoint stalls apply for the flush of at most what 1,024 entries made dirty, which the next second would have
+// flushed anyway, and for a slice of at most sliceRows rows and sliceBytes of each table (one row more than that where
+// it is large): at most 0.6 MiB in all, measured by BenchmarkSlice.
+const (
+	checkpointEvery   = 1024
+	recentCheckpoints = 32
+	sliceRows         = 32
+	sliceBytes        = 64 << 10
+)
+
+// sliceLevel is the cluster level from which on slices are in the digest.
+const sliceLevel = 2
+
+// sliced are the tables, in the order in which Group.slice_from has them; new ones go to the end, at a new level.
+var sliced = [...]byte{
+	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate,
+}
+
+// Checkpoint is the digest of all up to an entry.
+type Checkpoint struct {
+	Index  uint64
+	Digest []byte
+}
+
+// Checkpoints returns the newest checkpoints, oldest first. Replicas that have one at the same index have the same.
+func (m *Machine) Checkpoints() []Checkpoint {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	g := m.group
+	out := make([]Checkpoint, len(g.CheckpointIndex))
+	for i, index := range g.CheckpointIndex {
+		out[i] = Checkpoint{index, slices.Clone(g.CheckpointDigest[i])}
+	}
+	return out
+}
+
+// checkpoints says whether an entry makes one: the first at or behind each multiple, for not every index is an entry.
+func (m *Machine) checkpoints(index uint64) bool {
+	return index/checkpointEvery != m.group.Index/checkpointEvery
+}
+
+// slice returns the hash of the next slice of the state, as the coming entry finds it. It flushes first: rows are then
+// in the engine, at an index at which they can be found again, and a crash behind that repeats the slice.
+func (m *Machine) slice() []byte {
+	if m.group.Level < sliceLevel {
+		return nil
+	}
+	if err := m.flush(); err != nil {
+		panic(fmt.Errorf("fsm: %w", err))
+	}
+	g := m.group
+	for len(g.SliceFrom) < len(sliced) {
+		g.SliceFrom = append(g.SliceFrom, nil)
+	}
+	h := sha256.New()
+	h.Write(appendGroup(nil, g))
+	var rows []byte
+	for i, tbl := range sliced {
+		cut := &cut{m: m, tbl: tbl, rows: rows[:0]}
+		must(cut.take(g.SliceFrom[i]))
+		g.SliceFrom[i], rows = cut.next, cut.rows
+		h.Write(rows)
+	}
+	return h.Sum(nil)
+}
+
+// appendGroup adds the group's record but for digests, which are the chain itself.
+func appendGroup(b []byte, g *logv1.Group) []byte {
+	for _, v := range [...]uint64{g.Index, g.Term, g.ClockTerm, uint64(g.LastWait), uint64(g.LastSession), uint64(g.Level)} {
+		b = binary.AppendUvarint(b, v)
+	}
+	for _, v := range [...]int64{g.ClockElapsed, g.Uptime, g.Wall} {
+		b = binary.AppendVarint(b, v)
+	}
+	return b
+}
+
+// cut takes the rows of one table that belong to a slice.
+type cut struct {
+	m     *Machine
+	tbl   byte
+	rows  []byte
+	count int
+	next  []byte // where the next slice begins; empty is the beginning
+}
+
+func (c *cut) take(from []byte) error {
+	if len(from) == 0 {
+		from = []byte{c.tbl}
+	}
+	if c.tbl == tableBlock {
+		return c.takeEvents(from)
+	}
+	var failed error
+	err := c.m.engine.Scan(from, table.End([]byte{c.tbl}), func(k, value []byte) bool {
+		if !c.open(k) {
+			return false
+		}
+		var m proto.Message
+		if m, failed = c.m.rowAt(k, value); failed != nil {
+			return false
+		}
+		c.add(k)
+		if m != nil {
+			c.rows = appendRow(c.rows, m)
+		}
+		return true
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// open says whether the slice takes one more row. The first that it does not take begins the next slice.
+func (c *cut) open(k []byte) bool {
+	if c.count < sliceRows && len(c.rows) < sliceBytes {
+		return true
+	}
+	c.next = slices.Clone(k)
+	return false
+}
+
+func (c *cut) add(k []byte) {
+	c.count++
+	c.rows = appendBytes(c.rows, k)
+}
+
+// takeEvents takes events one by one: where their blocks begin is each replica's own.
+func (c *cut) takeEvents(from []byte) error {
+	begin := from
+	err := c.m.engine.ScanBack([]byte{tableBlock}, append(slices.Clone(from), 0), func(k, _ []byte) bool {
+		begin = slices.Clone(k)
+		return false
+	})
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = c.m.engine.Scan(begin, table.End([]byte{tableBlock}), func(k, value []byte) bool {
+		block := &logv1.EventBlock{}
+		if failed = proto.Unmarshal(value, block); failed != nil {
+			return false
+		}
+		return c.takeBlock(k[:len(k)-8], from, block)
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// takeBlock takes what a block has at or behind from; each event has the key that a block of its own would have.
+func (c *cut) takeBlock(prefix, from []byte, block *logv1.EventBlock) bool {
+	for _, e := range block.Events {
+		k := table.AppendUint64(slices.Clone(prefix), uint64(e.Position))
+		if bytes.Compare(k, from) < 0 {
+			continue
+		}
+		if !c.open(k) {
+			return false
+		}
+		c.add(k)
+		c.rows = appendEvent(c.rows, e)
+	}
+	return true
+}

@@ -1,0 +1,242 @@
+package fsm
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// walked is the engine of a machine behind a random walk: with rows of every table.
+func walked(t testing.TB, seed int64, entries int) table.Engine {
+	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}}
+	engine := table.NewMemory()
+	m, err := Open(engine)
+	must(err)
+	for n := range entries {
+		w.index++
+		e := w.entry()
+		if n == 0 {
+			e = register(t)
+		}
+		w.learn(e, m.Apply(w.index, w.term, e))
+	}
+	must(m.Flush())
+	return engine
+}
+
+// copied is another engine with the same rows, but for one that change makes of it; nil drops it.
+func copied(t testing.TB, from table.Engine, change func(k, value []byte) ([]byte, bool)) table.Engine {
+	into, b := table.NewMemory(), &table.Batch{}
+	must(from.Scan(nil, nil, func(k, value []byte) bool {
+		if next, keep := change(k, value); keep {
+			b.Put(bytes.Clone(k), bytes.Clone(next))
+		}
+		return true
+	}))
+	must(into.Write(b))
+	return into
+}
+
+// pass lets checkpoints pass in which nothing happens, and returns their digests.
+func pass(t testing.TB, engine table.Engine, checkpoints int) (digests []string) {
+	m, err := Open(engine)
+	must(err)
+	index, term := m.Applied()
+	for range checkpoints {
+		index += checkpointEvery
+		m.Apply(index, term, &logv1.Entry{})
+		c := m.Checkpoints()
+		digests = append(digests, fmt.Sprintf("%x", c[len(c)-1].Digest))
+	}
+	return digests
+}
+
+// changes has what is done to the last row of each table: nothing that an event tells.
+var changes = map[byte]func([]byte) []byte{
+	tableNamespace: changed(func(m *logv1.Namespace) { m.Description += "!" }),
+	tableSession:   changed(func(m *logv1.Session) { m.ExpireAt++ }),
+	tableWorkflow:  changed(func(m *logv1.Workflow) { m.RegisteredWall++ }),
+	tableInstance:  changed(func(m *logv1.Instance) { m.EndedWall++ }),
+	tablePage:      changed(func(m *logv1.RunPage) { m.Runs[len(m.Runs)-1].Order++ }),
+	tablePending:   changed(func(m *logv1.Pending) { m.SkippedAt++ }),
+	tableLock:      changed(func(m *logv1.Lock) { m.Token-- }),
+	tableBlock:     changed(func(m *logv1.EventBlock) { m.Events[len(m.Events)-1].Traceparent += "!" }),
+	tableHistory:   nil, // it is only a key: it is dropped
+	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
+}
+
+func changed[M any, P interface {
+	*M
+	proto.Message
+}](fn func(P)) func([]byte) []byte {
+	return func(value []byte) []byte {
+		m := P(new(M))
+		must(proto.Unmarshal(value, m))
+		fn(m)
+		return encode(m)
+	}
+}
+
+// A row that differs on one replica, of which no event tells, changes its digest within the time that it takes to cover
+// the row's table.
+func TestARowThatDiffersIsFound(t *testing.T) {
+	engine := walked(t, 3, 1500)
+	for _, tbl := range sliced {
+		t.Run(string(tbl), func(t *testing.T) {
+			var last []byte
+			rows, size := 0, 0
+			must(engine.Scan([]byte{tbl}, table.End([]byte{tbl}), func(k, value []byte) bool {
+				last = bytes.Clone(k)
+				rows, size = rows+1, size+len(k)+len(value)
+				if tbl == tableBlock {
+					block := &logv1.EventBlock{}
+					must(proto.Unmarshal(value, block))
+					rows += len(block.Events) - 1
+				}
+				return true
+			}))
+			if rows == 0 {
+				t.Fatal("the walk made no row of this table")
+			}
+			cover := rows/sliceRows + 2*size/sliceBytes + 1
+			want := pass(t, copied(t, engine, func(_, value []byte) ([]byte, bool) { return value, true }), cover)
+			got := pass(t, copied(t, engine, func(k, value []byte) ([]byte, bool) {
+				if !bytes.Equal(k, last) {
+					return value, true
+				}
+				if changes[tbl] == nil {
+					return nil, false
+				}
+				return changes[tbl](value), true
+			}), cover)
+			for at := range want {
+				if got[at] != want[at] {
+					t.Logf("found at checkpoint %d of %d that cover %d rows", at+1, cover, rows)
+					return
+				}
+			}
+			t.Fatalf("not found within %d checkpoints, which cover %d rows", cover, rows)
+		})
+	}
+}
+
+// What was changed in memory, and never marked to be written, is found too: resident records are what answers.
+func TestAResidentRecordThatDiffersIsFound(t *testing.T) {
+	engine := walked(t, 3, 300)
+	m, err := Open(copied(t, engine, func(_, value []byte) ([]byte, bool) { return value, true }))
+	must(err)
+	ids := m.sessionsOf(m.namespaces[DefaultNamespace])
+	m.sessions[ids[0]].rec.ExpireAt++
+	index, term := m.Applied()
+	m.Apply(index+checkpointEvery, term, &logv1.Entry{})
+	_, got := m.Digest()
+	if want := pass(t, engine, 1)[0]; fmt.Sprintf("%x", got) == want {
+		t.Fatal("a session expires at another time, and the digest is the same")
+	}
+}
+
+// A crash between the flush that a checkpoint makes and the next one changes nothing.
+func TestACheckpointSurvivesACrash(t *testing.T) {
+	engine := walked(t, 5, 400)
+	same := func(_, value []byte) ([]byte, bool) { return value, true }
+	want := pass(t, copied(t, engine, same), 12)
+	m, err := Open(engine)
+	must(err)
+	index, term := m.Applied()
+	start := index
+	for n := range want {
+		index += checkpointEvery
+		m.Apply(index, term, &logv1.Entry{})
+		if n%3 == 2 {
+			m, err = Open(engine) // what was not flushed is lost, and applied again
+			must(err)
+			at, _ := m.Applied()
+			if at >= index {
+				t.Fatalf("entry %d was flushed with the checkpoint that it makes: its slice would be left out after a crash", at)
+			}
+			for at = max(at, start); at < index; {
+				at += checkpointEvery
+				m.Apply(at, term, &logv1.Entry{})
+			}
+		}
+	}
+	c := m.Checkpoints()
+	for n, digest := range want {
+		if got := fmt.Sprintf("%x", c[len(c)-len(want)+n].Digest); got != digest {
+			t.Fatalf("checkpoint %d is %s, without crashes %s", n, got, digest)
+		}
+	}
+}
+
+// A cluster of the level before slices goes on as it began, whichever binary a node has.
+func TestAnOlderLevelHasNoSlices(t *testing.T) {
+	m, err := Open(table.NewMemory())
+	must(err)
+	m.group.Level = sliceLevel - 1
+	m.Apply(1, 1, register(t))
+	_, before := m.Digest()
+	m.Apply(checkpointEvery, 1, &logv1.Entry{})
+	if _, after := m.Digest(); !bytes.Equal(before, after) {
+		t.Fatal("an entry without events changed the digest")
+	}
+	if c := m.Checkpoints(); len(c) != 1 || c[0].Index != checkpointEvery || !bytes.Equal(c[0].Digest, before) {
+		t.Fatalf("the checkpoints are %v", c)
+	}
+}
+
+// The encoding of rows is part of the protocol between versions: it never changes.
+func TestTheEncodingOfRows(t *testing.T) {
+	s := &logv1.Session{
+		Session: 7, Namespace: "default", Ttl: 10 * second, ExpireAt: -1, LowestUnanswered: 2, Author: &v1.Author{Principal: "p", Verified: true},
+		Outcomes: []*logv1.Outcome{
+			{RequestId: 2},
+			{RequestId: 3, Type: "lockstep.v1.AcquireLockResponse", Reply: encode(&v1.AcquireLockResponse{Token: 9})},
+			{RequestId: 4, Refusal: &v1.Refusal{Code: v1.Code_CODE_FENCED}},
+		},
+		Waits: []*logv1.Wait{{WaitId: 1 << 63, Queues: []string{"a", "b"}, Lock: &logv1.ClaimedLock{}}},
+	}
+	const want = "010e020764656661756c74038090dfc04a040107040803040000061f6c6f636b737465702e76312e416371756972654c6f636b526573706f6e7365" +
+		"01120000080001012200000a0101808080808080808080010602016101620c00000c01017004010000"
+	if got := fmt.Sprintf("%x", appendRow(nil, s)); got != want {
+		t.Fatalf("a session is\n%s, it was\n%s", got, want)
+	}
+}
+
+// Rows have nothing whose order or value is not the same everywhere, and their fields stand in the order of numbers.
+func TestRowsHaveACanonicalForm(t *testing.T) {
+	seen := map[protoreflect.FullName]bool{}
+	var look func(m protoreflect.MessageDescriptor)
+	look = func(m protoreflect.MessageDescriptor) {
+		if seen[m.FullName()] {
+			return
+		}
+		seen[m.FullName()] = true
+		fields := m.Fields()
+		for i := range fields.Len() {
+			field := fields.Get(i)
+			switch {
+			case field.IsMap():
+				t.Errorf("%s is a map", field.FullName())
+			case field.Kind() == protoreflect.FloatKind, field.Kind() == protoreflect.DoubleKind, field.Kind() == protoreflect.GroupKind:
+				t.Errorf("%s is a %s", field.FullName(), field.Kind())
+			case i > 0 && field.Number() < fields.Get(i-1).Number():
+				t.Errorf("%s stands behind a higher number", field.FullName())
+			case field.Kind() == protoreflect.MessageKind:
+				look(field.Message())
+			}
+		}
+	}
+	for _, m := range []proto.Message{
+		&logv1.Namespace{}, &logv1.Session{}, &logv1.Workflow{}, &logv1.Instance{}, &logv1.RunPage{}, &logv1.Pending{}, &logv1.Lock{}, &logv1.LateResult{},
+	} {
+		look(m.ProtoReflect().Descriptor())
+	}
+}
