@@ -115,6 +115,35 @@ func TestALossOfPowerTakesWhatWasNotSynced(t *testing.T) {
 	want(t, at("after"), "kept")
 }
 
+// A directory that went for good takes the names that were in it along, synced or not; one that may come back does not.
+func TestARemovedDirectoryTakesItsNamesAlong(t *testing.T) {
+	for name, lasts := range map[string]bool{"lasts": true, "comes back": false} {
+		t.Run(name, func(t *testing.T) {
+			d := mounted(t)
+			dir := filepath.Join(d.Path(), "dir")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "f"), "text", 0, true, true)
+			syncDirectory(t, d.Path())
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			if lasts {
+				syncDirectory(t, d.Path())
+			}
+			if err := d.LosePower(nil); err != nil {
+				t.Fatal(err)
+			}
+			if lasts {
+				want(t, filepath.Join(dir, "f"), "")
+			} else {
+				want(t, filepath.Join(dir, "f"), "text")
+			}
+		})
+	}
+}
+
 // A torn write is there in some of its pages.
 func TestAWriteIsTornByPages(t *testing.T) {
 	d := mounted(t)

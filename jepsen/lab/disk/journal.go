@@ -22,6 +22,7 @@ type journal struct {
 // change is one that was not synced: of a file's bytes, or of a directory's names.
 type change struct {
 	inode uint64 // whose sync makes it last
+	gone  uint64 // a directory whose own changes end with this one, once it lasts
 	undo  func() error
 	redo  func(keep func() bool) error // nil for names
 }
@@ -57,7 +58,7 @@ func (j *journal) write(inode uint64, f *os.File, at int64, data []byte) error {
 	if data == nil {
 		redo = nil
 	}
-	j.changes = append(j.changes, change{inode, undo, redo})
+	j.changes = append(j.changes, change{inode: inode, undo: undo, redo: redo})
 	return nil
 }
 
@@ -115,14 +116,21 @@ func (j *journal) moved(dir uint64, from, to string) {
 	j.changes = append(j.changes, change{inode: dir, undo: func() error { return os.Rename(to, from) }})
 }
 
-// removedDir notes that an empty directory went.
-func (j *journal) removedDir(dir uint64, path string) {
-	j.changes = append(j.changes, change{inode: dir, undo: func() error { return os.Mkdir(path, 0o700) }})
+// removedDir notes that an empty directory, gone, went.
+func (j *journal) removedDir(dir, gone uint64, path string) {
+	j.changes = append(j.changes, change{inode: dir, gone: gone, undo: func() error { return os.Mkdir(path, 0o700) }})
 }
 
 // synced forgets the changes of an inode: they last.
 func (j *journal) synced(inode uint64) error {
-	j.changes = slices.DeleteFunc(j.changes, func(c change) bool { return c.inode == inode })
+	for last := []uint64{inode}; len(last) > 0; last = last[1:] {
+		j.changes = slices.DeleteFunc(j.changes, func(c change) bool {
+			if c.inode == last[0] && c.gone != 0 {
+				last = append(last, c.gone)
+			}
+			return c.inode == last[0]
+		})
+	}
 	if f := j.files[inode]; f != nil {
 		delete(j.files, inode)
 		return f.Close()

@@ -127,10 +127,11 @@ func (n *node) Unlink(_ context.Context, name string) syscall.Errno {
 // Rmdir implements fs.NodeRmdirer.
 func (n *node) Rmdir(_ context.Context, name string) syscall.Errno {
 	return n.change(false, func(j *journal) error {
+		gone := inodeOf(n.path(name))
 		if err := syscall.Rmdir(n.path(name)); err != nil {
 			return err
 		}
-		j.removedDir(n.inode(), n.path(name))
+		j.removedDir(n.inode(), gone, n.path(name))
 		return nil
 	})
 }
