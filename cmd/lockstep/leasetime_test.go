@@ -23,13 +23,14 @@ var leaseLong = flag.Bool("leasetime.long", false, "leases of a minute, pauses o
 type leaseTimes struct {
 	ttl, pause, killAt time.Duration
 	kills, transfers   int
+	deaths             int
 }
 
 func timesOfLeases() leaseTimes {
 	if *leaseLong {
-		return leaseTimes{60 * time.Second, 60 * time.Second, 59 * time.Second, 5, 50}
+		return leaseTimes{60 * time.Second, 60 * time.Second, 59 * time.Second, 5, 50, 200}
 	}
-	return leaseTimes{3 * time.Second, 4 * time.Second, 2500 * time.Millisecond, 2, 5}
+	return leaseTimes{3 * time.Second, 4 * time.Second, 2500 * time.Millisecond, 2, 5, 20}
 }
 
 // anywhere makes a call to one node after the other, patience for each, until one answers or refuses. What is known of
@@ -316,4 +317,103 @@ func TestLeasesKeepTheirTime(t *testing.T) {
 		h.end(silent, p, changes)
 		h.stillHeld(live)
 	})
+}
+
+// leaseStep waits for the step a of an instance. The same request again gets the first answer.
+func (h *hurt) leaseStep(ctx context.Context, id, session string, request int64) (token int64, err error) {
+	err = h.anywhere(ctx, 15*time.Second, func(ctx context.Context, s *services) error {
+		res, err := s.workers.LeaseStep(ctx, connect.NewRequest(&v1.LeaseStepRequest{InstanceId: id, Step: "a", SessionId: session, RequestId: request, Wait: durationpb.New(10 * time.Second)}))
+		if err == nil {
+			token = res.Msg.Run.Token
+		}
+		return err
+	})
+	return token, err
+}
+
+// TestADeadWorkersRunIsGrantedAgainInTime shows L3 on real processes: what a dead worker held is granted within its TTL
+// and 500 ms, and what a living one gives back at once.
+func TestADeadWorkersRunIsGrantedAgainInTime(t *testing.T) {
+	const ttl = time.Second
+	deaths := timesOfLeases().deaths
+	h := newHurt(t, 3)
+	h.leader()
+	c := &cli{servers: h.APIs()}
+	if _, err := c.registerSource(t.Context(), []byte("workflow: w\nsteps: {a: {queue: q, retry: {attempts: 9}}}\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	heir, _, _, err := h.open(t.Context(), 10*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex // guards what follows
+	var died, released []time.Duration
+	one := func(n int) error {
+		id := fmt.Sprint("i", n)
+		session, _, opened, err := h.open(t.Context(), ttl)
+		if err != nil {
+			return err
+		}
+		err = h.anywhere(t.Context(), 5*time.Second, func(ctx context.Context, s *services) error {
+			_, err := s.instances.StartInstance(ctx, connect.NewRequest(&v1.StartInstanceRequest{InstanceId: id, Workflow: "w"}))
+			return err
+		})
+		if err == nil {
+			_, err = h.leaseStep(t.Context(), id, session, 1)
+		}
+		if err != nil {
+			return err
+		}
+		token, err := h.leaseStep(t.Context(), id, heir, int64(2*n+1)) // waits for the death
+		granted := time.Since(opened)
+		if err != nil {
+			return err
+		}
+		waiting := make(chan error, 1)
+		go func() {
+			_, err := h.leaseStep(t.Context(), id, heir, int64(2*n+2))
+			waiting <- err
+		}()
+		given := time.Now()
+		err = h.anywhere(t.Context(), 5*time.Second, func(ctx context.Context, s *services) error {
+			_, err := s.workers.ReleaseStep(ctx, connect.NewRequest(&v1.ReleaseStepRequest{InstanceId: id, Step: "a", Token: token}))
+			return err
+		})
+		if err := errors.Join(err, <-waiting); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		died, released = append(died, granted), append(released, time.Since(given))
+		return nil
+	}
+	lanes := make(chan int)
+	for range 4 {
+		h.tasks.Go(func() {
+			for n := range lanes {
+				if err := one(n); err != nil {
+					t.Errorf("death %d: %v", n, err)
+				}
+			}
+		})
+	}
+	for n := range deaths {
+		lanes <- n
+	}
+	close(lanes)
+	h.tasks.Wait()
+	if t.Failed() {
+		return
+	}
+	slices.Sort(died)
+	slices.Sort(released)
+	p99 := func(all []time.Duration) time.Duration { return all[len(all)*99/100] }
+	t.Logf("%d deaths: granted again after p50 %s, p99 %s of a ttl of %s; given back: after p50 %s, p99 %s",
+		deaths, died[deaths/2].Round(time.Millisecond), p99(died).Round(time.Millisecond), ttl, released[deaths/2].Round(time.Millisecond), p99(released).Round(time.Millisecond))
+	if died[0] < ttl-200*time.Millisecond {
+		t.Errorf("a run was granted again %s after its holder's session was opened with a ttl of %s", died[0], ttl)
+	}
+	if p99(died) > ttl+500*time.Millisecond {
+		t.Errorf("p99 of %s is more than the ttl and 500 ms", p99(died))
+	}
 }

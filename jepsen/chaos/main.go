@@ -122,17 +122,17 @@ func parse(args []string) (*config, error) {
 // inside says that this process is in a network of its own already.
 const inside = "LOCKSTEP_CHAOS_INSIDE"
 
-// isolate runs this command again in a network namespace of its own, where it may make bridges. Without the right, the
+// isolate runs this command again in namespaces of its own, where it may make bridges and mounts that end with it. Without the right, the
 // run goes on here, and says which faults it lacks.
 func isolate(args []string) (code int, ok bool) {
-	if exec.Command("unshare", "--net", "true").Run() != nil {
+	if exec.Command("unshare", "--net", "--mount", "true").Run() != nil {
 		return 0, false
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return 0, false
 	}
-	cmd := exec.Command("unshare", append([]string{"--net", self}, args...)...)
+	cmd := exec.Command("unshare", append([]string{"--net", "--mount", self}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), inside+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
