@@ -135,6 +135,8 @@ func TestLocksMustFitAnOrder(t *testing.T) {
 		"a stale look":                 {[]*Op{acquire(1, OK, 0, 1), unlock(1, OK, 2, 3), look(1, 4, 5)}, false},
 		"an unlock that may have been": {[]*Op{acquire(1, OK, 0, 1), unlock(1, Unknown, 2, 3), acquire(2, OK, 4, 5)}, true},
 		"unlocked twice":               {[]*Op{acquire(1, OK, 0, 1), unlock(1, Unknown, 2, 3), unlock(1, OK, 4, 5), look(0, 6, 7)}, true},
+		"refused, done by a lost try":  {[]*Op{acquire(1, OK, 0, 1), unlock(1, Refused, 2, 3), acquire(2, OK, 4, 5)}, true},
+		"refused, and still held":      {[]*Op{acquire(1, OK, 0, 1), unlock(1, Refused, 2, 3), look(1, 4, 5)}, false},
 		"a grant that nobody learned":  {[]*Op{acquire(0, Unknown, 0, 1), acquire(0, Refused, 2, 3), look(7, 3, 4), acquire(9, OK, 20, 21)}, true},
 		"held and unlocked by other":   {[]*Op{acquire(1, OK, 0, 1), unlock(2, OK, 2, 3)}, false},
 	} {

@@ -56,8 +56,10 @@ func next(l lock, op *Op) []any {
 		}
 		return nil
 	case "unlock refused":
+		// The client asks again when an answer was lost: what is refused in the end was done by an earlier try, or the token
+		// holds no longer. In no case does it hold afterwards.
 		if l.holder == op.Token {
-			return nil
+			return []any{lock{0, l.last, op.Token}}
 		}
 		return []any{l}
 	case "unlock unknown":
