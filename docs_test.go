@@ -2,9 +2,14 @@ package lockstep
 
 import (
 	"bytes"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -44,4 +49,50 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	if seen < 10 {
 		t.Errorf("the documents name %d tests: the pattern sees nothing", seen)
 	}
+}
+
+// Whoever links the client finds each public type at work, in an example that runs.
+func TestPublicTypesHaveExamples(t *testing.T) {
+	for _, dir := range []string{"client", "client/guard"} {
+		types, examples := declared(t, dir)
+		if len(types) < 5 {
+			t.Errorf("%s has %d types: the test sees nothing", dir, len(types))
+		}
+		for _, name := range types {
+			if !slices.ContainsFunc(examples, func(e string) bool { return e == "Example"+name || strings.HasPrefix(e, "Example"+name+"_") }) {
+				t.Errorf("%s.%s has no Example%s with an output", dir, name, name)
+			}
+		}
+	}
+}
+
+// declared lists a package's exported types, and its examples that run.
+func declared(t *testing.T, dir string) (types, examples []string) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset := token.NewFileSet()
+	for _, path := range paths {
+		file, err := parser.ParseFile(fset, path, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			for _, e := range doc.Examples(file) {
+				if e.Output != "" || e.EmptyOutput {
+					examples = append(examples, "Example"+e.Name)
+				}
+			}
+			continue
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.IsExported() {
+				types = append(types, spec.Name.Name)
+			}
+			return true
+		})
+	}
+	return types, examples
 }

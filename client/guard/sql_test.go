@@ -154,3 +154,19 @@ func ExampleSQL_Tx() {
 	// <nil>
 	// FENCED: token 41 is over for payments under lease default/order-17/charge/0: token 42 has written
 }
+
+// A database is opened in its dialect, which makes the table of marks: on PostgreSQL with guard.PostgreSQL.
+func ExampleDialect() {
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		panic(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1) // each connection to :memory: is a database of its own
+	if _, err := guard.OpenSQL(context.Background(), db, guard.SQLite); err != nil {
+		panic(err)
+	}
+	var table string
+	fmt.Println(db.QueryRow(`SELECT name FROM sqlite_master WHERE type = 'table'`).Scan(&table), table)
+	// Output: <nil> lockstep_guard
+}
