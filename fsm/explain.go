@@ -22,7 +22,7 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	out := &v1.ExplainResponse{}
 	if !i.live() {
 		out.Explanations = append(out.Explanations, &v1.Explanation{
-			Code: v1.ExplainCode_EXPLAIN_CODE_ENDED, Sentence: fmt.Sprintf("The instance has ended: it is %s. %s", stateName(i.rec.State), i.rec.Reason),
+			Code: v1.ExplainCode_EXPLAIN_CODE_ENDED, Sentence: strings.TrimSpace(fmt.Sprintf("The instance has ended: it is %s. %s", stateName(i.rec.State), i.rec.Reason)),
 		})
 		return out, nil
 	}
