@@ -78,7 +78,7 @@ type runLeased struct {
 	token   int64
 }
 
-func (e *runLeased) kind() string { return "step.leased" }
+func (e *runLeased) kind() string { return "lockstep.step.leased.v1" }
 func (e *runLeased) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.SessionId, d.Queue = sessionName(e.session.rec.Session), e.i.graph.Nodes[e.node].Queue

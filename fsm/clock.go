@@ -76,6 +76,9 @@ const (
 )
 
 func (d deadline) less(o deadline) bool {
+	if d.at != o.at {
+		return d.at < o.at
+	}
 	return cmp.Or(cmp.Compare(d.at, o.at), cmp.Compare(d.kind, o.kind), d.run.compare(o.run),
 		cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0
 }

@@ -13,18 +13,39 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
+// fact is an event with what it carries, in one piece of memory.
+type fact struct {
+	event v1.Event
+	data  v1.EventData
+}
+
+// causation names the command that is being decided, or the tick: the same for all that it causes.
+func (t *turn) causation() string {
+	if t.cause == "" {
+		t.cause = strconv.FormatUint(t.index, 10) + "/" + strconv.Itoa(t.ordinal)
+	}
+	return t.cause
+}
+
+// stamp is the entry's wall time, which all its events share.
+func (t *turn) stamp() *timestamppb.Timestamp {
+	if t.time == nil {
+		t.time = stamp(t.wall())
+	}
+	return t.time
+}
+
 // append gives a fact its place in the feed of its namespace.
 func (t *turn) append(e event) {
 	ns := t.ns
-	data := &v1.EventData{}
+	made := &fact{}
+	stored, data := &made.event, &made.data
 	subject := e.fill(data)
 	ns.rec.Position++
 	t.m.dirtyNamespace(ns)
-	stored := &v1.Event{
-		Namespace: ns.rec.Namespace, Position: ns.rec.Position, Type: "lockstep." + e.kind() + ".v1",
-		Time: stamp(t.wall()), Subject: subject, Data: data,
-		CausationId: strconv.FormatUint(t.index, 10) + "/" + strconv.Itoa(t.ordinal),
-	}
+	stored.Namespace, stored.Position, stored.Type = ns.rec.Namespace, ns.rec.Position, e.kind()
+	stored.Time, stored.Subject, stored.Data = t.stamp(), subject, data
+	stored.CausationId = t.causation()
 	if t.env != nil {
 		stored.Author, stored.Traceparent = t.env.Author, t.env.Traceparent
 	}
@@ -32,10 +53,8 @@ func (t *turn) append(e event) {
 		stored.CorrelationId = data.InstanceId
 		t.m.dirty.history = append(t.m.dirty.history, historyRow{ns.rec.Namespace, data.InstanceId, stored.Position})
 	}
-	if len(ns.feed) == 0 || !slices.Contains(t.result.Changed, ns.rec.Namespace) {
-		if !slices.Contains(t.result.Changed, ns.rec.Namespace) {
-			t.result.Changed = append(t.result.Changed, ns.rec.Namespace)
-		}
+	if !slices.Contains(t.result.Changed, ns.rec.Namespace) {
+		t.result.Changed = append(t.result.Changed, ns.rec.Namespace)
 	}
 	ns.feed = append(ns.feed, stored)
 	t.result.Events = append(t.result.Events, stored)
@@ -158,7 +177,7 @@ func (m *Machine) scanBlocks(ns string, position int64, fn func(*logv1.EventBloc
 }
 
 // flushEvents moves the feed into blocks.
-func (ns *namespace) flushEvents(b *table.Batch) {
+func (ns *namespace) flushEvents(b *table.Batch, r *room) {
 	for len(ns.feed) > 0 {
 		n, size := 0, 0
 		for n < len(ns.feed) && size < blockBytes {
@@ -166,7 +185,7 @@ func (ns *namespace) flushEvents(b *table.Batch) {
 			n++
 		}
 		key := table.AppendUint64(table.AppendString([]byte{tableBlock}, ns.rec.Namespace), uint64(ns.feed[0].Position))
-		b.Put(key, encode(&logv1.EventBlock{Events: ns.feed[:n]}))
+		b.Put(key, r.encode(&logv1.EventBlock{Events: ns.feed[:n]}))
 		ns.feed = ns.feed[n:]
 	}
 	ns.feed = nil

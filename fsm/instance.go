@@ -25,30 +25,44 @@ type instance struct {
 	dirty   bool
 	pages   []bool // dirty pages of runs
 	element *list.Element
+	about   string // subject, once it was asked for
 }
 
 func (i *instance) key(node int32) runKey {
 	return runKey{i.ns.rec.Namespace, i.rec.InstanceId, node, 0}
 }
 
-func (i *instance) subject() string { return "instance/" + i.rec.InstanceId }
+// subject is what events of the instance are about.
+func (i *instance) subject() string {
+	if i.about == "" {
+		i.about = "instance/" + i.rec.InstanceId
+	}
+	return i.about
+}
 
 // live: not ended.
 func (i *instance) live() bool { return i.rec.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING }
 
 // instance finds an instance, and keeps it decoded.
 func (t *turn) instance(id string) (*instance, *Refusal) {
+	if i := t.known(id); i != nil {
+		return i, nil
+	}
+	return nil, noInstance(t.ns, id)
+}
+
+// known is instance for those to whom it is no refusal that there is none.
+func (t *turn) known(id string) *instance {
 	if i := t.ns.instances[id]; i != nil {
 		t.m.resident.MoveToFront(i.element)
-		return i, nil
+		return i
 	}
 	i, err := t.m.readInstance(t.m.engine, t.ns, id)
 	must(err)
-	if i == nil {
-		return nil, noInstance(t.ns, id)
+	if i != nil {
+		t.m.keepInstance(i)
 	}
-	t.m.keepInstance(i)
-	return i, nil
+	return i
 }
 
 func noInstance(ns *namespace, id string) *Refusal {
@@ -107,7 +121,7 @@ func (m *Machine) touch(i *instance) {
 
 func (m *Machine) flushInstance(b *table.Batch, i *instance) {
 	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
-	b.Put(key(tableInstance, ns, id), encode(i.rec))
+	b.Put(m.room.key(tableInstance, ns, id), m.room.encode(i.rec))
 	i.dirty = false
 	for p, dirty := range i.pages {
 		if !dirty {
@@ -116,15 +130,15 @@ func (m *Machine) flushInstance(b *table.Batch, i *instance) {
 		i.pages[p] = false
 		first := p * pageRuns
 		runs := i.runs[first:min(first+pageRuns, len(i.runs))]
-		b.Put(table.AppendUint64(key(tablePage, ns, id), uint64(p)), encode(&logv1.RunPage{Runs: runs}))
+		b.Put(table.AppendUint64(m.room.key(tablePage, ns, id), uint64(p)), m.room.encode(&logv1.RunPage{Runs: runs}))
 		for n, r := range runs {
 			node := first + n
 			switch {
 			case pending(r):
-				b.Put(pendingKey(i.key(int32(node))), encode(i.pendingOf(int32(node))))
+				b.Put(m.room.pendingKey(i.key(int32(node))), m.room.encode(i.place(int32(node)).pending()))
 				i.stored[node] = true
 			case i.stored[node]:
-				b.Delete(pendingKey(i.key(int32(node))))
+				b.Delete(m.room.pendingKey(i.key(int32(node))))
 				i.stored[node] = false
 			}
 		}
@@ -158,7 +172,7 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 	if refusal != nil {
 		return nil, refusal
 	}
-	if i, _ := t.instance(r.InstanceId); i != nil {
+	if i := t.known(r.InstanceId); i != nil {
 		if i.rec.Workflow != r.Workflow || r.Version != 0 && r.Version != i.rec.Version || !samePayload(i.rec.Input, r.InputPayload) {
 			return nil, Refuse(v1.Code_CODE_INSTANCE_EXISTS, "instance %q exists with another workflow, version or input: it is %s version %d", r.InstanceId, i.rec.Workflow, i.rec.Version)
 		}
@@ -187,7 +201,7 @@ type instanceStarted struct {
 	version *version
 }
 
-func (e *instanceStarted) kind() string { return "instance.started" }
+func (e *instanceStarted) kind() string { return "lockstep.instance.started.v1" }
 func (e *instanceStarted) fill(d *v1.EventData) string {
 	d.InstanceId, d.Workflow, d.Version = e.request.InstanceId, e.request.Workflow, e.version.rec.Version
 	d.Labels = e.request.Labels
@@ -312,7 +326,7 @@ type instanceChanged struct {
 	output       *v1.Payload
 }
 
-func (e *instanceChanged) kind() string { return "instance." + lowerState(e.to) }
+func (e *instanceChanged) kind() string { return "lockstep.instance." + lowerState(e.to) + ".v1" }
 func (e *instanceChanged) fill(d *v1.EventData) string {
 	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
 	d.Code, d.Reason = e.code, e.reason

@@ -30,7 +30,7 @@ type resultKept struct {
 	rec  *logv1.LateResult
 }
 
-func (e *resultKept) kind() string { return "step.late" }
+func (e *resultKept) kind() string { return "lockstep.step.late.v1" }
 func (e *resultKept) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Token, d.PayloadSize = e.rec.Token, int64(len(e.rec.Output.GetBytes()))

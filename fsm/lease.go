@@ -384,7 +384,7 @@ type runCompleted struct {
 	digest []byte
 }
 
-func (e *runCompleted) kind() string { return "step.completed" }
+func (e *runCompleted) kind() string { return "lockstep.step.completed.v1" }
 func (e *runCompleted) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Late, d.PayloadDigest, d.PayloadSize = e.late, e.digest, int64(len(e.output.GetBytes()))
@@ -416,9 +416,9 @@ type runReturned struct {
 
 func (e *runReturned) kind() string {
 	if e.how == "lapse" {
-		return "step.lapsed"
+		return "lockstep.step.lapsed.v1"
 	}
-	return "step.released"
+	return "lockstep.step.released.v1"
 }
 func (e *runReturned) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
@@ -447,7 +447,7 @@ type runRetried struct {
 	delay        int64
 }
 
-func (e *runRetried) kind() string { return "step.retried" }
+func (e *runRetried) kind() string { return "lockstep.step.retried.v1" }
 func (e *runRetried) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Code, d.Reason, d.Delay = e.code, e.reason, e.delay
@@ -469,7 +469,7 @@ type runProgressed struct {
 	progress *v1.Payload
 }
 
-func (e *runProgressed) kind() string { return "step.progressed" }
+func (e *runProgressed) kind() string { return "lockstep.step.progressed.v1" }
 func (e *runProgressed) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.PayloadSize = int64(len(e.progress.GetBytes()))

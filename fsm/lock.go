@@ -50,7 +50,7 @@ func (ns *namespace) lock(m *Machine, name string) *lock {
 	if l := ns.locks[name]; l != nil {
 		return l
 	}
-	l := &lock{ns: ns, rec: &logv1.Lock{Lock: name}, claims: btree.NewG(8, (*claim).less)}
+	l := &lock{ns: ns, rec: &logv1.Lock{Lock: name}, claims: btree.NewWithFreeListG(8, (*claim).less, m.claims)}
 	var err error
 	l.stored, err = row(m.engine, key(tableLock, ns.rec.Namespace, name), l.rec)
 	must(err)
@@ -82,11 +82,11 @@ func (m *Machine) dirtyLock(l *lock) {
 }
 
 func (m *Machine) flushLock(b *table.Batch, l *lock) {
-	k := key(tableLock, l.ns.rec.Namespace, l.rec.Lock)
+	k := m.room.key(tableLock, l.ns.rec.Namespace, l.rec.Lock)
 	l.dirty = false
 	switch {
 	case l.taken():
-		b.Put(k, encode(l.rec))
+		b.Put(k, m.room.encode(l.rec))
 		l.stored = true
 		return
 	case l.stored:
@@ -365,7 +365,7 @@ type lockGranted struct {
 	session *session // set when the session itself holds it
 }
 
-func (e *lockGranted) kind() string { return "lock.granted" }
+func (e *lockGranted) kind() string { return "lockstep.lock.granted.v1" }
 func (e *lockGranted) fill(d *v1.EventData) string {
 	fillHolder(d, e.lock, e.holder)
 	d.Reason = e.holder.Note
@@ -436,7 +436,7 @@ type lockReleased struct {
 	lapsed bool
 }
 
-func (e *lockReleased) kind() string { return "lock.released" }
+func (e *lockReleased) kind() string { return "lockstep.lock.released.v1" }
 func (e *lockReleased) fill(d *v1.EventData) string {
 	fillHolder(d, e.lock, e.holder)
 	return "lock/" + e.lock.rec.Lock

@@ -39,6 +39,9 @@ type Machine struct {
 	resident   *list.List // instances, the newest used first
 	dirty      dirt
 	dirtyBytes int
+	room       room
+	scratch    []byte                   // memory of the newest turn's events, for the next
+	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
 
 // dirt is what Flush must write, in the order in which it became dirty.
@@ -102,6 +105,7 @@ func Open(engine table.Engine) (*Machine, error) {
 		named:      map[runKey][]*wait{},
 		deadlines:  btree.NewG(32, deadline.less),
 		resident:   list.New(),
+		claims:     btree.NewFreeListG[*claim](32),
 	}
 	if err := m.load(); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
@@ -140,9 +144,12 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if header.GetLevel() > Level {
 		panic(fmt.Sprintf("fsm: entry %d has level %d, this binary knows %d", index, header.GetLevel(), Level))
 	}
-	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index)}
+	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index), events: m.scratch[:0]}
 	if t.checkpoint {
 		t.slice = m.slice()
+	}
+	if n := len(entry.Commands); n > 0 {
+		t.result.Outcomes, t.result.Events = make([]Outcome, 0, n), make([]*v1.Event, 0, 3*n)
 	}
 	m.advance(term, header)
 	for _, renewal := range entry.Renewals {
@@ -153,10 +160,11 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 		t.result.Outcomes = append(t.result.Outcomes, t.run(command))
 	}
 	if entry.Tick && header.GetTerm() == term {
-		t.ordinal, t.cmd, t.env = 0, nil, nil
+		t.ordinal, t.cmd, t.env, t.cause = 0, nil, nil, ""
 		t.tick()
 	}
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)
+	m.scratch = t.events
 	return t.result
 }

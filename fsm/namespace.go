@@ -134,7 +134,7 @@ func (m *Machine) ListNamespaces(r *v1.ListNamespacesRequest) (*v1.ListNamespace
 
 type namespaceCreated struct{ description string }
 
-func (e *namespaceCreated) kind() string { return "namespace.created" }
+func (e *namespaceCreated) kind() string { return "lockstep.namespace.created.v1" }
 func (e *namespaceCreated) fill(d *v1.EventData) string {
 	d.Reason = e.description
 	return "namespace"
@@ -147,7 +147,7 @@ func (e *namespaceCreated) evolve(t *turn) {
 
 type namespaceUpdated struct{ description string }
 
-func (e *namespaceUpdated) kind() string { return "namespace.updated" }
+func (e *namespaceUpdated) kind() string { return "lockstep.namespace.updated.v1" }
 func (e *namespaceUpdated) fill(d *v1.EventData) string {
 	d.Reason = e.description
 	return "namespace"
@@ -159,7 +159,7 @@ func (e *namespaceUpdated) evolve(t *turn) {
 
 type namespaceDeleted struct{ reason string }
 
-func (e *namespaceDeleted) kind() string { return "namespace.deleted" }
+func (e *namespaceDeleted) kind() string { return "lockstep.namespace.deleted.v1" }
 func (e *namespaceDeleted) fill(d *v1.EventData) string {
 	d.Reason = e.reason
 	return "namespace"

@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"cmp"
-
 	"github.com/google/btree"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -28,7 +26,13 @@ type readyRun struct {
 }
 
 func (a readyRun) less(b readyRun) bool {
-	return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.seq, b.seq), a.run.compare(b.run)) < 0
+	if a.order != b.order {
+		return a.order < b.order
+	}
+	if a.seq != b.seq {
+		return a.seq < b.seq
+	}
+	return a.run.compare(b.run) < 0
 }
 
 func (ns *namespace) queue(name string) *queue {
@@ -53,12 +57,12 @@ func (t *turn) touchQueue(q *queue) {
 }
 
 func (t *turn) matchTouched() {
-	for len(t.touched) > 0 {
-		q := t.touched[0]
-		t.touched = t.touched[1:]
+	for n := 0; n < len(t.touched); n++ { // matching may touch more
+		q := t.touched[n]
 		q.touched = false
 		t.match(q)
 	}
+	t.touched = t.touched[:0]
 }
 
 // match grants ready runs to waits, both in their order, until one of the two lines is empty.

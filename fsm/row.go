@@ -60,7 +60,7 @@ func (m *Machine) rowOf(ns *namespace, id string, rest, k, stored []byte) (proto
 		return decoded(k, stored, &logv1.RunPage{})
 	case tablePending:
 		if node := int(number); i != nil && node < len(i.runs) && pending(i.runs[node]) {
-			return i.pendingOf(int32(node)), nil
+			return i.place(int32(node)).pending(), nil
 		}
 		return decoded(k, stored, &logv1.Pending{})
 	case tableLock:

@@ -15,6 +15,9 @@ type runKey struct {
 }
 
 func (k runKey) compare(o runKey) int {
+	if c := cmp.Compare(k.instance, o.instance); c != 0 && k.namespace == o.namespace {
+		return c
+	}
 	return cmp.Or(cmp.Compare(k.namespace, o.namespace), cmp.Compare(k.instance, o.instance),
 		cmp.Compare(k.node, o.node), cmp.Compare(k.index, o.index))
 }
@@ -52,13 +55,30 @@ func soonest(times ...int64) int64 {
 	return first
 }
 
-// pendingOf is the run's row in the table of pending things.
-func (i *instance) pendingOf(node int32) *logv1.Pending {
+// place is where a run stands in what orders it.
+type place struct {
+	state          v1.RunState
+	queue, parked  string
+	order, seq     int64
+	due, skippedAt int64
+	locks          []*logv1.ClaimedLock
+}
+
+func (i *instance) place(node int32) place {
 	r := i.runs[node]
+	return place{r.State, i.graph.Nodes[node].Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, r.Locks}
+}
+
+// pending is the place's row in the table of pending things, from which it is found again.
+func (p place) pending() *logv1.Pending {
 	return &logv1.Pending{
-		State: r.State, Queue: i.graph.Nodes[node].Queue, Order: r.Order, OrderSeq: r.OrderSeq, Due: due(r),
-		Parked: r.Parked, SkippedAt: r.SkippedAt, Locks: r.Locks,
+		State: p.state, Queue: p.queue, Order: p.order, OrderSeq: p.seq, Due: p.due,
+		Parked: p.parked, SkippedAt: p.skippedAt, Locks: p.locks,
 	}
+}
+
+func placeOf(p *logv1.Pending) place {
+	return place{p.State, p.Queue, p.Parked, p.Order, p.OrderSeq, p.Due, p.SkippedAt, p.Locks}
 }
 
 // change is how a run's record changes: the orders of queues, locks and deadlines follow it.
@@ -66,11 +86,11 @@ func (m *Machine) change(i *instance, node int32, fn func(*logv1.Run)) {
 	r := i.runs[node]
 	k := i.key(node)
 	if pending(r) {
-		m.unindexRun(i.ns, k, i.pendingOf(node))
+		m.unindexRun(i.ns, k, i.place(node))
 	}
 	fn(r)
 	if pending(r) {
-		m.indexRun(i.ns, k, i.pendingOf(node))
+		m.indexRun(i.ns, k, i.place(node))
 	}
 	if p := node / pageRuns; !i.pages[p] {
 		i.pages[p] = true
@@ -80,53 +100,53 @@ func (m *Machine) change(i *instance, node int32, fn func(*logv1.Run)) {
 }
 
 // indexRun adds a run to what orders it: its queue, or the locks its claim waits for, and the deadlines.
-func (m *Machine) indexRun(ns *namespace, k runKey, p *logv1.Pending) {
-	if p.Due > 0 {
-		m.deadlines.ReplaceOrInsert(deadline{at: p.Due, kind: deadlineRun, run: k})
+func (m *Machine) indexRun(ns *namespace, k runKey, p place) {
+	if p.due > 0 {
+		m.deadlines.ReplaceOrInsert(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
-	if p.State != v1.RunState_RUN_STATE_READY && p.State != v1.RunState_RUN_STATE_LEASED {
+	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
-	q := ns.queue(p.Queue)
-	if p.State == v1.RunState_RUN_STATE_LEASED {
+	q := ns.queue(p.queue)
+	if p.state == v1.RunState_RUN_STATE_LEASED {
 		q.leased++
 		return
 	}
-	item := readyRun{p.Order, p.OrderSeq, k}
+	item := readyRun{p.order, p.seq, k}
 	q.all.ReplaceOrInsert(item)
-	if p.Parked == "" {
+	if p.parked == "" {
 		q.ready.ReplaceOrInsert(item)
 		return
 	}
-	for _, want := range p.Locks {
+	for _, want := range p.locks {
 		ns.lock(m, want.Lock).claims.ReplaceOrInsert(&claim{
-			order: p.Order, seq: p.OrderSeq, run: k, want: want, queue: q,
-			parked: want.Lock == p.Parked, skippedAt: p.SkippedAt,
+			order: p.order, seq: p.seq, run: k, want: want, queue: q,
+			parked: want.Lock == p.parked, skippedAt: p.skippedAt,
 		})
 	}
 }
 
-func (m *Machine) unindexRun(ns *namespace, k runKey, p *logv1.Pending) {
-	if p.Due > 0 {
-		m.deadlines.Delete(deadline{at: p.Due, kind: deadlineRun, run: k})
+func (m *Machine) unindexRun(ns *namespace, k runKey, p place) {
+	if p.due > 0 {
+		m.deadlines.Delete(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
-	if p.State != v1.RunState_RUN_STATE_READY && p.State != v1.RunState_RUN_STATE_LEASED {
+	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
-	q := ns.queue(p.Queue)
-	if p.State == v1.RunState_RUN_STATE_LEASED {
+	q := ns.queue(p.queue)
+	if p.state == v1.RunState_RUN_STATE_LEASED {
 		q.leased--
 		return
 	}
-	item := readyRun{p.Order, p.OrderSeq, k}
+	item := readyRun{p.order, p.seq, k}
 	q.all.Delete(item)
-	if p.Parked == "" {
+	if p.parked == "" {
 		q.ready.Delete(item)
 		return
 	}
-	for _, want := range p.Locks {
+	for _, want := range p.locks {
 		l := ns.lock(m, want.Lock)
-		l.claims.Delete(&claim{order: p.Order, seq: p.OrderSeq, run: k})
+		l.claims.Delete(&claim{order: p.order, seq: p.seq, run: k})
 		m.idleLock(l)
 	}
 }
@@ -254,7 +274,7 @@ type runReady struct {
 	locks []*logv1.ClaimedLock
 }
 
-func (e *runReady) kind() string { return "step.ready" }
+func (e *runReady) kind() string { return "lockstep.step.ready.v1" }
 func (e *runReady) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Queue = e.i.graph.Nodes[e.node].Queue
@@ -295,11 +315,11 @@ type runEnded struct {
 func (e *runEnded) kind() string {
 	switch e.to {
 	case v1.RunState_RUN_STATE_SKIPPED:
-		return "step.skipped"
+		return "lockstep.step.skipped.v1"
 	case v1.RunState_RUN_STATE_CANCELLED:
-		return "step.cancelled"
+		return "lockstep.step.cancelled.v1"
 	}
-	return "step.failed"
+	return "lockstep.step.failed.v1"
 }
 func (e *runEnded) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
@@ -327,7 +347,7 @@ type runIncident struct {
 	code, reason string
 }
 
-func (e *runIncident) kind() string { return "step.incident" }
+func (e *runIncident) kind() string { return "lockstep.step.incident.v1" }
 func (e *runIncident) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Code, d.Reason = e.code, e.reason

@@ -209,14 +209,14 @@ func (t *turn) closeSession(r *logv1.CloseSession) (proto.Message, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	t.endSession(s, "session.closed", r.Reason)
+	t.endSession(s, "lockstep.session.closed.v1", r.Reason)
 	return &v1.CloseSessionResponse{}, nil
 }
 
 // expireSession ends a session whose TTL passed: its leases lapse.
 func (t *turn) expireSession(s *session) {
 	t.ns = s.ns
-	t.endSession(s, "session.expired", "its ttl passed")
+	t.endSession(s, "lockstep.session.expired.v1", "its ttl passed")
 }
 
 // endSession drops what the session waits for, lapses or gives back its runs, and frees its locks: all in
@@ -232,7 +232,7 @@ func (t *turn) endSession(s *session, kind, reason string) {
 		}
 		i, refusal := t.instance(lease.InstanceId)
 		must(refusalError(refusal))
-		if kind == "session.closed" {
+		if kind == "lockstep.session.closed.v1" {
 			t.giveBack(i, lease.Node, "release", "its session was closed")
 		} else {
 			t.lapse(i, lease.Node, "SESSION_EXPIRED")
@@ -266,7 +266,7 @@ func (m *Machine) sessionsOf(ns *namespace) []int64 {
 
 type sessionOpened struct{ rec *logv1.Session }
 
-func (e *sessionOpened) kind() string { return "session.opened" }
+func (e *sessionOpened) kind() string { return "lockstep.session.opened.v1" }
 func (e *sessionOpened) fill(d *v1.EventData) string {
 	d.SessionId, d.Name, d.Delay = sessionName(e.rec.Session), e.rec.Worker, e.rec.Ttl
 	return "session/" + d.SessionId

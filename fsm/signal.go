@@ -85,7 +85,7 @@ type signalReceived struct {
 	signal *logv1.Signal
 }
 
-func (e *signalReceived) kind() string { return "signal.received" }
+func (e *signalReceived) kind() string { return "lockstep.signal.received.v1" }
 func (e *signalReceived) fill(d *v1.EventData) string {
 	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
 	d.Name, d.Code, d.PayloadSize = e.signal.Name, e.signal.SignalId, int64(len(e.signal.Payload.GetBytes()))
@@ -105,7 +105,7 @@ type signalDelivered struct {
 	signal *logv1.Signal
 }
 
-func (e *signalDelivered) kind() string { return "signal.delivered" }
+func (e *signalDelivered) kind() string { return "lockstep.signal.delivered.v1" }
 func (e *signalDelivered) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Name, d.Code = e.signal.Name, e.signal.SignalId
@@ -127,7 +127,7 @@ type runWaiting struct {
 	node int32
 }
 
-func (e *runWaiting) kind() string { return "step.waiting" }
+func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
 func (e *runWaiting) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.node)
 	d.Name = e.i.graph.Nodes[e.node].Signal

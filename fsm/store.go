@@ -50,23 +50,55 @@ func encode(m proto.Message) []byte {
 }
 
 func key(tbl byte, parts ...string) []byte {
+	return appendKey(make([]byte, 0, keySize(parts)), tbl, parts)
+}
+
+func keySize(parts []string) int {
 	size := 1 + 16 // most have an integer or two behind the names
 	for _, part := range parts {
 		size += len(part) + 2
 	}
-	k := append(make([]byte, 0, size), tbl)
+	return size
+}
+
+func appendKey(k []byte, tbl byte, parts []string) []byte {
+	k = append(k, tbl)
 	for _, part := range parts {
 		k = table.AppendString(k, part)
 	}
 	return k
 }
 
-func sessionKey(id int64) []byte { return table.AppendUint64([]byte{tableSession}, uint64(id)) }
+// room is memory for the keys and values of a flush, which has many small ones. What was taken is never used again.
+type room struct{ free []byte }
 
-func pendingKey(k runKey) []byte {
-	b := key(tablePending, k.namespace, k.instance)
+const roomBytes = 16 << 10
+
+func (r *room) take(n int) []byte {
+	if len(r.free) < n {
+		r.free = make([]byte, max(n, roomBytes))
+	}
+	taken := r.free[:0:n]
+	r.free = r.free[n:]
+	return taken
+}
+
+func (r *room) encode(m proto.Message) []byte {
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(r.take(proto.Size(m)), m)
+	must(err)
+	return b
+}
+
+func (r *room) key(tbl byte, parts ...string) []byte {
+	return appendKey(r.take(keySize(parts)), tbl, parts)
+}
+
+func (r *room) pendingKey(k runKey) []byte {
+	b := r.key(tablePending, k.namespace, k.instance)
 	return table.AppendUint64(table.AppendUint64(b, uint64(k.node)), uint64(k.index))
 }
+
+func sessionKey(id int64) []byte { return table.AppendUint64([]byte{tableSession}, uint64(id)) }
 
 // row reads one row into m; it says whether there is one.
 func row(r table.Reader, key []byte, m proto.Message) (bool, error) {
@@ -139,7 +171,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 		if !ok || !ok2 || !ok3 {
 			return fmt.Errorf("pending row has the damaged key %x", k)
 		}
-		m.indexRun(ns, runKey{name, id, int32(node), int32(index)}, rec)
+		m.indexRun(ns, runKey{name, id, int32(node), int32(index)}, placeOf(rec))
 		return nil
 	})
 }
@@ -183,7 +215,7 @@ func (m *Machine) flush() error {
 	}
 	for _, ns := range d.namespaces {
 		ns.dirty = false
-		ns.flushEvents(b)
+		ns.flushEvents(b, &m.room)
 		b.Put(key(tableNamespace, ns.rec.Namespace), encode(ns.rec))
 	}
 	for _, w := range d.workflows {
@@ -198,7 +230,7 @@ func (m *Machine) flush() error {
 	for _, id := range d.sessions {
 		if s := m.sessions[id]; s != nil {
 			s.dirty = false
-			b.Put(sessionKey(id), encode(s.rec))
+			b.Put(sessionKey(id), m.room.encode(s.rec))
 		} else {
 			b.Delete(sessionKey(id))
 		}
@@ -207,7 +239,7 @@ func (m *Machine) flush() error {
 		b.Put(table.AppendUint64(key(tableLate, late.namespace, late.rec.InstanceId), uint64(late.rec.Token)), encode(late.rec))
 	}
 	for _, h := range d.history {
-		b.Put(table.AppendUint64(key(tableHistory, h.namespace, h.instance), uint64(h.position)), nil)
+		b.Put(table.AppendUint64(m.room.key(tableHistory, h.namespace, h.instance), uint64(h.position)), nil)
 	}
 	b.Put([]byte{tableGroup}, encode(m.group))
 	if err := m.engine.Write(b); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -32,11 +33,14 @@ type turn struct {
 	// checkpoint: the entry makes one, with a slice of the state as it found it.
 	checkpoint bool
 	slice      []byte
+
+	cause string                 // causation, once it was asked for
+	time  *timestamppb.Timestamp // stamp, once it was asked for
 }
 
 // event is a fact. evolve is the only code that changes what the fact is about.
 type event interface {
-	kind() string
+	kind() string // the event's type
 	// fill tells the fact: its subject and data.
 	fill(*v1.EventData) (subject string)
 	evolve(*turn)
@@ -51,7 +55,7 @@ func (t *turn) emit(e event) {
 
 // run decides one command.
 func (t *turn) run(cmd *logv1.Command) Outcome {
-	t.cmd, t.env, t.emitted = cmd, cmd.GetEnvelope(), false
+	t.cmd, t.env, t.emitted, t.cause = cmd, cmd.GetEnvelope(), false, ""
 	if t.env == nil {
 		t.env = &logv1.Envelope{}
 	}

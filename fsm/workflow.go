@@ -157,7 +157,7 @@ func (m *Machine) ListWorkflows(r *v1.ListWorkflowsRequest) (*v1.ListWorkflowsRe
 
 type workflowRegistered struct{ rec *logv1.Workflow }
 
-func (e *workflowRegistered) kind() string { return "workflow.registered" }
+func (e *workflowRegistered) kind() string { return "lockstep.workflow.registered.v1" }
 func (e *workflowRegistered) fill(d *v1.EventData) string {
 	d.Workflow, d.Version, d.Code = e.rec.Workflow, e.rec.Version, e.rec.Digest
 	return "workflow/" + e.rec.Workflow
