@@ -20,8 +20,9 @@ type Config struct {
 	Engine string
 	// NodeID begins the id of a new node, which has a random part besides; a node that has data keeps its id.
 	NodeID string
-	// Layer gives a group its connections to the others. Advertise is this node's address there.
-	Layer     func(group string) raft.StreamLayer
+	// Layer gives a group of this node its connections to the others. It is dialled with NODE@ADDRESS, and must refuse
+	// where another node answers. Advertise is this node's address there.
+	Layer     func(group, node string) raft.StreamLayer
 	Advertise string
 	// Transport, when set, is used in place of Layer: tests have one in memory.
 	Transport func(group string) raft.Transport

@@ -103,11 +103,11 @@ func (g *group) transport() raft.Transport {
 	if g.config.Transport != nil {
 		return g.config.Transport(g.id)
 	}
-	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: g.config.Layer(g.id), MaxPool: 3, Timeout: 10 * time.Second,
+	return named{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: g.config.Layer(g.id, g.node), MaxPool: 3, Timeout: 10 * time.Second,
 		MaxRPCsInFlight: 1, // pipelining can wedge a follower for good (raft issue 612)
 		Logger:          g.logger.Named("transport"), MsgpackUseNewTimeFormat: true,
-	})
+	})}
 }
 
 // applied tells what an entry did to those who wait for it. It runs in apply.

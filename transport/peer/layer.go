@@ -2,8 +2,10 @@ package peer
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 type layer struct {
 	mux    *Mux
 	group  string
+	node   string // who is at this end
 	conns  chan net.Conn
 	once   sync.Once
 	closed chan struct{}
@@ -76,11 +79,17 @@ type address string
 func (a address) Network() string { return "tcp" }
 func (a address) String() string  { return string(a) }
 
-// Dial implements raft.StreamLayer.
+// Dial implements raft.StreamLayer. The address is NODE@HOST:PORT: raft takes whoever answers at an address for the
+// member that had it, and a node with an empty disk there, which has forgotten its log and its votes, must not pass for
+// that one.
 func (l *layer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(l.mux.ctx, timeout)
 	defer cancel()
-	c, err := l.mux.dial(ctx, string(to), raftPrefix+l.group)
+	node, address, found := strings.Cut(string(to), "@")
+	if !found {
+		return nil, fmt.Errorf("dial peer %s: nobody says which node should be there", to)
+	}
+	c, err := l.mux.dial(ctx, address, raftName(l.group, node))
 	if err != nil {
 		return nil, err // and no typed nil
 	}

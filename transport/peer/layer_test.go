@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-func (a address) server() raft.ServerAddress { return raft.ServerAddress(a) }
+// at is how raft dials the node of these tests.
+func at(m *Mux) raft.ServerAddress { return raft.ServerAddress("n@" + m.Addr()) }
 
 // accepted has what a layer accepts next.
 func accepted(l raft.StreamLayer) <-chan net.Conn {
@@ -29,7 +31,7 @@ func accepted(l raft.StreamLayer) <-chan net.Conn {
 
 func dialed(t *testing.T, a *Mux, group string, b *Mux) net.Conn {
 	t.Helper()
-	conn, err := a.Layer(group).Dial(address(b.Addr()).server(), 5*time.Second)
+	conn, err := a.Layer(group, "n").Dial(at(b), 5*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +41,7 @@ func dialed(t *testing.T, a *Mux, group string, b *Mux) net.Conn {
 
 func TestAGroupsConnectionsReachItAlone(t *testing.T) {
 	a, b := listen(t, "s"), listen(t, "s")
-	seven, eight := accepted(b.Layer("7")), accepted(b.Layer("8"))
+	seven, eight := accepted(b.Layer("7", "n")), accepted(b.Layer("8", "n"))
 	out := dialed(t, a, "8", b)
 	in := soon(t, eight, "group 8 gets its connection")
 	io.WriteString(in, "group 8")
@@ -52,25 +54,45 @@ func TestAGroupsConnectionsReachItAlone(t *testing.T) {
 	}
 }
 
+// Whoever is at a member's address with another id, since the disk there is new, is not that member.
+func TestAnotherNodeAtTheAddressIsNotTaken(t *testing.T) {
+	a, b := listen(t, "s"), listen(t, "s")
+	b.Layer("1", "new")
+	_, err := a.Layer("1", "n").Dial(raft.ServerAddress("old@"+b.Addr()), 5*time.Second)
+	if err == nil || !strings.Contains(err.Error(), "is node new, not old") {
+		t.Errorf("dialled with %v", err)
+	}
+	if _, err := a.Layer("1", "n").Dial(raft.ServerAddress(b.Addr()), time.Second); err == nil {
+		t.Error("an address alone was dialled")
+	}
+	in := accepted(b.Layer("1", "new"))
+	conn, err := a.Layer("1", "n").Dial(raft.ServerAddress("new@"+b.Addr()), 5*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	soon(t, in, "the right node gets its connection").Close()
+}
+
 // A group that does not take its connections holds up neither calls nor other groups.
 func TestAGroupThatAcceptsNothingBlocksNobody(t *testing.T) {
 	a, b := listen(t, "s"), listen(t, "s")
 	echo(b)
-	b.Layer("1")
+	b.Layer("1", "n")
 	for range 20 {
 		dialed(t, a, "1", b)
 	}
 	if _, err := a.Call(t.Context(), b.Addr(), "echo", nil); err != nil {
 		t.Fatal(err)
 	}
-	two := accepted(b.Layer("2"))
+	two := accepted(b.Layer("2", "n"))
 	dialed(t, a, "2", b)
 	soon(t, two, "group 2 gets its connection")
 }
 
 func TestAConnectionThatIsNotTakenIsEnded(t *testing.T) {
 	a, b := listen(t, "s"), hurried(t)
-	b.Layer("1")
+	b.Layer("1", "n")
 	conn := dialed(t, a, "1", b)
 	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
@@ -87,7 +109,7 @@ func TestCloseEndsWhatWasHandedOver(t *testing.T) {
 	} {
 		for side := range 2 {
 			a, b := listen(t, "s"), listen(t, "s")
-			one := accepted(b.Layer("1"))
+			one := accepted(b.Layer("1", "n"))
 			out := dialed(t, a, "1", b)
 			in := soon(t, one, "the connection")
 			ended := make(chan error, 2)
@@ -98,7 +120,7 @@ func TestCloseEndsWhatWasHandedOver(t *testing.T) {
 				}()
 			}
 			m := []*Mux{a, b}[side]
-			if err := close(m, m.Layer("1")); err != nil {
+			if err := close(m, m.Layer("1", "n")); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 {
@@ -112,8 +134,8 @@ func TestCloseEndsWhatWasHandedOver(t *testing.T) {
 
 func TestALayerCanBeHadAgain(t *testing.T) {
 	a, b := listen(t, "s"), listen(t, "s")
-	b.Layer("1").Close()
-	one := accepted(b.Layer("1"))
+	b.Layer("1", "n").Close()
+	one := accepted(b.Layer("1", "n"))
 	dialed(t, a, "1", b)
 	if soon(t, one, "the connection") == nil {
 		t.Fatal("the second layer accepts nothing")
@@ -122,13 +144,13 @@ func TestALayerCanBeHadAgain(t *testing.T) {
 
 func TestAClosedLayerAcceptsNothing(t *testing.T) {
 	a, b := listen(t, "s"), listen(t, "s")
-	l := b.Layer("1")
+	l := b.Layer("1", "n")
 	waits := accepted(l)
 	l.Close()
 	if conn := soon(t, waits, "Accept ends"); conn != nil {
 		t.Fatal("a closed layer accepted")
 	}
-	_, err := a.Layer("1").Dial(address(b.Addr()).server(), time.Second)
+	_, err := a.Layer("1", "n").Dial(at(b), time.Second)
 	wantError(t, err, `has no group "1"`)
 }
 
@@ -161,7 +183,7 @@ func raftGroup(t *testing.T, group string, muxes []*Mux) []*raft.Raft {
 	t.Helper()
 	var all raft.Configuration
 	for i, m := range muxes {
-		all.Servers = append(all.Servers, raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: address(m.Addr()).server()})
+		all.Servers = append(all.Servers, raft.Server{ID: raft.ServerID(fmt.Sprint(i)), Address: at(m)})
 	}
 	var nodes []*raft.Raft
 	for i, m := range muxes {
@@ -170,7 +192,7 @@ func raftGroup(t *testing.T, group string, muxes []*Mux) []*raft.Raft {
 		config.HeartbeatTimeout, config.ElectionTimeout, config.LeaderLeaseTimeout = 200*time.Millisecond, 200*time.Millisecond, 200*time.Millisecond
 		config.Logger = hclog.NewNullLogger()
 		config.NoLegacyTelemetry = true
-		transport := raft.NewNetworkTransportWithLogger(m.Layer(group), 3, 5*time.Second, config.Logger)
+		transport := raft.NewNetworkTransportWithLogger(m.Layer(group, "n"), 3, 5*time.Second, config.Logger)
 		store := raft.NewInmemStore()
 		node, err := raft.NewRaft(config, &raft.MockFSM{}, store, store, raft.NewInmemSnapshotStore(), transport)
 		if err != nil {

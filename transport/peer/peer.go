@@ -169,7 +169,7 @@ func (m *Mux) serve(c *conn) {
 		_ = c.Close() // nothing was promised on it
 		return
 	}
-	if group, ok := strings.CutPrefix(name, raftPrefix); ok {
+	if group, _, ok := groupOf(name); ok {
 		m.hand(group, c)
 		return
 	}
@@ -183,9 +183,12 @@ func (m *Mux) serve(c *conn) {
 func (m *Mux) wanted(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if group, ok := strings.CutPrefix(name, raftPrefix); ok {
-		if l := m.layers[group]; l == nil || l.isClosed() {
+	if group, node, ok := groupOf(name); ok {
+		switch l := m.layers[group]; {
+		case l == nil || l.isClosed():
 			return fmt.Errorf("has no group %q", group)
+		case l.node != node:
+			return fmt.Errorf("is node %s, not %s: if that one's disk is gone, remove it with `lockstep member remove %s`", l.node, node, node)
 		}
 		return nil
 	}
@@ -198,13 +201,27 @@ func (m *Mux) wanted(name string) error {
 	return errors.New("has only groups and calls")
 }
 
-// Layer is a raft group's share of the port. A second one for a group is had once the first is closed.
-func (m *Mux) Layer(group string) raft.StreamLayer {
+// raftName is what a connection to a group of a node wants.
+func raftName(group, node string) string { return raftPrefix + group + "/" + node }
+
+// groupOf takes it apart again.
+func groupOf(name string) (group, node string, ok bool) {
+	rest, ok := strings.CutPrefix(name, raftPrefix)
+	if !ok {
+		return "", "", false
+	}
+	group, node, _ = strings.Cut(rest, "/")
+	return group, node, true
+}
+
+// Layer is a raft group's share of the port, for the node that is here. A second one for a group is had once the first
+// is closed.
+func (m *Mux) Layer(group, node string) raft.StreamLayer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.layers[group]
 	if l == nil || l.isClosed() {
-		l = &layer{mux: m, group: group, conns: make(chan net.Conn), closed: make(chan struct{})}
+		l = &layer{mux: m, group: group, node: node, conns: make(chan net.Conn), closed: make(chan struct{})}
 		m.layers[group] = l
 	}
 	return l

@@ -65,7 +65,7 @@ func TestAnAddressInUseIsRefused(t *testing.T) {
 
 func TestAdvertiseChangesWhatIsDialed(t *testing.T) {
 	a := listen(t, "s")
-	layer := a.Layer("1")
+	layer := a.Layer("1", "n")
 	a.Advertise("node-1:7401")
 	if a.Addr() != "node-1:7401" || layer.Addr().String() != "node-1:7401" {
 		t.Fatalf("%s, %s", a.Addr(), layer.Addr())
