@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +27,10 @@ type bubble struct {
 	dirs       []string // empty: in memory
 	away       map[int]bool
 	tweak      func(i int, c *Config)
+
+	mu       sync.Mutex          // guards what follows
+	up       map[string]*Node    // those that exchange checkpoints, by address
+	diverged map[int]*divergence // those that would have stopped; a test that wants one takes it out
 }
 
 type options struct {
@@ -39,7 +44,7 @@ func inBubble(t *testing.T, o options, fn func(t *testing.T, c *bubble)) {
 	t.Helper()
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		c := &bubble{t: t, away: map[int]bool{}, tweak: o.tweak}
+		c := &bubble{t: t, away: map[int]bool{}, tweak: o.tweak, up: map[string]*Node{}, diverged: map[int]*divergence{}}
 		size := o.voters + o.others
 		c.nodes, c.dirs = make([]*Node, size), make([]string, size)
 		c.transports, c.inner = make([]raft.Transport, size), make([]*raft.InmemTransport, size)
@@ -56,6 +61,9 @@ func inBubble(t *testing.T, o options, fn func(t *testing.T, c *bubble)) {
 		defer func() {
 			for i := range c.nodes {
 				c.stop(i)
+			}
+			for i, d := range c.diverged {
+				t.Errorf("node %d would have stopped: %v", i, d)
 			}
 		}()
 		var members []Member
@@ -81,6 +89,14 @@ func (c *bubble) config(i int) Config {
 		DataDir: c.dirs[i], NodeID: fmt.Sprint("n", i),
 		Transport:  func(string) raft.Transport { return c.transports[i] },
 		APIAddress: func(id string) string { return "api-" + id },
+		Exchange: func(_ context.Context, address string, request []byte) ([]byte, error) {
+			return c.exchange(c.address(i), address, request)
+		},
+		diverged: func(d *divergence) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.diverged[i] = d
+		},
 	}
 	if c.tweak != nil {
 		c.tweak(i, &config)
@@ -111,8 +127,25 @@ func (c *bubble) stop(i int) {
 	c.cut(i)
 }
 
+func (c *bubble) exchange(from, to string, request []byte) ([]byte, error) {
+	c.mu.Lock()
+	here, there := c.up[from], c.up[to]
+	c.mu.Unlock()
+	if here == nil || there == nil {
+		return nil, errors.New("cut off")
+	}
+	return there.Exchange(request)
+}
+
+func (c *bubble) setUp(i int, n *Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.up[c.address(i)] = n
+}
+
 // cut takes a node off the net; heal puts it back.
 func (c *bubble) cut(i int) {
+	c.setUp(i, nil)
 	c.away[i] = true
 	for j := range c.inner {
 		if j != i {
@@ -123,6 +156,7 @@ func (c *bubble) cut(i int) {
 }
 
 func (c *bubble) heal(i int) {
+	c.setUp(i, c.nodes[i])
 	delete(c.away, i)
 	for j := range c.inner {
 		if j != i && !c.away[j] {

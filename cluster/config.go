@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -41,8 +42,16 @@ type Config struct {
 	CacheBytes int64
 	// StallAfter is how long the leader's disk, or apply, may take before the process ends: 4 s.
 	StallAfter time.Duration
-	Propose    propose.Config
-	Logger     hclog.Logger
+	// Exchange sends a request to the node at a peer address, whose Node.Exchange answers it: so voters compare the
+	// digests of their states every second, and a node that differs from a majority stops. Nil: nothing is compared.
+	Exchange     func(ctx context.Context, address string, request []byte) (reply []byte, err error)
+	CompareEvery time.Duration
+	// ComparePatience is how long voters may be missing whose digests would decide between others that differ: 10 s.
+	ComparePatience time.Duration
+	diverged        func(*divergence) // of a test: what becomes of a node that must not go on
+
+	Propose propose.Config
+	Logger  hclog.Logger
 	// Wall returns the wall clock in unix nanoseconds; zero when it is not to be trusted. Default: the machine's.
 	Wall func() int64
 }
@@ -68,6 +77,8 @@ func (c *Config) Validate() error {
 	set(&c.CommitTimeout, 10*time.Millisecond)
 	set(&c.FlushEvery, time.Second)
 	set(&c.StallAfter, 4*time.Second)
+	set(&c.CompareEvery, time.Second)
+	set(&c.ComparePatience, 10*time.Second)
 	if c.FlushBytes == 0 {
 		c.FlushBytes = 4 << 20
 	}

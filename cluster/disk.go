@@ -20,10 +20,14 @@ const failedFile = "FAILED"
 
 // markFailed leaves the reason for the next start. It does not wait for a disk that does not answer.
 func markFailed(dir string, reason error) {
+	mark := failedFile
+	if diverged := (*divergence)(nil); errors.As(reason, &diverged) {
+		mark = divergedFile
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = writeFile(filepath.Join(dir, failedFile), []byte(reason.Error()+"\n")) // the reason is told by Err as well
+		_ = writeFile(filepath.Join(dir, mark), []byte(reason.Error()+"\n")) // the reason is told by Err as well
 	}()
 	select {
 	case <-done:

@@ -15,8 +15,8 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs four goroutines, the proposer (propose.go), the keeper and
-// the flusher (below) and the observer of leadership (leader.go), those that take a snapshot or promote a member now and then, and
+// group is one raft group of the node. Until close it runs five goroutines, the proposer (propose.go), the keeper and
+// the flusher (below), the observer of leadership (leader.go) and the comparer (compare.go), those that take a snapshot or promote a member now and then, and
 // raft's own.
 type group struct {
 	id        string
@@ -42,6 +42,9 @@ type group struct {
 	results   atomic.Pointer[func(fsm.Result)]
 	proposer  *proposer
 
+	comparing sync.Mutex // guards compared
+	compared  comparison
+
 	handing   sync.Mutex // held while leadership is handed over
 	snapping  sync.Mutex // held while a snapshot is taken
 	promoting sync.Mutex // held while a member becomes a voter
@@ -63,6 +66,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		applied: g.applied, restored: g.changed.fireAll, fatal: n.fail, leads: g.leads,
 		engine: c.Engine,
 	}
+	g.compared = comparison{self: g.node, dir: c.DataDir, patience: c.ComparePatience, heard: map[string][]fsm.Checkpoint{}}
 	restore := false
 	if err = g.openStores(n); err == nil {
 		restore, err = g.compare()
@@ -80,6 +84,9 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.keep)
 	g.tasks.Go(g.flush)
 	g.tasks.Go(g.observe)
+	if c.Exchange != nil {
+		g.tasks.Go(g.compareStates)
+	}
 	return g, nil
 }
 

@@ -64,7 +64,10 @@ func (n *Node) openIdentity() (err error) {
 	if n.lock, err = lockDir(n.config.DataDir); err != nil {
 		return err
 	}
-	if n.identity, err = readIdentity(n.config.DataDir, n.config.NodeID); err != nil {
+	if err = refuseDiverged(n.config.DataDir); err == nil {
+		n.identity, err = readIdentity(n.config.DataDir, n.config.NodeID)
+	}
+	if err != nil {
 		return errors.Join(err, n.unlock())
 	}
 	return nil

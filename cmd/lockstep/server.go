@@ -205,6 +205,7 @@ func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]by
 	s.node, err = cluster.Open(cluster.Config{
 		DataDir: c.data, NodeID: c.nodeID, Layer: s.mux.Layer, APIAddress: directory.apiAddress,
 		Engine: c.engine, Heartbeat: c.heartbeat, LogBytes: c.logBytes, Logger: s.logger,
+		Exchange: s.exchange,
 	})
 	if err != nil {
 		return s, err
@@ -261,6 +262,7 @@ func (s *server) openAPI(profiles bool) (err error) {
 const (
 	callStanding = "standing"
 	callJoin     = "join"
+	callExchange = "exchange"
 )
 
 // place brings a new node into a cluster, keeps it there, and answers other nodes that want the same.
@@ -271,6 +273,7 @@ func (s *server) place(c *serverConfig, peerAddress, apiAddress string) {
 	})
 	s.mux.Handle(callStanding, func(context.Context, []byte) ([]byte, error) { return joiner.Answer() })
 	s.mux.Handle(callJoin, s.addMember)
+	s.mux.Handle(callExchange, func(_ context.Context, request []byte) ([]byte, error) { return s.node.Exchange(request) })
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	go func() {
@@ -279,6 +282,11 @@ func (s *server) place(c *serverConfig, peerAddress, apiAddress string) {
 			s.failed <- err
 		}
 	}()
+}
+
+// exchange has another node answer with its checkpoints.
+func (s *server) exchange(ctx context.Context, address string, request []byte) ([]byte, error) {
+	return s.mux.Call(ctx, address, callExchange, request)
 }
 
 // addMember adds a node that has proved that it knows the cluster's secret; a follower passes it on to the leader.

@@ -1,0 +1,123 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-dev/lockstep/fsm"
+)
+
+// told is what nodes exchange: a node tells its checkpoints, and is told the other's. So a node that stops for what it
+// heard has been heard by whom it heard.
+type told struct {
+	Group       string           `json:"group"`
+	Node        string           `json:"node"`
+	Checkpoints []fsm.Checkpoint `json:"checkpoints"`
+}
+
+// Exchange is what another node's Config.Exchange calls.
+func (n *Node) Exchange(request []byte) ([]byte, error) {
+	if err := n.Err(); err != nil {
+		return nil, err
+	}
+	var other told
+	if err := json.Unmarshal(request, &other); err != nil {
+		return nil, fmt.Errorf("exchange checkpoints: %w", err)
+	}
+	g := n.groups[other.Group]
+	if g == nil {
+		return nil, fmt.Errorf("exchange checkpoints: there is no group %q", other.Group)
+	}
+	g.hear(other)
+	return json.Marshal(told{g.id, g.node, g.checkpoints()})
+}
+
+func (g *group) checkpoints() (own []fsm.Checkpoint) {
+	_ = g.machine.view(func(m *fsm.Machine) error { own = m.Checkpoints(); return nil }) // the function returns none
+	return own
+}
+
+func (g *group) hear(other told) {
+	if len(other.Checkpoints) == 0 {
+		return
+	}
+	g.comparing.Lock()
+	defer g.comparing.Unlock()
+	g.compared.heard[other.Node] = other.Checkpoints
+}
+
+// compareStates exchanges checkpoints with the voters, while there are new ones, and ends the node if it must not go on.
+func (g *group) compareStates() {
+	ctx, cancel := context.WithCancel(context.Background())
+	g.tasks.Go(func() { <-g.end; cancel() })
+	every := time.NewTicker(g.config.CompareEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-g.end:
+			return
+		case <-g.failed:
+			return
+		case <-every.C:
+		}
+		if d := g.compareOnce(ctx); d != nil {
+			if g.config.diverged == nil {
+				g.fail(d)
+			} else {
+				g.config.diverged(d)
+			}
+			return
+		}
+	}
+}
+
+// compareOnce exchanges checkpoints with those whose digests are missing, and judges.
+func (g *group) compareOnce(ctx context.Context) *divergence {
+	own, voters := g.checkpoints(), g.voters()
+	ids := make([]string, len(voters))
+	for i, s := range voters {
+		ids[i] = string(s.ID)
+	}
+	g.comparing.Lock()
+	maps.DeleteFunc(g.compared.heard, func(id string, _ []fsm.Checkpoint) bool { return !slices.Contains(ids, id) })
+	missing := g.compared.missing(own, ids)
+	g.comparing.Unlock()
+	var asked sync.WaitGroup
+	for _, s := range voters {
+		if slices.Contains(missing, string(s.ID)) {
+			asked.Go(func() { g.exchange(ctx, s, own) })
+		}
+	}
+	asked.Wait()
+	g.comparing.Lock()
+	defer g.comparing.Unlock()
+	return g.compared.judge(own, ids, time.Now())
+}
+
+// exchange tells a voter this node's checkpoints, and hears the voter's. Who does not answer now is asked again. Another
+// node may have its address by then, and is heard as itself.
+func (g *group) exchange(ctx context.Context, voter raft.Server, own []fsm.Checkpoint) {
+	ctx, cancel := context.WithTimeout(ctx, g.config.CompareEvery)
+	defer cancel()
+	var reply []byte
+	request, err := json.Marshal(told{g.id, g.node, own})
+	if err == nil {
+		reply, err = g.config.Exchange(ctx, string(voter.Address), request)
+	}
+	var other told
+	if err == nil {
+		err = json.Unmarshal(reply, &other)
+	}
+	if err != nil {
+		g.logger.Debug("exchange checkpoints", "voter", voter.ID, "error", err)
+		return
+	}
+	g.hear(other)
+}
