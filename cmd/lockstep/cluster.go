@@ -80,7 +80,7 @@ func (c *cli) clusterUp(dir *string) *cobra.Command {
 	}}
 	f := cmd.Flags()
 	f.IntVar(&size, "size", 3, "nodes of a new cluster: 1, 3 or 5")
-	f.IntVar(&port, "base-port", 7400, "first port of a new cluster, which uses three for each node; 0: any that are free")
+	f.IntVar(&port, "base-port", 7400, "first port of a new cluster, which uses three for each node; 0: any that are free, at a loopback host of its own")
 	engineFlag(f, &engine)
 	f.StringVar(&level, "log-level", "info", "log level of a new cluster's nodes")
 	return cmd

@@ -24,6 +24,7 @@ printf '%s\n' "${COMPREPLY[@]}"
 
 // A shell completes commands and flags.
 func TestTheShellCompletes(t *testing.T) {
+	t.Parallel()
 	bash := require.Program(t, "bash")
 	bin := commandDir(t)
 	for line, want := range map[string]string{

@@ -12,6 +12,7 @@ import (
 // The whole path, on processes: every field of the demo's object is what it must be. With a recorded pipeline where
 // there is one.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	args := []string{"demo", "--json"}
 	if found, _ := filepath.Glob("../../../shared/data/wfcommons/helloworld-forkjoin*.json"); len(found) > 0 {
 		args = append(args, "--wfcommons", found[0])

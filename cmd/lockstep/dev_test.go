@@ -79,6 +79,7 @@ func (n *devNode) line(with string) string {
 
 // What a node says on its start can be pasted: the lines for the command line, and those for curl.
 func TestDevPrintsLinesThatRun(t *testing.T) {
+	t.Parallel()
 	bash := require.Program(t, "bash")
 	require.Program(t, "curl")
 	n := startDev(t)
@@ -119,6 +120,7 @@ func commandDir(t *testing.T) string {
 // A definition is registered again whenever its file changes. What is wrong with it is said with its place, and the
 // version before stays.
 func TestDevRegistersWhatChanges(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "w.yaml")
 	write := func(text string) {
 		t.Helper()

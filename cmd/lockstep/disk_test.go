@@ -81,7 +81,7 @@ func TestALossOfPowerLosesNothingAcknowledged(t *testing.T) {
 			var all []*writer
 			for round := range rounds {
 				ctx, stop := context.WithCancel(t.Context())
-				writers, total := h.write(ctx, fmt.Sprint("round-", round, "-"))
+				writers, total := h.write(ctx, fmt.Sprint("round-", round, "-"), 0)
 				all = append(all, writers...)
 				h.until("writing", func() bool { return total() > 1000 })
 				for _, n := range h.Nodes {
@@ -116,6 +116,7 @@ func TestALossOfPowerLosesNothingAcknowledged(t *testing.T) {
 // The leader's disk stalls, fails or fills up: another leads within 10 s, nothing acknowledged is lost, a lease that is
 // renewed lives on, one that is not ends in time, and the node is not elected while its disk is bad.
 func TestALeaderWithABadDisk(t *testing.T) {
+	t.Parallel()
 	for name, x := range map[string]struct {
 		hurt, heal func(*disk.Disk)
 		met        func(disk.Seen) int
@@ -126,6 +127,7 @@ func TestALeaderWithABadDisk(t *testing.T) {
 		"is full": {func(d *disk.Disk) { d.Fill(true) }, func(d *disk.Disk) { d.Fill(false) }, func(s disk.Seen) int { return s.Full }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h, disks := onDisks(t, 3)
 			ctx, stop := context.WithCancel(t.Context())
 			defer h.tasks.Wait()
@@ -138,7 +140,7 @@ func TestALeaderWithABadDisk(t *testing.T) {
 			p := h.pulse(ctx)
 			live, silent, changes := h.lease("live", 3*time.Second), h.lease("silent", 3*time.Second), h.since()
 			h.keep(ctx, live)
-			writers, total := h.write(ctx, "w")
+			writers, total := h.write(ctx, "w", 25*time.Millisecond) // the fault is what is tested, not saturation
 			h.until("writing", func() bool { return total() > 500 })
 			bad := disks[lead-1]
 			hurt := time.Now()
@@ -181,6 +183,7 @@ func TestALeaderWithABadDisk(t *testing.T) {
 // The leader's disk stalls for longer than a lease, with its renewals in the queue, and goes on before anybody else
 // leads: the time that passed counts, and the renewals come before it.
 func TestRenewalsThatAStalledDiskHeldUp(t *testing.T) {
+	t.Parallel()
 	h, disks := onDisks(t, 3)
 	lead := h.leader()
 	ctx, stop := context.WithCancel(t.Context())

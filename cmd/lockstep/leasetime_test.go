@@ -244,6 +244,7 @@ func (h *hurt) since() func() int {
 // TestLeasesKeepTheirTime shows L2 and the rules of DESIGN §3 on real processes, by a clock outside of them: a lease
 // that is renewed is never lost, and one that is not ends never early and not much late, whatever becomes of leaders.
 func TestLeasesKeepTheirTime(t *testing.T) {
+	t.Parallel()
 	x := timesOfLeases()
 	h := newHurt(t, 3)
 	h.leader()

@@ -25,6 +25,7 @@ func TestTheDemoSeesAPlantedBug(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), require.Program(t, "go"), "build", "-trimpath", "-tags", "sabotage", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
+	t.Parallel() // from here on it waits; the build kept the cores busy
 	shown := func(args ...string) (r demo.Result, code int) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), binary, append([]string{"demo", "--json"}, args...)...)

@@ -31,6 +31,7 @@ func curlBlock(t *testing.T) string {
 
 // The README's lines do what they say, as they stand there, on whichever of three nodes they are pasted for.
 func TestTheREADMEsLinesRunOnAnyNode(t *testing.T) {
+	t.Parallel()
 	bash := require.Program(t, "bash")
 	require.Program(t, "curl")
 	block := curlBlock(t)

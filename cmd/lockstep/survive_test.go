@@ -109,6 +109,7 @@ func (h *hurt) leader() int {
 type writer struct {
 	apis []string
 	name string
+	rest time.Duration
 
 	mu    sync.Mutex // guards acked
 	acked []string
@@ -139,6 +140,10 @@ func (w *writer) run(ctx context.Context) {
 		}
 		w.mu.Unlock()
 		n += writesAtOnce
+		select {
+		case <-time.After(w.rest): // the writer's own rate
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -175,7 +180,7 @@ func TestWhatIsAcknowledgedSurvives(t *testing.T) {
 	session := h.openSession(c, 10*time.Minute)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	writers, total := h.write(ctx, "w")
+	writers, total := h.write(ctx, "w", 0)
 	goesOn := func(what string) { h.until(what, h.more(total, 200)) }
 	goesOn("writing")
 	lead := h.leader()
@@ -210,7 +215,7 @@ func TestWhatIsAcknowledgedSurvivesInMemory(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	writers, total := h.write(ctx, "w")
+	writers, total := h.write(ctx, "w", 0)
 	h.until("logs are cut", func() bool {
 		kept, err := filepath.Glob(filepath.Join(h.Dir, "node-*", "groups", "*", "snapshots", "*-*", "state.bin"))
 		return err == nil && len(kept) >= len(h.Nodes) && total() > 1000
@@ -236,10 +241,10 @@ func (h *hurt) allAtOnce(stop context.CancelFunc) {
 	h.leader()
 }
 
-// write starts four writers, which end with the context.
-func (h *hurt) write(ctx context.Context, name string) (writers []*writer, total func() int) {
+// write starts four writers, which end with the context. Each rests between its writes; zero saturates the cluster.
+func (h *hurt) write(ctx context.Context, name string, rest time.Duration) (writers []*writer, total func() int) {
 	for i := range 4 {
-		w := &writer{apis: h.APIs(), name: fmt.Sprint(name, i)}
+		w := &writer{apis: h.APIs(), name: fmt.Sprint(name, i), rest: rest}
 		writers = append(writers, w)
 		h.tasks.Go(func() { w.run(ctx) })
 	}

@@ -40,7 +40,7 @@ type Config struct {
 	Dir, Binary string
 	// Size is 1, 3 or 5.
 	Size int
-	// BasePort numbers the ports from there; zero has the kernel find free ones.
+	// BasePort numbers the ports from there; zero finds free ones, at a loopback host of the cluster's own.
 	BasePort int
 	// Args are given to every server.
 	Args []string
@@ -61,14 +61,13 @@ func Create(c Config) (*Cluster, error) {
 	if _, err := os.Stat(filepath.Join(dir, File)); err == nil {
 		return nil, fmt.Errorf("%s has a cluster already; start it with `lockstep cluster up --dir %s`, or remove the directory", dir, c.Dir)
 	}
-	ports, err := Ports(3*c.Size, c.BasePort)
+	at, err := Addresses(3*c.Size, c.BasePort)
 	if err != nil {
 		return nil, err
 	}
 	cluster := &Cluster{Dir: dir, Binary: c.Binary, Args: c.Args, children: map[int]*child{}}
-	address := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	for n := range c.Size {
-		cluster.Nodes = append(cluster.Nodes, Node{Number: n + 1, API: address(3 * n), Peer: address(3*n + 1), Gossip: address(3*n + 2)})
+		cluster.Nodes = append(cluster.Nodes, Node{Number: n + 1, API: at[3*n], Peer: at[3*n+1], Gossip: at[3*n+2]})
 	}
 	return cluster, cluster.write()
 }
