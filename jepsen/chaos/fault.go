@@ -33,7 +33,6 @@ var faults = []fault{
 	{"kill-follower", "SIGKILL of a follower, started again", "", false, func(ctx context.Context, h *harm) (bool, error) { return h.kill(ctx, h.following()) }},
 	{"pause-leader", "SIGSTOP of the leader", "", false, func(ctx context.Context, h *harm) (bool, error) { return h.stop(ctx, h.leading()) }},
 	{"pause-follower", "SIGSTOP of a follower", "", false, func(ctx context.Context, h *harm) (bool, error) { return h.stop(ctx, h.following()) }},
-	{"pause-worker", "SIGSTOP of a worker for longer than its TTL", "", false, func(ctx context.Context, h *harm) (bool, error) { return h.pauseWorker(ctx) }},
 	{"transfer", "leadership is handed over", "", false, func(ctx context.Context, h *harm) (bool, error) { return h.transfer(ctx) }},
 	{"isolate-leader", "the leader is cut off from the others", "network", false, func(ctx context.Context, h *harm) (bool, error) { return h.isolate(ctx, h.leading(), true, true) }},
 	{"isolate-follower", "a follower is cut off from the others", "network", false, func(ctx context.Context, h *harm) (bool, error) { return h.isolate(ctx, h.following(), true, true) }},
@@ -163,30 +162,6 @@ func (h *harm) stop(ctx context.Context, n *lab.Node) (bool, error) {
 	h.last(ctx, 500*time.Millisecond, 6*time.Second)
 	silent := h.status(n) == nil
 	return silent, n.Resume()
-}
-
-func (h *harm) pauseWorker(ctx context.Context) (bool, error) {
-	w := h.workers[h.chance.IntN(len(h.workers))]
-	h.world.mu.Lock()
-	busy := h.stopped[w]
-	h.stopped[w] = true
-	h.world.mu.Unlock()
-	if busy {
-		return false, errBusy
-	}
-	defer func() {
-		h.world.mu.Lock()
-		defer h.world.mu.Unlock()
-		delete(h.stopped, w)
-	}()
-	if err := w.Pause(); err != nil {
-		return false, err
-	}
-	h.last(ctx, workerTTL+500*time.Millisecond, workerTTL+3*time.Second)
-	h.world.mu.Lock()
-	h.report.WorkerPauses++
-	h.world.mu.Unlock()
-	return true, w.Resume()
 }
 
 func (h *harm) transfer(ctx context.Context) (bool, error) {
@@ -341,30 +316,34 @@ func (h *harm) corrupt(ctx context.Context) (bool, error) {
 	if n == nil || !n.Running() {
 		return false, errBusy
 	}
-	if err := n.Kill(); err != nil {
-		return false, err
+	// A bit in a page that is free damages nothing: then the node is well, and the next bit has its turn.
+	for range 10 {
+		if err := n.Kill(); err != nil {
+			return false, err
+		}
+		// Without the mount, whose pages the kernel keeps.
+		if err := n.Disk.LosePower(nil); err != nil {
+			return false, err
+		}
+		if err := flip(n.Data()+"/groups/0/log.db", h.chance); err != nil {
+			return false, err
+		}
+		said := len(n.Log())
+		if err := n.Start(); err != nil {
+			return false, err
+		}
+		for limit := time.Now().Add(20 * time.Second); n.Running() && h.status(n) == nil && time.Now().Before(limit); {
+			pause(ctx, 20*time.Millisecond)
+		}
+		if n.Running() {
+			continue
+		}
+		if !strings.Contains(n.Log()[said:], "damaged") {
+			return false, fmt.Errorf("node %d with a flipped bit ended without saying that it is damaged: %s", n.Number, n.Log()[said:])
+		}
+		return h.replace(ctx, n)
 	}
-	// Behind the mount: with no process there the kernel has no page of it, once it is mounted again.
-	if err := n.Disk.LosePower(nil); err != nil {
-		return false, err
-	}
-	if err := flip(n.Data()+"/groups/0/log.db", h.chance); err != nil {
-		return false, err
-	}
-	said := len(n.Log())
-	if err := n.Start(); err != nil {
-		return false, err
-	}
-	for limit := time.Now().Add(20 * time.Second); n.Running() && h.status(n) == nil && time.Now().Before(limit); {
-		pause(ctx, 50*time.Millisecond)
-	}
-	if n.Running() {
-		return false, nil // the bit was in a page that is free: nothing was damaged
-	}
-	if !strings.Contains(n.Log()[said:], "damaged") {
-		return false, fmt.Errorf("node %d with a flipped bit ended without saying that it is damaged: %s", n.Number, n.Log()[said:])
-	}
-	return h.replace(ctx, n)
+	return false, nil
 }
 
 // flip flips a bit somewhere in what a file holds.

@@ -116,6 +116,17 @@ func (r *report) round(names []string, began, healed, recovery, outage time.Dura
 		began.Round(time.Second), strings.Join(names, " + "), recovery.Milliseconds(), outage.Milliseconds(), changes)
 }
 
+// paused counts a worker that was stopped for longer than its TTL, and went on.
+func (r *report) paused(err error) {
+	if err != nil {
+		r.fail("pause a worker: %v", err)
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.WorkerPauses++
+}
+
 // fail notes that the run itself went wrong.
 func (r *report) fail(format string, args ...any) {
 	r.check("the run", "liveness", []check.Fact{{Guarantee: "liveness", What: fmt.Sprintf(format, args...)}})

@@ -23,8 +23,9 @@ import (
 
 // Sizes of a run.
 const (
-	workerTTL  = 2 * time.Second
-	workers    = 3
+	workerTTL  = time.Second
+	workers    = 6
+	pausing    = 2 // workers that are stopped at a time
 	named      = 4
 	starters   = 2
 	startEvery = 150 * time.Millisecond
@@ -46,11 +47,13 @@ type world struct {
 	report   *report
 	ids      map[*lab.Node]string
 
-	mu      sync.Mutex // guards what follows
-	taken   map[*lab.Node]bool
-	stopped map[*lab.Worker]bool
-	cuts    map[[2]*lab.Node]bool
+	mu    sync.Mutex // guards what follows
+	taken map[*lab.Node]bool
+	cuts  map[[2]*lab.Node]bool
 }
+
+// errBroken says that the cluster did not come back from a fault: why is in the report.
+var errBroken = errors.New("the cluster did not come back")
 
 // chaos runs it all. An error says that the run could not be done; what was found is in the report.
 func chaos(ctx context.Context, c *config) (_ *report, err error) {
@@ -65,7 +68,7 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 	}
 	w := &world{
 		config: c, report: newReport(c), single: map[*lab.Node]*client.Client{}, ids: map[*lab.Node]string{},
-		taken: map[*lab.Node]bool{}, stopped: map[*lab.Worker]bool{}, cuts: map[[2]*lab.Node]bool{},
+		taken: map[*lab.Node]bool{}, cuts: map[[2]*lab.Node]bool{},
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.open(ctx); err != nil {
@@ -75,12 +78,17 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 	defer stop()
 	var lanes sync.WaitGroup
 	w.work(working, &lanes)
-	if err := w.hurt(ctx); err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, w.logs())
-	}
+	err = w.hurt(ctx)
 	stop()
 	lanes.Wait()
-	w.heal(ctx)
+	switch {
+	case errors.Is(err, errBroken):
+		// The cluster does not come back: nothing more can be asked of it.
+		w.report.verdict()
+		return w.report, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w\n%s", err, w.logs())
+	}
 	return w.report, w.judge(ctx)
 }
 
@@ -171,6 +179,24 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	if err != nil {
 		w.report.fail("the harness: %v", err)
+		return
+	}
+	for i := range pausing {
+		lanes.Go(func() { w.pauseWorkers(ctx, w.workers[i*workers/pausing:(i+1)*workers/pausing], w.Seed+uint64(i)) })
+	}
+}
+
+// pauseWorkers stops one worker after the other, where it is, for longer than its TTL: what it held is somebody else's
+// when it goes on, and it does not know.
+func (w *world) pauseWorkers(ctx context.Context, some []*lab.Worker, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, 5000))
+	for n := 0; ctx.Err() == nil; n++ {
+		worker := some[n%len(some)]
+		err := worker.Pause()
+		pause(ctx, workerTTL+400*time.Millisecond+time.Duration(chance.Int64N(int64(1500*time.Millisecond))))
+		err = errors.Join(err, worker.Resume())
+		w.report.paused(err)
+		pause(ctx, time.Duration(chance.Int64N(int64(300*time.Millisecond))))
 	}
 }
 
@@ -240,12 +266,13 @@ func (w *world) round(ctx context.Context, round []fault, chance *rand.Rand) err
 	}
 	running.Wait()
 	if err := errors.Join(errs...); err != nil {
-		return err
+		w.report.fail("%v", err)
+		return errBroken
 	}
 	healed := w.history.Now()
 	if err := w.recovered(ctx, healed); err != nil {
 		w.report.fail("after %s: %v", strings.Join(names, "+"), err)
-		return fmt.Errorf("after %s: %w", strings.Join(names, "+"), err)
+		return errBroken
 	}
 	w.report.round(names, began, healed, w.pulse.next(healed)-healed, w.pulse.longest(began, w.history.Now()), max(0, w.term()-before))
 	return nil
@@ -394,15 +421,6 @@ func (w *world) close() error {
 		errs = append(errs, w.lab.Close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(w.Dir))...)
-}
-
-// heal ends what a broken-off run may have left.
-func (w *world) heal(context.Context) {
-	for _, p := range w.workers {
-		if p != nil {
-			_ = p.Resume() // it may run
-		}
-	}
 }
 
 // needs of the workloads' steps, and the permits of their locks.
