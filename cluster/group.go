@@ -39,7 +39,7 @@ type group struct {
 	leading   atomic.Bool
 	lost      atomic.Pointer[loss]
 	notify    chan bool
-	results   atomic.Pointer[func(fsm.Result)]
+	results   atomic.Pointer[func(fsm.Result, time.Duration)]
 	proposer  *proposer
 
 	comparing sync.Mutex // guards compared
@@ -118,13 +118,13 @@ func (g *group) transport() raft.Transport {
 }
 
 // applied tells what an entry did to those who wait for it. It runs in apply.
-func (g *group) applied(r fsm.Result) {
+func (g *group) applied(r fsm.Result, took time.Duration) {
 	g.board.post(r.Settled)
 	for _, name := range r.Changed {
 		g.changed.fire(name)
 	}
 	if observe := g.results.Load(); observe != nil && !r.Skipped {
-		(*observe)(r)
+		(*observe)(r, took)
 	}
 }
 

@@ -24,7 +24,7 @@ type machine struct {
 	dir        *table.Dir // nil when the state is in memory
 	crash      crash
 	flushBytes int
-	applied    func(fsm.Result) // must not block
+	applied    func(fsm.Result, time.Duration) // must not block
 	restored   func()
 	fatal      func(error)
 	stall      time.Duration
@@ -81,9 +81,10 @@ func (m *machine) Apply(log *raft.Log) any {
 	if err := proto.Unmarshal(log.Data, entry); err != nil {
 		panic(fmt.Sprintf("entry %d cannot be decoded: %v", log.Index, err))
 	}
+	began := time.Now()
 	result := m.current.Apply(log.Index, log.Term, entry)
 	m.crash.passed(log.Index)
-	m.applied(result)
+	m.applied(result, time.Since(began))
 	if m.current.Dirty() >= m.flushBytes {
 		m.flush()
 	}

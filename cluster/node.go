@@ -197,8 +197,9 @@ func (n *Node) Leader(namespace string) (api string, self bool) {
 // LeaderChanged returns a channel that the next change of leadership seen here closes.
 func (n *Node) LeaderChanged() <-chan struct{} { return n.group("").leader.next("") }
 
-// Observe has fn told of what every entry did, on every node. It must not block. One function at a time.
-func (n *Node) Observe(fn func(fsm.Result)) {
+// Observe has fn told of what every entry did, on every node, and how long applying it took. It must not block. One
+// function at a time.
+func (n *Node) Observe(fn func(r fsm.Result, took time.Duration)) {
 	for _, g := range n.groups {
 		g.results.Store(&fn)
 	}

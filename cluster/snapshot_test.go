@@ -165,7 +165,7 @@ func TestAnotherLogIsRefused(t *testing.T) {
 
 // machineOn is a machine alone, with some entries applied.
 func machineOn(t *testing.T, dir string, entries int) *machine {
-	m := &machine{applied: func(fsm.Result) {}, restored: func() {}, fatal: func(err error) { t.Error(err) }, leads: func() bool { return false }, flushBytes: 4 << 20}
+	m := &machine{applied: func(fsm.Result, time.Duration) {}, restored: func() {}, fatal: func(err error) { t.Error(err) }, leads: func() bool { return false }, flushBytes: 4 << 20}
 	if err := m.open(dir); err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ type Metrics struct {
 	events    *prometheus.CounterVec
 	entries   prometheus.Counter
 	applied   prometheus.Counter
+	apply     prometheus.Histogram
 	perEntry  prometheus.Histogram
 	settled   prometheus.Counter
 	renewals  prometheus.Counter
@@ -60,6 +61,9 @@ func NewMetrics() *Metrics {
 	m.perEntry = add(m, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "lockstep_commands_per_entry", Help: "Commands packed into one log entry.", Buckets: prometheus.ExponentialBuckets(1, 2, 10),
 	}))
+	m.apply = add(m, prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "lockstep_apply_seconds", Help: "Applying one log entry on this node.", Buckets: prometheus.ExponentialBuckets(0.00001, 2, 20),
+	}))
 	m.settled = m.counter("lockstep_waits_settled_total", "Waits answered.")
 	m.renewals = m.counter("lockstep_renewals_total", "Session renewals applied.")
 	m.granted = m.counter("lockstep_leases_granted_total", "Run leases granted.")
@@ -83,9 +87,10 @@ func (m *Metrics) vector(name, help string, labels ...string) *prometheus.Counte
 	return add(m, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 }
 
-// Observe counts what an entry did. It does not block.
-func (m *Metrics) Observe(r fsm.Result) {
+// Observe counts what an entry did, and how long applying it took. It does not block.
+func (m *Metrics) Observe(r fsm.Result, took time.Duration) {
 	m.entries.Inc()
+	m.apply.Observe(took.Seconds())
 	m.applied.Add(float64(len(r.Outcomes)))
 	m.perEntry.Observe(float64(len(r.Outcomes)))
 	m.settled.Add(float64(len(r.Settled)))

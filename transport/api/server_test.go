@@ -157,7 +157,7 @@ func TestMetrics(t *testing.T) {
 	work(t, client, open(t, client), 1)
 	refusal(t, client.GetLock, &v1.GetLockRequest{Lock: "none"})
 	refusal(t, client.ReleaseLock, &v1.ReleaseLockRequest{Lock: "l", Token: 900})
-	metrics.Observe(c.apply(tick()))
+	metrics.Observe(c.apply(tick()), time.Millisecond)
 	status, text := get(t, "http://"+address+"/metrics")
 	if status != 200 {
 		t.Fatal(text)
@@ -175,7 +175,7 @@ func TestMetrics(t *testing.T) {
 		`lockstep_queue_oldest_seconds{namespace="default",queue="inventory"} `,
 		`lockstep_instances_live{namespace="default"} 2`,
 		`lockstep_sessions 1`, `lockstep_leader{group="0"} 1`, `lockstep_applied_index{group="0"} `, `lockstep_flush_lag_entries{group="0"} `,
-		`lockstep_entries_applied_total 1`, `lockstep_commit_seconds_count `, `go_goroutines `,
+		`lockstep_entries_applied_total 1`, `lockstep_apply_seconds_count 1`, `lockstep_commit_seconds_count `, `go_goroutines `,
 	} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("not there: %s", want)
