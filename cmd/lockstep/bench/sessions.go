@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/lockstep-dev/lockstep/client"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -22,37 +23,22 @@ func sessions(ctx context.Context, t *target) (Figures, error) {
 	}
 	defer free()
 	k := &keeping{t: t, ids: make([]string, t.Sessions)}
-	t.Say(fmt.Sprintf("opening %d sessions", t.Sessions))
-	err = together(ctx, len(clients), func(ctx context.Context, caller int) error {
-		for n := caller; n < t.Sessions; n += len(clients) {
-			reply, err := clients[caller].Workers.OpenSession(ctx, connect.NewRequest(&v1.OpenSessionRequest{
-				Namespace: clients[caller].Namespace(), Ttl: durationpb.New(t.sessionTTL()), Worker: "bench",
-			}))
-			if err != nil {
-				return err
-			}
-			k.ids[n] = reply.Msg.SessionId
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
 	meter, err := t.watch(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer meter.cancel()
-	figures := Figures{"sessions": float64(t.Sessions), "ttlSeconds": t.sessionTTL().Seconds()}
+	figures := Figures{"sessions": float64(t.Sessions)}
 	renewing, stop := context.WithCancelCause(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- together(renewing, len(clients), func(ctx context.Context, caller int) error {
-			return k.renew(ctx, caller, len(clients), func(id string) error {
-				_, err := clients[caller].Workers.KeepAlive(ctx, connect.NewRequest(&v1.KeepAliveRequest{Namespace: clients[caller].Namespace(), SessionId: id}))
-				return err
-			})
+		failed := together(renewing, len(clients), func(ctx context.Context, caller int) error {
+			return k.run(ctx, clients[caller], caller, len(clients))
 		})
+		if failed != nil {
+			stop(failed)
+		}
+		ended <- failed
 	}()
 	err = k.measure(renewing, figures)
 	stop(nil)
@@ -60,55 +46,91 @@ func sessions(ctx context.Context, t *target) (Figures, error) {
 		err = failed
 	}
 	if err != nil {
-		return nil, err
+		return nil, meter.blame(ctx, err)
 	}
 	return figures, errors.Join(meter.stop(ctx, figures), together(ctx, len(clients), func(ctx context.Context, caller int) error {
-		for n := caller; n < t.Sessions; n += len(clients) {
-			_, err := clients[caller].Workers.CloseSession(ctx, connect.NewRequest(&v1.CloseSessionRequest{Namespace: clients[caller].Namespace(), SessionId: k.ids[n]}))
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return k.close(ctx, clients[caller], caller, len(clients))
 	}))
 }
 
-// sessionTTL is the default one, unless opening so many sessions takes longer than that.
-func (t *target) sessionTTL() time.Duration {
-	return max(ttl, time.Duration(t.Sessions)*time.Millisecond)
+// close closes sessions. They are not renewed any more: one that has ended meanwhile is closed.
+func (k *keeping) close(ctx context.Context, c *client.Client, from, stride int) error {
+	for n := from; n < len(k.ids); n += stride {
+		_, err := c.Workers.CloseSession(ctx, connect.NewRequest(&v1.CloseSessionRequest{Namespace: c.Namespace(), SessionId: k.ids[n]}))
+		if refusal, ok := client.AsRefusal(err); err != nil && !(ok && refusal.Code == v1.Code_CODE_SESSION_EXPIRED) {
+			return err
+		}
+	}
+	return nil
 }
 
 // keeping renews sessions.
 type keeping struct {
 	t       *target
 	ids     []string
+	opened  atomic.Int64
 	renewed atomic.Int64
 }
 
-// renew renews every stride-th session from one on, evenly over a third of the TTL, again and again.
-func (k *keeping) renew(ctx context.Context, from, stride int, one func(id string) error) error {
-	mine := (len(k.ids) - from + stride - 1) / stride
-	if mine <= 0 {
-		return nil
-	}
-	every := k.t.sessionTTL() / 3 / time.Duration(mine)
-	for due := time.Now(); ; {
-		for n := from; n < len(k.ids); n += stride {
-			if err := pause(ctx, time.Until(due)); err != nil {
-				return nil
+// run opens every stride-th session from one on, and renews each every third of the TTL, evenly, until the context ends.
+func (k *keeping) run(ctx context.Context, c *client.Client, from, stride int) error {
+	mine := make([]int, 0, len(k.ids)/stride+1)
+	renewed := time.Now()
+	for n := from; n < len(k.ids); n += stride {
+		reply, err := c.Workers.OpenSession(ctx, connect.NewRequest(&v1.OpenSessionRequest{
+			Namespace: c.Namespace(), Ttl: durationpb.New(ttl), Worker: "bench",
+		}))
+		if err != nil {
+			return k.unless(ctx, "open", err)
+		}
+		k.ids[n] = reply.Msg.SessionId
+		mine = append(mine, n)
+		k.opened.Add(1)
+		if time.Since(renewed) > ttl/4 { // opening takes long: the first must not expire meanwhile
+			if err := k.renew(ctx, c, mine, 0); err != nil {
+				return k.unless(ctx, "renew", err)
 			}
-			due = due.Add(every)
-			if err := one(k.ids[n]); ctx.Err() != nil {
-				return nil
-			} else if err != nil {
-				return fmt.Errorf("renew a session: %w", err)
-			}
-			k.renewed.Add(1)
+			renewed = time.Now()
 		}
 	}
+	for len(mine) > 0 {
+		if err := k.renew(ctx, c, mine, ttl/3/time.Duration(len(mine))); err != nil {
+			return k.unless(ctx, "renew", err)
+		}
+	}
+	return nil
+}
+
+// unless is no error once the time is over.
+func (k *keeping) unless(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("%s a session: %w", what, err)
+}
+
+// renew renews sessions once each, a while apart.
+func (k *keeping) renew(ctx context.Context, c *client.Client, sessions []int, every time.Duration) error {
+	for due, i := time.Now(), 0; i < len(sessions); i++ {
+		if err := pause(ctx, time.Until(due)); err != nil {
+			return err
+		}
+		due = due.Add(every)
+		if _, err := c.Workers.KeepAlive(ctx, connect.NewRequest(&v1.KeepAliveRequest{Namespace: c.Namespace(), SessionId: k.ids[sessions[i]]})); err != nil {
+			return err
+		}
+		k.renewed.Add(1)
+	}
+	return nil
 }
 
 func (k *keeping) measure(ctx context.Context, figures Figures) error {
+	for int(k.opened.Load()) < len(k.ids) {
+		k.t.Say(fmt.Sprintf("%d sessions are open", k.opened.Load()))
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return context.Cause(ctx)
+		}
+	}
 	if err := pause(ctx, k.t.WarmUp); err != nil {
 		return err
 	}
