@@ -12,11 +12,13 @@ import (
 
 // crash is the file that names a poisoned entry: it is written when applying one panics, named at the next start, and
 // removed once a binary has applied the entry. A panic itself is never recovered: what diverged, or cannot be applied,
-// must not be served.
+// must not be served. No entry is to blame for what the disk refused.
 type crash struct {
 	path   string // empty: the state is in memory
 	index  uint64 // zero: none
 	logger hclog.Logger
+	failed <-chan struct{} // closed when the node cannot go on
+	rest   func()          // waits for the end of the process
 }
 
 func (c *crash) open(path string) error {
@@ -35,11 +37,18 @@ func (c *crash) open(path string) error {
 	return nil
 }
 
-// mark leaves the index of a poisoned entry for the next start, and lets the panic go on. Defer it.
+// mark leaves the index of a poisoned entry for the next start, and lets the panic go on. Defer it. Of a node that has
+// failed already it waits for the end of the process: the state could not be read or flushed, as was told.
 func (c *crash) mark(index uint64) {
 	r := recover()
 	if r == nil {
 		return
+	}
+	select {
+	case <-c.failed:
+		c.rest()
+		return
+	default:
 	}
 	if c.path != "" {
 		_ = writeFile(c.path, fmt.Appendf(nil, "entry %d: %v\n", index, r)) // the panic below tells it as well

@@ -64,6 +64,22 @@ func TestAPoisonedEntryIsNamed(t *testing.T) {
 	}
 }
 
+// What a store refuses that has failed is not blamed on the entry in which it was asked: here the flush of a checkpoint.
+func TestWhatTheDiskRefusesIsNoPoison(t *testing.T) {
+	dir := t.TempDir()
+	m := machineOn(t, dir, 3)
+	failed, rests := make(chan struct{}), 0
+	m.crash.failed, m.crash.rest = failed, func() { rests++ }
+	if err := m.dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(failed)
+	m.Apply(&raft.Log{Index: 1024, Term: 1, Type: raft.LogCommand})
+	if _, err := os.Stat(filepath.Join(dir, "CRASHED")); rests != 1 || !os.IsNotExist(err) {
+		t.Errorf("it rested %d times, and the mark of a crash: %v", rests, err)
+	}
+}
+
 func TestWhatIsNoEntryIsPoison(t *testing.T) {
 	m := machineOn(t, "", 0)
 	defer func() {

@@ -62,7 +62,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		notify: make(chan bool, 16), end: make(chan struct{}),
 	}
 	g.machine = &machine{
-		crash: crash{logger: g.logger}, flushBytes: c.FlushBytes, stall: c.StallAfter,
+		crash: crash{logger: g.logger, failed: g.failed, rest: func() { select {} }}, flushBytes: c.FlushBytes, stall: c.StallAfter,
 		applied: g.applied, restored: g.changed.fireAll, fatal: n.fail, leads: g.leads,
 		engine: c.Engine,
 	}
