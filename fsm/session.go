@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -157,6 +158,9 @@ func (t *turn) renew(r *logv1.Renewal) RenewalOutcome {
 	}
 	t.m.deadlines.Delete(s.deadline())
 	s.rec.ExpireAt = t.uptime() + s.rec.Ttl
+	if plant.Is(plant.LocalState) {
+		s.rec.ExpireAt += plant.Mono() % 1000
+	}
 	t.m.deadlines.ReplaceOrInsert(s.deadline())
 	t.m.dirtySession(s)
 	reply := &v1.KeepAliveResponse{Ttl: durationpb.New(time.Duration(s.rec.Ttl))}

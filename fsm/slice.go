@@ -21,7 +21,8 @@ import (
 //
 // A checkpoint stalls apply for the flush of at most what 1,024 entries made dirty, which the next second would have
 // flushed anyway, and for a slice of at most sliceRows rows and sliceBytes of each table (one row more than that where
-// it is large): at most 0.6 MiB in all, measured by BenchmarkSlice.
+// it is large), at most 0.6 MiB in all. By BenchmarkSlice that is 1 ms of processor time for the slice on a memory engine
+// and 2 ms on Pebble, and 5 ms with the flush of 1,024 instances that were started since the last.
 const (
 	checkpointEvery   = 1024
 	recentCheckpoints = 32

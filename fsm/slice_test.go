@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -173,6 +174,40 @@ func TestACheckpointSurvivesACrash(t *testing.T) {
 		if got := fmt.Sprintf("%x", c[len(c)-len(want)+n].Digest); got != digest {
 			t.Fatalf("checkpoint %d is %s, without crashes %s", n, got, digest)
 		}
+	}
+}
+
+// A namespace that is deleted takes its rows out of the slices, on one that flushed before and on one that did not.
+func TestSlicesOfADeletedNamespace(t *testing.T) {
+	run := func(flush func(*rig)) (all []string) {
+		r := newRig(t)
+		in := &logv1.Envelope{Namespace: "n"}
+		create := &logv1.Command{Envelope: in, Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}}
+		remove := &logv1.Command{Envelope: in, Body: &logv1.Command_DeleteNamespace{DeleteNamespace: &v1.DeleteNamespaceRequest{Namespace: "n", Force: true}}}
+		open := &logv1.Command{Envelope: in, Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: 1000 * second}}}
+		for n, cmd := range []*logv1.Command{create, open, create, remove, create, open, remove} {
+			r.do(proto.Clone(cmd).(*logv1.Command))
+			flush(r)
+			if n != 3 { // made again before anybody looked
+				r.index += checkpointEvery
+			}
+		}
+		r.apply(&logv1.Entry{})
+		for _, c := range r.m.Checkpoints() {
+			all = append(all, fmt.Sprintf("%d %x", c.Index, c.Digest))
+		}
+		return all
+	}
+	want := run(func(*rig) {})
+	flushed := run(func(r *rig) { must(r.m.Flush()) })
+	reopened := run(func(r *rig) {
+		must(r.m.Flush())
+		var err error
+		r.m, err = Open(r.engine)
+		must(err)
+	})
+	if len(want) != 6 || !slices.Equal(want, flushed) || !slices.Equal(want, reopened) {
+		t.Fatalf("the checkpoints are\n%v\nof one that flushed\n%v\nof one opened again\n%v", want, flushed, reopened)
 	}
 }
 

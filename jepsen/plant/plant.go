@@ -25,6 +25,7 @@ const (
 	VerifyLeader        Bug = "verify-leader-for-barrier"
 	RenewalBeforeCommit Bug = "renewal-before-commit"
 	RestoreOverLive     Bug = "restore-over-live"
+	LocalState          Bug = "local-state"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -35,6 +36,7 @@ var All = []Row{
 	{VerifyLeader, "S4", "a read is answered once a majority has answered the leader, without a barrier in the log"},
 	{RenewalBeforeCommit, "S3", "a renewal is acknowledged when the leader has it, before it is committed"},
 	{RestoreOverLive, "S7", "a snapshot is restored into the live state, which keeps what the snapshot has not"},
+	{LocalState, "S7", "a renewal lasts for some nanoseconds more, by the clock of the node that applies it"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.
