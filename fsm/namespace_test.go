@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -28,5 +29,45 @@ func TestACompactedPositionSaysWhereToGoOn(t *testing.T) {
 	events, err := r.m.Events("n", refusal.Detail.Position-1, 10)
 	if err != nil || len(events) == 0 || events[0].Position != refusal.Detail.Position {
 		t.Fatalf("the first that is kept is %d, and what is read from there is %v, %v", refusal.Detail.Position, events, err)
+	}
+}
+
+// The default namespace is there before anything is in it, and must be so again after a start: whatever was flushed, and
+// from a snapshot too. Else a replica that started again would refuse what the others accept.
+func TestTheDefaultNamespaceIsThereAgain(t *testing.T) {
+	for name, again := range map[string]func(*testing.T, *rig) *Machine{
+		"nothing was flushed": func(t *testing.T, _ *rig) *Machine {
+			m, err := Open(table.NewMemory())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		},
+		"an entry was flushed": func(t *testing.T, r *rig) *Machine {
+			if err := r.m.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			m, err := Open(r.engine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		},
+		"from a snapshot": func(t *testing.T, r *rig) *Machine {
+			m, _ := restored(t, r.m)
+			return m
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t) // has applied an entry that does nothing
+			want := dump(r.m)
+			m := again(t, r)
+			if m.group.Index > 0 && dump(m) != want {
+				t.Errorf("opened again:\n%s\nwas:\n%s", dump(m), want)
+			}
+			if ns, refusal := m.namespace(""); refusal != nil {
+				t.Errorf("%v: %v", ns, refusal)
+			}
+		})
 	}
 }

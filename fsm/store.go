@@ -141,7 +141,11 @@ func (m *Machine) load() error {
 	}
 	if !found {
 		m.group.Level = Level
-		m.addNamespace(&logv1.Namespace{Namespace: DefaultNamespace, State: v1.NamespaceState_NAMESPACE_STATE_ACTIVE})
+	}
+	if m.namespaces[DefaultNamespace] == nil {
+		// It is never deleted, so without a row nothing was done in it yet. Its row comes with the next flush, whatever
+		// else that is for: a group's row without it would be read as a state that has none.
+		m.dirtyNamespace(m.addNamespace(&logv1.Namespace{Namespace: DefaultNamespace, State: v1.NamespaceState_NAMESPACE_STATE_ACTIVE}))
 	}
 	for _, name := range m.names {
 		if err := m.loadNamespace(m.namespaces[name]); err != nil {
