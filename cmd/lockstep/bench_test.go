@@ -87,7 +87,6 @@ func TestBenchKinds(t *testing.T) {
 		"sessions":  {"renewalsPerSecond", "serverCpuCores"},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
 			figures := benched(t, kind, "--seconds", "1", "--warm-up", "0.2", "--runs", "1", "--instances", "100", "--workers", "4", "--clients", "4", "--sessions", "50")
 			positive(t, figures, append(names, "fsyncMs")...)
 			if kind == "locks" && figures["fifoViolations"] != 0.0 {
