@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	faultsChanges = flag.Int("faults.changes", 25, "changes of leader on real raft in virtual time")
+	faultsChanges = flag.Int("faults.changes", 10, "changes of leader on real raft in virtual time")
 	faultsSeed    = flag.Uint64("faults.seed", 1, "which faults, and when")
 )
 
@@ -260,7 +260,7 @@ func TestPromisesInAStorm(t *testing.T) {
 				s.tasks.Wait()
 				c.agree()
 				t.Logf("%d terms in %s of virtual time: %d sessions ended in theirs, the lock changed hands %d times", s.term()-first, time.Since(began).Round(time.Second), s.ended, s.hands)
-				if s.ended == 0 || s.hands < 10 {
+				if s.ended == 0 || s.hands < 5 {
 					t.Error("too little happened to show anything")
 				}
 			})
