@@ -53,9 +53,10 @@ type group struct {
 	tasks sync.WaitGroup
 }
 
-func openGroup(id string, n *Node) (g *group, err error) {
+// newGroup makes a group of which nothing is open.
+func newGroup(id string, n *Node) *group {
 	c := &n.config
-	g = &group{
+	g := &group{
 		id: id, config: c, node: n.identity.Node, fail: n.fail, failed: n.done, logger: c.Logger.With("group", id),
 		board:   board{byWait: map[uint64]*subscriber{}},
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
@@ -67,6 +68,11 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		engine: c.Engine,
 	}
 	g.compared = comparison{self: g.node, dir: c.DataDir, patience: c.ComparePatience, heard: map[string][]fsm.Checkpoint{}}
+	return g
+}
+
+func openGroup(id string, n *Node) (g *group, err error) {
+	g = newGroup(id, n)
 	restore := false
 	if err = g.openStores(n); err == nil {
 		restore, err = g.compare()
@@ -84,7 +90,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.keep)
 	g.tasks.Go(g.flush)
 	g.tasks.Go(g.observe)
-	if c.Exchange != nil {
+	if g.config.Exchange != nil {
 		g.tasks.Go(g.compareStates)
 	}
 	return g, nil

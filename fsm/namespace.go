@@ -217,3 +217,16 @@ func keep[T any](list []T, fn func(T) bool) []T {
 	}
 	return kept
 }
+
+// RaiseTokens has the tokens of every namespace go on higher by a number, from the next grant: whoever takes up a state
+// that may lack the newest grants must not give one of their tokens again. It is not a command: the state must be that
+// of the only replica.
+func (m *Machine) RaiseTokens(by int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range m.names {
+		ns := m.namespaces[name]
+		ns.rec.Token += by
+		m.dirtyNamespace(ns)
+	}
+}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,4 +69,56 @@ func (h *hurt) status(number int) (out *v1.GetStatusResponse) {
 		return out != nil
 	})
 	return out
+}
+
+// Two of three nodes are lost for good; the third is recovered by one command and goes on, and the others join it anew.
+func TestANodeIsRecoveredAlone(t *testing.T) {
+	h := newHurt(t, 3)
+	lead := h.leader()
+	c := &cli{servers: h.APIs()}
+	if _, err := c.registerSource(t.Context(), []byte("workflow: w\nsteps: {a: {queue: q}}\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	writers, total := h.write(ctx, "w", 0)
+	h.until("writing", func() bool { return total() > 200 })
+	stop()
+	h.tasks.Wait()
+	for _, n := range h.Nodes {
+		h.kill(n.Number)
+	}
+	for _, n := range h.Nodes {
+		if n.Number != lead {
+			if err := os.RemoveAll(h.Data(n.Number)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	recovering := []string{"member", "recover", "--data", h.Data(lead), "--peer-listen", h.Nodes[lead-1].Peer}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), recovering, &bytes.Buffer{}, &out, &errs); code != 2 || !strings.Contains(errs.String(), "--yes") {
+		t.Errorf("without --yes: status %d: %s", code, &errs)
+	}
+	if code := run(t.Context(), append(recovering, "--yes"), &bytes.Buffer{}, &out, &errs); code != 0 || !strings.Contains(out.String(), "the only voter") {
+		t.Fatalf("status %d: %s%s", code, &out, &errs)
+	}
+	h.start(lead)
+	if again := h.leader(); again != lead {
+		t.Fatalf("node %d leads", again)
+	}
+	h.nothingIsLost(c, writers)
+	for _, n := range h.Nodes {
+		if n.Number != lead {
+			h.start(n.Number)
+		}
+	}
+	h.until("the others vote", func() bool {
+		voters := 0
+		for _, m := range h.status(lead).Groups[0].Members {
+			if m.Voter {
+				voters++
+			}
+		}
+		return voters == 3
+	})
 }
