@@ -148,7 +148,14 @@ func once(ctx context.Context, c Config, prefix string, m measure, report *Repor
 	if err != nil {
 		return nil, err
 	}
-	if figures, err = m(ctx, t); err != nil {
+	lead, _, err := t.leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if figures, err = m(ctx, t); err != nil && report.Kind != Failover { // which kills leaders itself
+		err = t.blame(ctx, lead.Term, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	figures["fsyncMs"] = milliseconds(fsync)

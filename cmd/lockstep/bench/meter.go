@@ -78,15 +78,15 @@ func (m *meter) stop(ctx context.Context, into Figures) error {
 	return nil
 }
 
-// blame says that an error under load came with a change of leader, if it did: what the load must not cause.
-func (m *meter) blame(ctx context.Context, err error) error {
+// blame says that an error came with a change of leader since a term, if it did: what a load must not cause.
+func (t *target) blame(ctx context.Context, term uint64, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
 	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); {
-		lead, _, unknown := m.t.leader(ctx)
-		if unknown == nil && lead.Term > m.term {
-			return fmt.Errorf("the load cost the cluster its leader (%d elections): %w", lead.Term-m.term, err)
+		lead, _, unknown := t.leader(ctx)
+		if unknown == nil && lead.Term > term {
+			return fmt.Errorf("the load cost the cluster its leader (%d elections): %w", lead.Term-term, err)
 		}
 		if unknown == nil {
 			return err

@@ -46,7 +46,7 @@ func sessions(ctx context.Context, t *target) (Figures, error) {
 		err = failed
 	}
 	if err != nil {
-		return nil, meter.blame(ctx, err)
+		return nil, err
 	}
 	return figures, errors.Join(meter.stop(ctx, figures), together(ctx, len(clients), func(ctx context.Context, caller int) error {
 		return k.close(ctx, clients[caller], caller, len(clients))

@@ -70,10 +70,10 @@ func (t *target) drive(ctx context.Context) (_ Figures, l *load, err error) {
 	figures := Figures{}
 	t.Say(fmt.Sprintf("starting %d instances", t.Instances))
 	if figures["startsPerSecond"], err = l.chain.fill(ctx); err != nil {
-		return nil, nil, meter.blame(ctx, err)
+		return nil, nil, err
 	}
 	if err := l.work(ctx, figures); err != nil {
-		return nil, nil, meter.blame(ctx, err)
+		return nil, nil, err
 	}
 	if err := meter.stop(ctx, figures); err != nil {
 		return nil, nil, err
