@@ -147,7 +147,7 @@ func (d *divergence) Error() string {
 			d.self + "), remove its data directory " + d.dir + ", and start it: it comes back from the others"
 	}
 	return "the states of the voters have diverged, and no majority agrees: " + text + ". All stop serving, for nobody can say whose state is right. Keep every data directory, and find out " +
-		"what made them differ before any node serves again"
+		"what made them differ. When it is known whose state is right, remove " + filepath.Join(d.dir, divergedFile) + " if it is this node's, and recover that node alone (lockstep member recover)"
 }
 
 // divergedFile in a data directory says that its state is not to be served, and why.
