@@ -294,3 +294,19 @@ func TestAFailureToldAgainGetsTheFirstAnswer(t *testing.T) {
 		}
 	}
 }
+
+// The default namespace is there from the beginning, also for a machine that had nothing to say of it before it was closed.
+func TestTheDefaultNamespaceOutlivesAFlushBeforeItsFirstEvent(t *testing.T) {
+	r := newRig(t)
+	r.tick(second)
+	must(r.m.Flush())
+	again, err := Open(r.engine)
+	must(err)
+	if _, err := again.GetNamespace(&v1.GetNamespaceRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	r.m = again
+	if id := r.session(10 * second); id != 1 {
+		t.Fatalf("the first session is %d", id)
+	}
+}
