@@ -250,8 +250,10 @@ func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refu
 	return &v1.CancelInstanceResponse{State: i.rec.State}, nil
 }
 
-// stopRuns cancels what is not leased and ends the instance if nothing is.
+// stopRuns cancels what is not leased and ends the instance if nothing is. What waited behind its claims is woken when all
+// of them are gone, or one of its own runs could be leased by that.
 func (t *turn) stopRuns(i *instance) {
+	var claims []int32
 	for node, r := range i.runs {
 		switch {
 		case r.State == v1.RunState_RUN_STATE_LEASED:
@@ -261,9 +263,12 @@ func (t *turn) stopRuns(i *instance) {
 			parked := r.Parked != ""
 			t.emit(&runEnded{i: i, node: int32(node), to: v1.RunState_RUN_STATE_CANCELLED})
 			if parked {
-				t.freeLocks(i, int32(node), r.Token, false)
+				claims = append(claims, int32(node))
 			}
 		}
+	}
+	for _, node := range claims {
+		t.freeLocks(i, node, i.runs[node].Token, false)
 	}
 	t.endStopped(i)
 }

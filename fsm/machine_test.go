@@ -310,3 +310,41 @@ func TestTheDefaultNamespaceOutlivesAFlushBeforeItsFirstEvent(t *testing.T) {
 		t.Fatalf("the first session is %d", id)
 	}
 }
+
+// A failing instance leases nothing more, not even while its runs are stopped one by one and their claims go: here that of
+// b, for which the places that c wants were reserved.
+func TestAFailingInstanceLeasesNothingMore(t *testing.T) {
+	for name, end := range map[string]func(*v1.LeasedRun) *logv1.Command{
+		"a step fails": func(run *v1.LeasedRun) *logv1.Command {
+			return &logv1.Command{Body: &logv1.Command_FailStep{FailStep: &v1.FailStepRequest{InstanceId: "i", Step: run.Step, Token: run.Token, Code: "E"}}}
+		},
+		"it is cancelled": func(*v1.LeasedRun) *logv1.Command {
+			return &logv1.Command{Body: &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: "i"}}}
+		},
+	} {
+		r := newRig(t)
+		r.register("workflow: w\nsteps:\n  a: {queue: a}\n  b: {queue: b, locks: [{name: p, limit: 2, take: 2}]}\n  c: {queue: c, locks: [{name: p, limit: 2}]}\n")
+		worker, holder := r.session(60*second), r.session(60*second)
+		if _, refusal := r.do(&logv1.Command{Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{Session: holder, Lock: "p", Limit: 2}}}); refusal != nil {
+			t.Fatal(refusal)
+		}
+		r.start("w", "i", `{}`)
+		run := r.poll(worker, "a", 1)[0]
+		for _, queue := range []string{"b", "c"} {
+			r.do(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: worker, Queues: []string{queue}, Count: 1, Wait: 60 * second}}})
+			r.tick(6 * second)
+		}
+		command := end(run)
+		command.Envelope = &logv1.Envelope{}
+		stopping := false
+		for _, event := range r.apply(&logv1.Entry{Commands: []*logv1.Command{command}}).Events {
+			stopping = stopping || event.Type == "lockstep.instance.failing.v1" || event.Type == "lockstep.instance.cancelling.v1"
+			if stopping && event.Type == "lockstep.step.leased.v1" {
+				t.Errorf("%s: step %s is leased behind that", name, event.Data.Step)
+			}
+		}
+		if !stopping {
+			t.Errorf("%s: it does not stop", name)
+		}
+	}
+}
