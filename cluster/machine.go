@@ -14,6 +14,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
 
@@ -187,6 +188,9 @@ func (m *machine) rebuild(build func(table.Engine) error) (err error) {
 	var engine table.Engine
 	if m.dir == nil {
 		engine = table.NewMemory()
+		err = build(engine)
+	} else if plant.Is(plant.RestoreOverLive) {
+		engine = m.dir.Engine()
 		err = build(engine)
 	} else {
 		engine, err = m.dir.Replace(build)

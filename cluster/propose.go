@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/cluster/propose"
 	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -305,6 +306,9 @@ func (g *group) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fs
 func (g *group) renew(ctx context.Context, r *logv1.Renewal) (fsm.RenewalOutcome, error) {
 	c := newCall()
 	err := g.proposer.submit(func(core *propose.Core) bool { core.Renew(r, c); return true })
+	if plant.Is(plant.RenewalBeforeCommit) && err == nil {
+		return fsm.RenewalOutcome{Reply: &v1.KeepAliveResponse{}}, nil
+	}
 	if err == nil {
 		err = g.wait(ctx, c)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/cluster/propose"
 	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -21,6 +22,12 @@ func (g *group) read(ctx context.Context, c v1.Consistency, fn func(*fsm.Machine
 			return 0, fsm.Refuse(v1.Code_CODE_UNAVAILABLE, "this node has not heard of a leader yet; try again")
 		}
 		return time.Since(current), g.machine.view(fn)
+	}
+	if plant.Is(plant.VerifyLeader) {
+		if err := g.settle(ctx, g.raft.VerifyLeader()); err != nil {
+			return 0, g.noLeader()
+		}
+		return 0, g.machine.view(fn)
 	}
 	barrier := newCall()
 	if err := g.proposer.submit(func(core *propose.Core) bool { core.Barrier(barrier); return true }); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -41,9 +42,15 @@ func (t *turn) claim(i *instance, node int32, s *session) bool {
 			t.park(i, node, want.Lock, verdict)
 			return false
 		}
+		if plant.Is(plant.ClaimPiecemeal) {
+			t.emit(&lockGranted{lock: l, want: want, holder: &logv1.LockHolder{Token: t.ns.rec.Token + 1, Session: s.rec.Session, InstanceId: i.rec.InstanceId, Node: node}})
+		}
 	}
 	t.emit(&runLeased{i: i, node: node, session: s, token: t.ns.rec.Token + 1})
 	for _, want := range r.Locks {
+		if plant.Is(plant.ClaimPiecemeal) {
+			break
+		}
 		t.emit(&lockGranted{
 			lock: t.ns.lock(t.m, want.Lock), want: want,
 			holder: &logv1.LockHolder{Token: r.Token, Session: r.Session, InstanceId: i.rec.InstanceId, Node: node},

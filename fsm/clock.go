@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
 
@@ -40,7 +41,7 @@ func (m *Machine) Clock() Clock {
 // moves no time; the first of a term only sets the leader's clock, so that an outage does not count.
 func (m *Machine) advance(term uint64, header *logv1.Header) {
 	g := m.group
-	if header == nil || header.Term != term {
+	if header == nil || header.Term != term && !plant.Is(plant.ForeignTermTime) {
 		return
 	}
 	var passed int64
@@ -49,12 +50,31 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 		g.ClockElapsed = max(g.ClockElapsed, header.Elapsed)
 	} else {
 		g.ClockTerm, g.ClockElapsed = header.Term, header.Elapsed
+		if plant.Is(plant.LeasesReset) {
+			m.resetSessions()
+		}
 	}
 	g.Uptime += passed
+	if plant.Is(plant.WallInApply) {
+		header.Wall = plant.Wall()
+	}
 	if header.Wall > 0 {
 		g.Wall = max(g.Wall, header.Wall)
 	} else {
 		g.Wall += passed
+	}
+}
+
+// resetSessions is for a planted bug: every session begins anew under a new leader.
+func (m *Machine) resetSessions() {
+	for _, ns := range m.names {
+		for _, id := range m.sessionsOf(m.namespaces[ns]) {
+			s := m.sessions[id]
+			m.deadlines.Delete(s.deadline())
+			s.rec.ExpireAt = m.group.Uptime + s.rec.Ttl
+			m.deadlines.ReplaceOrInsert(s.deadline())
+			m.dirtySession(s)
+		}
 	}
 }
 
@@ -88,9 +108,13 @@ const expirations = 1000
 
 // tick expires what is due.
 func (t *turn) tick() {
+	now := t.uptime()
+	if plant.Is(plant.LocalExpiry) {
+		now = plant.Mono()
+	}
 	for range expirations {
 		d, ok := t.m.deadlines.Min()
-		if !ok || d.at > t.uptime() {
+		if !ok || d.at > now {
 			return
 		}
 		switch d.kind {

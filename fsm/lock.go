@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -334,6 +335,10 @@ func (t *turn) releaseLock(r *v1.ReleaseLockRequest) (proto.Message, *Refusal) {
 	l := t.ns.lock(t.m, r.Lock)
 	defer t.m.idleLock(l)
 	h := l.holder(r.Token)
+	if plant.Is(plant.ReleaseIgnoresToken) && h == nil && len(l.rec.Holders) > 0 {
+		h = l.rec.Holders[0]
+		r.Token = h.Token
+	}
 	switch {
 	case h == nil:
 		return nil, Refuse(v1.Code_CODE_FENCED, "token %d does not hold lock %q any more", r.Token, r.Lock).With(t.lockHolder(l))
@@ -392,7 +397,7 @@ func (e *lockGranted) evolve(t *turn) {
 // needPlaces takes the lapsed places that a new holder needs, the oldest first. Who loses one place loses the late
 // completion, and so every other place too.
 func (t *turn) needPlaces(l *lock, want *logv1.ClaimedLock) {
-	for {
+	for !plant.Is(plant.LateAfterLock) {
 		at := slices.IndexFunc(l.rec.Lapsed, func(h *logv1.LockHolder) bool {
 			if want.Limit > 0 {
 				return taken(l.rec.Holders)+want.Take+taken(l.rec.Lapsed) > want.Limit

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -30,7 +31,7 @@ func (t *turn) recall() (*Outcome, *Refusal) {
 		s.rec.Outcomes = slices.DeleteFunc(s.rec.Outcomes, func(o *logv1.Outcome) bool { return o.RequestId < s.rec.LowestUnanswered })
 		t.m.dirtySession(s)
 	}
-	if t.env.RequestId < s.rec.LowestUnanswered {
+	if t.env.RequestId < s.rec.LowestUnanswered && !plant.Is(plant.RequestRerun) {
 		return nil, Refuse(v1.Code_CODE_REQUEST_TOO_OLD, "request %d of session %s was answered and is forgotten: the lowest unanswered is %d", t.env.RequestId, sessionName(t.env.Session), s.rec.LowestUnanswered)
 	}
 	at, found := s.find(t.env.RequestId)

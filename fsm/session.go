@@ -171,7 +171,7 @@ func (t *turn) renew(r *logv1.Renewal) RenewalOutcome {
 		}
 		if !r.TokensComplete || slices.Contains(r.Tokens, lease.Token) {
 			lease.Omitted = 0
-		} else if lease.Omitted++; lease.Omitted >= 2 {
+		} else if lease.Omitted++; lease.Omitted >= 2 && !plant.Is(plant.OrphanKept) {
 			orphans = append(orphans, s.ref(lease))
 		}
 	}
@@ -230,7 +230,11 @@ func (t *turn) endSession(s *session, kind, reason string) {
 	for len(s.waits) > 0 {
 		t.answer(s.waits[0], nil, expired(s.rec.Session))
 	}
-	for _, lease := range slices.Clone(s.rec.Leases) {
+	leases := slices.Clone(s.rec.Leases)
+	if plant.Is(plant.MapOrder) {
+		leases = plant.Shuffled(leases)
+	}
+	for _, lease := range leases {
 		if lease.Lock != "" {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -210,6 +211,11 @@ func (m *Machine) flush() error {
 		return nil
 	}
 	b := &table.Batch{}
+	if plant.Is(plant.IndexApart) {
+		b.Put([]byte{tableGroup}, encode(m.group))
+		must(m.engine.Write(b))
+		b = &table.Batch{}
+	}
 	d := &m.dirty
 	for _, name := range d.dropped {
 		for _, tbl := range namespaceTables {
@@ -234,6 +240,9 @@ func (m *Machine) flush() error {
 	for _, id := range d.sessions {
 		if s := m.sessions[id]; s != nil {
 			s.dirty = false
+			if plant.Is(plant.RequestsNotStored) {
+				s.rec.Outcomes = nil
+			}
 			b.Put(sessionKey(id), m.room.encode(s.rec))
 		} else {
 			b.Delete(sessionKey(id))
@@ -300,6 +309,9 @@ func pageLimit(limit int32) int {
 func (m *Machine) view() (table.Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if plant.Is(plant.ScanMissesDirty) {
+		return m.engine.Snapshot(), nil
+	}
 	if err := m.flush(); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 )
 
 // Keeper keeps one session alive: it says when to renew, with which tokens, and when to stop trusting the session.
@@ -72,6 +74,9 @@ func (k *Keeper) Patience() time.Duration { return k.ttl / 6 }
 
 // Renewed says that the renewal sent at sent was answered. A deadline that passed in between stays passed.
 func (k *Keeper) Renewed(ttl, sent, now time.Duration) {
+	if plant.Is(plant.TrustFromAnswer) {
+		sent = now + Margin(ttl)
+	}
 	if now < k.deadline {
 		k.extend(ttl, sent)
 	}

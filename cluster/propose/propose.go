@@ -6,6 +6,7 @@ package propose
 import (
 	"time"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
 
@@ -139,7 +140,11 @@ func (c *Core) InFlight() int { return c.inFlight }
 
 // Sample counts the leader's time. Call it every 50 ms.
 func (c *Core) Sample(now time.Duration) {
-	c.elapsed += min(max(0, now-c.sampled), c.config.MaxSample)
+	passed := min(max(0, now-c.sampled), c.config.MaxSample)
+	if plant.Is(plant.PauseCounts) {
+		passed = now - c.sampled
+	}
+	c.elapsed += passed
 	c.sampled = now
 }
 
@@ -166,7 +171,7 @@ func (c *Core) Next(now time.Duration, wall int64, clock Clock) *Batch {
 	used := c.renewals.take(b, c.config.MaxBytes/2)
 	c.commands.take(b, c.config.MaxCommands, c.config.MaxBytes-used)
 	// A tick never overtakes what the leader had received before it.
-	b.Entry.Tick = len(c.commands.items) == 0 && len(c.renewals.order) == 0
+	b.Entry.Tick = len(c.commands.items) == 0 && len(c.renewals.order) == 0 || plant.Is(plant.TickOvertakes)
 	c.first, c.proposed = false, now
 	c.inFlight++
 	return b

@@ -26,6 +26,25 @@ const (
 	RenewalBeforeCommit Bug = "renewal-before-commit"
 	RestoreOverLive     Bug = "restore-over-live"
 	LocalState          Bug = "local-state"
+
+	ProgressIgnoresToken Bug = "progress-ignores-token"
+	ReleaseIgnoresToken  Bug = "release-ignores-token"
+	RequestsNotStored    Bug = "requests-not-stored"
+	RequestRerun         Bug = "request-rerun"
+	WallInApply          Bug = "wall-in-apply"
+	LeasesReset          Bug = "leases-reset"
+	LocalExpiry          Bug = "local-expiry"
+	TickOvertakes        Bug = "tick-overtakes"
+	PauseCounts          Bug = "pause-counts"
+	TrustFromAnswer      Bug = "trust-from-answer"
+	PermitsLeak          Bug = "permits-leak"
+	MapOrder             Bug = "map-order"
+	ClaimPiecemeal       Bug = "claim-piecemeal"
+	ForeignTermTime      Bug = "foreign-term-time"
+	LateAfterLock        Bug = "late-after-lock"
+	OrphanKept           Bug = "orphan-kept"
+	ScanMissesDirty      Bug = "scan-misses-dirty"
+	IndexApart           Bug = "index-apart"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -37,6 +56,24 @@ var All = []Row{
 	{RenewalBeforeCommit, "S3", "a renewal is acknowledged when the leader has it, before it is committed"},
 	{RestoreOverLive, "S7", "a snapshot is restored into the live state, which keeps what the snapshot has not"},
 	{LocalState, "S7", "a renewal lasts for some nanoseconds more, by the clock of the node that applies it"},
+	{ProgressIgnoresToken, "S2", "progress is accepted whatever its token"},
+	{ReleaseIgnoresToken, "S2", "a lock is released whatever the token"},
+	{RequestsNotStored, "S5", "answers to requests are left out of the state on disk, and so of snapshots"},
+	{RequestRerun, "S5", "a request that was answered and forgotten is run again"},
+	{WallInApply, "S7", "the state machine takes the time of day from its own node"},
+	{LeasesReset, "L2", "every session begins anew under a new leader"},
+	{LocalExpiry, "S6", "a tick expires by the clock of the node that applies it"},
+	{TickOvertakes, "S6", "a tick goes before renewals and completions that the leader has received"},
+	{PauseCounts, "S6", "a leader counts the time in which it was paused"},
+	{TrustFromAnswer, "S6", "a holder counts its time from the answer to a renewal, not from its sending"},
+	{PermitsLeak, "S2", "places in a lock with a limit are not freed when a lease lapses"},
+	{MapOrder, "S7", "the leases of a session that ends are taken in the order of a map"},
+	{ClaimPiecemeal, "S2", "the locks of a claim are granted one by one, and kept while another is waited for"},
+	{ForeignTermTime, "S6", "time passes in an entry that was proposed in another term"},
+	{LateAfterLock, "S2", "a late completion is accepted after one of its locks went on to another"},
+	{OrphanKept, "L2", "a lease that its holder never heard of is kept alive by the session"},
+	{ScanMissesDirty, "S4", "a list does not see what was not flushed yet"},
+	{IndexApart, "S3", "the applied index is stored apart from the rows that it tells of"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.
