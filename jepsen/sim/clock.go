@@ -63,7 +63,7 @@ func (c *clock) first() turn {
 		if low >= len(q) {
 			break
 		}
-		for next := low + 1; next < min(low+4, len(q)); next++ {
+		for next, end := low+1, min(low+4, len(q)); next < end; next++ {
 			if q[next].less(q[low]) {
 				low = next
 			}
@@ -87,6 +87,9 @@ type process struct {
 	up     bool
 	life   int
 	resume time.Duration
+	// Pauses so far, and how long they took.
+	pauses int
+	asleep time.Duration
 	// A process's own monotonic clock runs at a rate of its own; its wall clock is anybody's guess.
 	rate float64
 	wall time.Duration

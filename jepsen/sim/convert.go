@@ -2,6 +2,7 @@ package sim
 
 import (
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -32,19 +33,28 @@ func codeOf(r *v1.Refusal) string {
 	return strings.TrimPrefix(r.Code.String(), "CODE_")
 }
 
-func convert(e *entry, x *logv1.Entry, result *fsm.Result) *model.Entry {
+// asked is what an entry asks for, before anybody has had it in hands.
+func asked(e *entry, x *logv1.Entry) *model.Entry {
 	m := &model.Entry{
 		Index: e.index, Term: e.term, HeaderTerm: x.Header.Term, Elapsed: x.Header.Elapsed, Tick: x.Tick,
 		Renewals: make([]model.Renewal, len(x.Renewals)), Commands: make([]model.Command, len(x.Commands)),
-		Facts: make([]model.Fact, len(result.Events)), Settled: make([]model.Settled, len(result.Settled)),
 	}
 	for i, r := range x.Renewals {
-		o := result.Renewals[i]
-		m.Renewals[i] = model.Renewal{Session: r.Session, Tokens: r.Tokens, Complete: r.TokensComplete, Code: codeOf(o.Refusal), Lost: o.Reply.GetLost()}
+		m.Renewals[i] = model.Renewal{Session: r.Session, Tokens: slices.Clone(r.Tokens), Complete: r.TokensComplete}
 	}
 	for i, c := range x.Commands {
-		o := result.Outcomes[i]
 		m.Commands[i] = command(c)
+	}
+	return m
+}
+
+// answered adds what it came to.
+func answered(m *model.Entry, result *fsm.Result) *model.Entry {
+	m.Facts, m.Settled = make([]model.Fact, len(result.Events)), make([]model.Settled, len(result.Settled))
+	for i, o := range result.Renewals {
+		m.Renewals[i].Code, m.Renewals[i].Lost = codeOf(o.Refusal), o.Reply.GetLost()
+	}
+	for i, o := range result.Outcomes {
 		m.Commands[i].Answer = answer(o.Reply, o.Refusal)
 		m.Commands[i].Answer.Parked = o.Parked
 	}

@@ -33,6 +33,7 @@ func (w *world) hire() {
 	for i := range 2 + d.IntN(5) {
 		w.crew.workers = append(w.crew.workers, w.worker(fmt.Sprint("worker", i), newDraws(w.config.Seed, fmt.Sprint("worker", i))))
 	}
+	w.sleepers(d.IntN(12))
 	for i := range d.IntN(4) {
 		w.locker(fmt.Sprint("locker", i), newDraws(w.config.Seed, fmt.Sprint("locker", i)))
 	}
@@ -49,6 +50,24 @@ func (w *world) hire() {
 		s := &starter{c: w.client(fmt.Sprint("starter", i), newDraws(w.config.Seed, fmt.Sprint("starter", i))), pace: d.between(5*time.Millisecond, 60*time.Millisecond)}
 		w.crew.starters = append(w.crew.starters, s)
 		s.register(0)
+	}
+}
+
+// sleepers hold sessions and do nothing else. When one ends the next begins.
+func (w *world) sleepers(n int) {
+	c := w.client("sleeper", newDraws(w.config.Seed, "sleeper"))
+	var open func()
+	open = func() {
+		c.open(c.draws.between(time.Second, 2500*time.Millisecond), func(s *session) {
+			s.onEnd = func() {
+				if !w.stopping {
+					open()
+				}
+			}
+		})
+	}
+	for range n {
+		open()
 	}
 }
 

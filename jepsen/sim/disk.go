@@ -5,6 +5,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 )
 
 // disk is a node's: what was synced is there after a crash, and of what was not, some beginning.
@@ -48,11 +49,18 @@ func (d *disk) write(p *process, change func(*kept), done func()) {
 		lat += d.w.disks.between(d.slow/2, d.slow)
 		d.delayed++
 	}
+	cached := plant.Is(plant.AckBeforeFsync)
+	if cached { // what was written and not synced is on the disk a while later
+		lat = max(0, d.w.now+d.w.disks.between(0, 3*time.Second)-max(d.busy, d.w.now))
+		d.w.by(p, 0, e.done)
+	}
 	d.busy = max(d.busy, d.w.now) + lat
 	d.w.by(p, d.busy-d.w.now, func() {
 		d.pending = d.pending[1:]
 		e.change(&d.kept)
-		e.done()
+		if !cached {
+			e.done()
+		}
 	})
 }
 

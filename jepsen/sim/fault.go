@@ -23,6 +23,7 @@ var faultKinds = []faultKind{
 	{"isolate-leader", (*world).isolateLeader, (*world).cutOff},
 	{"pause-leader", (*world).pauseLeader, (*world).deferred},
 	{"pause-node", (*world).pauseNode, (*world).deferred},
+	{"suspend", (*world).suspend, (*world).deferred},
 	{"pause-worker", (*world).pauseWorker, (*world).deferred},
 	{"lossy", (*world).lossy, (*world).lost},
 	{"slow-network", (*world).slowNetwork, (*world).slowed},
@@ -188,8 +189,17 @@ func (w *world) pause(p *process, d draws) func() {
 		return nil
 	}
 	w.report.Pauses++
-	p.resume = w.now + d.between(100*time.Millisecond, 12*time.Second)
-	return func() { p.resume = min(p.resume, w.now) }
+	began := w.now
+	most := pick(d, []time.Duration{600 * time.Millisecond, 2 * time.Second, 12 * time.Second})
+	p.resume = w.now + d.between(100*time.Millisecond, most)
+	p.pauses++
+	p.asleep += p.resume - began
+	return func() {
+		if w.now < p.resume {
+			p.asleep -= p.resume - w.now
+			p.resume = w.now
+		}
+	}
 }
 
 func (w *world) pauseLeader(d draws) func() {
@@ -201,6 +211,27 @@ func (w *world) pauseLeader(d draws) func() {
 }
 
 func (w *world) pauseNode(d draws) func() { return w.pause(pick(d, w.nodes).process, d) }
+
+// suspend pauses every node for the same time, as a machine that has them all does when it sleeps.
+func (w *world) suspend(d draws) func() {
+	var ends []func()
+	took := d.between(100*time.Millisecond, 8*time.Second)
+	for _, n := range w.nodes {
+		if end := w.pause(n.process, d); end != nil {
+			n.asleep += w.now + took - n.resume
+			n.resume = w.now + took
+			ends = append(ends, end)
+		}
+	}
+	if len(ends) == 0 {
+		return nil
+	}
+	return func() {
+		for _, end := range ends {
+			end()
+		}
+	}
+}
 
 func (w *world) pauseWorker(d draws) func() {
 	return w.pause(pick(d, w.crew.workers).c.process, d)
@@ -217,9 +248,19 @@ func (w *world) slowNetwork(d draws) func() {
 }
 
 func (w *world) slowDisk(d draws) func() {
-	n := pick(d, w.nodes)
-	n.disk.slow = pick(d, []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, time.Second})
-	return func() { n.disk.slow = 0 }
+	list := []*node{pick(d, w.nodes)}
+	if d.one(2) { // one array for all
+		list = w.nodes
+	}
+	slow := pick(d, []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, 300 * time.Millisecond, time.Second})
+	for _, n := range list {
+		n.disk.slow = slow
+	}
+	return func() {
+		for _, n := range list {
+			n.disk.slow = 0
+		}
+	}
 }
 
 func (w *world) wallJump(d draws) func() {

@@ -71,17 +71,30 @@ func (h *history) committed(n *node, e *entry) (first bool) {
 	return true
 }
 
+// next takes in what an entry asks for, if it was not applied anywhere yet.
+func (h *history) next(e *entry, decoded *logv1.Entry) *model.Entry {
+	if e.index <= uint64(len(h.log)) {
+		return nil
+	}
+	if at := decoded.Header.Wall; at < h.wall {
+		h.jumps++
+	} else {
+		h.wall = at
+	}
+	return asked(e, decoded)
+}
+
 // applied takes in what an entry came to on a node.
-func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.Result) {
+func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result) {
 	first := h.committed(n, e)
 	if result.Skipped {
 		return
 	}
 	_, digest := n.machine.Digest()
-	total := h.sum(decoded, result)
+	total := h.sum(result)
 	if !first {
 		if h.w.config.Trace != nil && !bytes.Equal(digest, h.digests[e.index-1]) {
-			h.w.tell("node %d: %+v", n.id, *convert(e, decoded, result))
+			h.w.tell("node %d: %+v", n.id, result.Events)
 		}
 		if !bytes.Equal(digest, h.digests[e.index-1]) {
 			h.w.fail("S7", "node %d has another digest at entry %d than another node", n.id, e.index)
@@ -93,13 +106,13 @@ func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.R
 	}
 	h.digests[e.index-1], h.sums[e.index-1] = digest, total
 	h.w.report.Entries++
-	h.w.report.Commands += len(decoded.Commands)
+	h.w.report.Commands += len(m.Commands)
 	for i, c := range e.calls {
 		if !result.Outcomes[i].Parked {
 			h.calls[c.id] = outcome{e.index, sum(result.Outcomes[i].Reply, result.Outcomes[i].Refusal)}
 		}
 	}
-	for _, r := range decoded.Renewals {
+	for _, r := range m.Renewals {
 		h.renewed[r.Session] = e.index
 	}
 	for _, s := range result.Settled {
@@ -108,7 +121,7 @@ func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.R
 	for _, event := range result.Events {
 		h.events = append(h.events, sum(event, nil))
 	}
-	m := convert(e, decoded, result)
+	answered(m, result)
 	if h.w.config.Trace != nil {
 		h.w.tell("%+v", *m)
 	}
@@ -118,18 +131,13 @@ func (h *history) applied(n *node, e *entry, decoded *logv1.Entry, result *fsm.R
 	if got := n.machine.Clock().Uptime; got != h.model.Uptime {
 		h.w.fail("S6", "uptime is %d at entry %d; the log says %d", got, e.index, h.model.Uptime)
 	}
-	if at := decoded.Header.Wall; at < h.wall {
-		h.jumps++
-	} else {
-		h.wall = at
-	}
-	h.times.entry(e, decoded, h.model.Uptime)
+	h.times.entry(e, m, h.model.Uptime)
 	h.times.facts(e, result)
 	h.w.mix(binary.BigEndian.Uint64(append(digest, make([]byte, 8)...)))
 }
 
 // sum is of all that an entry is answered.
-func (h *history) sum(x *logv1.Entry, result *fsm.Result) uint64 {
+func (h *history) sum(result *fsm.Result) uint64 {
 	f := fnv.New64a()
 	var b [8]byte
 	add := func(v uint64) {

@@ -9,6 +9,8 @@ type entry struct {
 	// For the checkers, which nobody in the cluster sees: who proposed it, when, and for which calls.
 	by       int
 	proposed time.Duration
+	asleep   time.Duration // of the proposer, so far
+	pauses   int
 	calls    []*serverCall
 	renewals [][]*serverCall
 	barriers []*serverCall

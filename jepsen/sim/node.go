@@ -31,6 +31,7 @@ type node struct {
 	waiting  map[uint64]*serverCall // by wait id
 	attached []attached             // streams
 	restores int
+	told     time.Duration // when the proposer is told next of leadership
 	wake     time.Duration // when the proposer is looked at next; negative when it is not
 	handing  bool
 	refused  string // why it did not start
@@ -42,7 +43,7 @@ func (n *node) name() string { return fmt.Sprint("n", n.id) }
 func (n *node) start() {
 	n.up = true
 	n.results, n.waiting = map[uint64]*fsm.Result{}, map[uint64]*serverCall{}
-	n.core, n.wake, n.handing = propose.New(n.w.proposer), -1, false
+	n.core, n.wake, n.handing, n.told = propose.New(n.w.proposer), -1, false, 0
 	if err := n.open(); err != nil {
 		n.up, n.refused = false, err.Error()
 		n.w.fail("S3", "node %d does not start: %v", n.id, err)
@@ -203,11 +204,17 @@ func (n *node) installed(s *snapshot, done func()) {
 // notify tells the proposer of leadership, a while after raft knows of it.
 func (n *node) notify(leads bool) {
 	delay := n.w.raft.between(0, 2*time.Millisecond)
-	if n.w.raft.one(8) {
+	switch draw := n.w.raft.IntN(24); {
+	case draw < 3:
 		delay = n.w.raft.between(0, 60*time.Millisecond)
+	case draw < 4 || draw < 14 && n.w.tardy:
+		delay = n.w.raft.between(0, 2*time.Second)
 	}
+	n.told = max(n.told, n.w.now+delay) // in order, as from a channel
+	delay = n.told - n.w.now
 	n.w.by(n.process, delay, func() {
 		back := n.core.Lose()
+		n.w.history.times.loses(n)
 		if leads {
 			n.core.Lead(n.raft.term, n.mono(n.w.now))
 		}
@@ -344,11 +351,12 @@ func (n *node) apply() {
 		decoded := &logv1.Entry{}
 		n.must(proto.Unmarshal(e.data, decoded))
 		n.host()
+		about := n.w.history.next(e, decoded)
 		result := n.machine.Apply(e.index, e.term, decoded)
 		if e.by == n.id {
 			n.results[e.index] = &result
 		}
-		n.w.history.applied(n, e, decoded, &result)
+		n.w.history.applied(n, e, about, &result)
 		for _, s := range result.Settled {
 			if c := n.waiting[s.WaitID]; c != nil {
 				c.settled(s)

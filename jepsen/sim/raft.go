@@ -247,6 +247,7 @@ func (r *raft) beat(term uint64) {
 // add puts an entry into the leader's log, and replicates it when it is synced.
 func (r *raft) add(e *entry) {
 	e.index, e.term, e.by, e.proposed = r.log.last()+1, r.term, r.n.id, r.w.now
+	e.asleep, e.pauses = r.n.asleep, r.n.pauses
 	r.log = r.log.append(e)
 	state, term := r.log, r.term
 	r.n.disk.write(r.n.process, func(k *kept) { k.log = state }, func() {

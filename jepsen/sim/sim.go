@@ -37,7 +37,8 @@ type world struct {
 	hosts                     []draws
 
 	proposer  propose.Config
-	logLimit  int // entries behind a snapshot
+	logLimit  int  // entries behind a snapshot
+	tardy     bool // proposers often hear late of leadership
 	workflows []model.Workflow
 	crew      crew
 	stopping  bool
@@ -99,7 +100,10 @@ func Run(c Config) *Report {
 func (w *world) build() {
 	w.history = newHistory(w)
 	w.proposer = propose.Config{MaxCommands: 1 + w.work.IntN(32), MaxBytes: 200 + w.work.IntN(4000), MaxInFlight: 1 + w.work.IntN(4)}
-	w.logLimit = 100 + w.work.IntN(1000)
+	if w.work.one(3) {
+		w.proposer.MaxBytes = 60 + w.work.IntN(300)
+	}
+	w.logLimit, w.tardy = 100+w.work.IntN(1000), w.work.one(4)
 	for i := range pick(w.work, []int{3, 3, 5}) {
 		n := &node{id: i, w: w, process: w.process(fmt.Sprint("n", i))}
 		n.wall = w.work.between(-time.Hour, time.Hour)
