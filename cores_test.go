@@ -24,6 +24,7 @@ var coreImports = map[string]string{
 	"google.golang.org/protobuf/proto":    "sizes and bytes of what is handed in",
 	module + "/proto/gen/lockstep/v1":     "what is said",
 	module + "/proto/gen/lockstep/log/v1": "what is logged",
+	module + "/jepsen/plant":              "names of bugs; false by constant unless the build is made to be broken",
 }
 
 // coreTime is what a core may use of package time: lengths and points, no clock and no timer.
