@@ -140,7 +140,8 @@ func (c *clock) step() bool {
 	c.now = t.at
 	e := c.slots[t.slot]
 	if p := e.who; p != nil && p.up && p.paused(c.now) && (e.life == anyLife || e.life == p.life) {
-		t.at = p.resume
+		c.made++ // behind what is late already: in the order in which they were due
+		t.at, t.made = p.resume, c.made
 		c.held++
 		c.put(t)
 		return true

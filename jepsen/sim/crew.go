@@ -30,7 +30,7 @@ func (w *world) hire() {
 	d := newDraws(w.config.Seed, "crew")
 	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"))
 	w.history.model.Know(w.workflows)
-	for i := range 2 + d.IntN(5) {
+	for i := range 1 + d.IntN(5) {
 		w.crew.workers = append(w.crew.workers, w.worker(fmt.Sprint("worker", i), newDraws(w.config.Seed, fmt.Sprint("worker", i))))
 	}
 	w.sleepers(d.IntN(12))

@@ -79,8 +79,9 @@ func (w *world) tell(format string, args ...any) {
 	}
 }
 
-// Run simulates a cluster from a seed, and checks it.
-func Run(c Config) *Report {
+// Run simulates a cluster from a seed, and checks it. A panic is a broken guarantee: the state machine only panics when its
+// own invariants do not hold.
+func Run(c Config) (report *Report) {
 	if c.Ops == 0 {
 		c.Ops = 1000
 	}
@@ -88,6 +89,12 @@ func Run(c Config) *Report {
 	w.raft, w.disks = newDraws(c.Seed, "raft"), newDraws(c.Seed, "disks")
 	w.faults, w.work = newDraws(c.Seed, "faults"), newDraws(c.Seed, "work")
 	w.report.Config = c
+	defer func() {
+		if x := recover(); x != nil {
+			w.fail("S7", "panic: %v", x)
+			report = &w.report
+		}
+	}()
 	w.report.Faults = map[string]*Fault{}
 	w.net = newNetwork(w, maxSites)
 	w.build()

@@ -37,7 +37,7 @@ type work struct {
 func (w *world) worker(name string, d draws) *worker {
 	k := &worker{
 		c: w.client(name, d), queues: theQueues, ttl: d.between(1500*time.Millisecond, 6*time.Second),
-		runs: map[int64]*work{}, stubborn: d.one(3), streams: d.one(2), at: -1,
+		runs: map[int64]*work{}, stubborn: d.one(2), streams: d.one(2), at: -1,
 	}
 	if name != "worker0" && d.one(2) { // somebody takes what is in any queue
 		k.queues = theQueues[d.IntN(len(theQueues)):]
@@ -168,7 +168,7 @@ func (k *worker) start(run *v1.LeasedRun) {
 	k.c.w.crew.hear(run)
 	d := k.c.draws
 	took := d.between(time.Millisecond, 120*time.Millisecond)
-	if d.one(20) {
+	if d.one(12) {
 		took = d.between(0, 2*k.ttl)
 	}
 	if d.one(6) {

@@ -23,8 +23,8 @@ func drawWorkflows(d draws) []model.Workflow {
 					s.Needs = append(s.Needs, fmt.Sprint("s", need))
 				}
 			}
-			if d.one(3) {
-				s.RunTimeout = ms(d, 500, 5000)
+			if d.one(2) {
+				s.RunTimeout = ms(d, 300, 3000)
 			}
 			if d.one(8) {
 				s.Heartbeat = ms(d, 500, 3000)
