@@ -362,7 +362,7 @@ func flip(path string, chance *rand.Rand) error {
 
 // replace takes a node's disk away: what comes back is a new node, and the old one is removed from the members.
 func (h *harm) replace(ctx context.Context, n *lab.Node) (bool, error) {
-	old := h.ids[n]
+	old := h.id(n)
 	if err := h.lab.Wipe(n); err != nil {
 		return false, err
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,15 +44,11 @@ func (p *pulse) run(ctx context.Context, c *client.Client) {
 func (p *pulse) next(after time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i := len(p.list) - 1; i >= 0; i-- {
-		if p.list[i].asked < after {
-			if i+1 < len(p.list) {
-				return p.list[i+1].told
-			}
-			return 0
-		}
+	i, _ := slices.BinarySearchFunc(p.list, after, func(b beat, after time.Duration) int { return cmp.Compare(b.asked, after) })
+	if i == len(p.list) {
+		return 0
 	}
-	return 0
+	return p.list[i].told
 }
 
 // longest is the longest time without an answer between two times.

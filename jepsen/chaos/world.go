@@ -166,7 +166,8 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	for range lapsing {
 		lane(func(c *client.Client, n int) { w.history.Lapse(ctx, c, w.register, n, w.Seed) })
 	}
-	lane(func(c *client.Client, _ int) { w.pulse = newPulse(w.history.Now); w.pulse.run(ctx, c) })
+	w.pulse = newPulse(w.history.Now)
+	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c) })
 	for at := range w.lab.Nodes {
 		lanes.Go(func() { w.report.watch(ctx, w.clients[0], at) })
 	}
@@ -315,6 +316,13 @@ func (w *world) status(n *lab.Node) *v1.GroupStatus {
 	return res.Msg.Groups[0]
 }
 
+// id is a node's own, as it said last.
+func (w *world) id(n *lab.Node) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ids[n]
+}
+
 // leader is the node that says so in the newest term; nil when none does.
 func (w *world) leader() (lead *lab.Node) {
 	var newest uint64
@@ -380,7 +388,7 @@ func (w *world) voter(ctx context.Context, n *lab.Node) (bool, error) {
 	for {
 		if s := w.status(n); s != nil {
 			for _, m := range s.Members {
-				if m.NodeId == w.ids[n] && m.Voter {
+				if m.NodeId == w.id(n) && m.Voter {
 					return true, nil
 				}
 			}
