@@ -15,9 +15,9 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs five goroutines, the proposer (propose.go), the keeper and
-// the flusher (below), the observer of leadership (leader.go) and the comparer (compare.go), those that take a snapshot or promote a member now and then, and
-// raft's own.
+// group is one raft group of the node. Until close it runs six goroutines, the proposer's two (propose.go), the keeper and
+// the flusher (below), the observer of leadership (leader.go) and the comparer (compare.go), those that take a snapshot
+// or promote a member now and then, and raft's own.
 type group struct {
 	id        string
 	config    *Config
@@ -87,6 +87,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	}
 	g.live.Store(true)
 	g.tasks.Go(g.proposer.run)
+	g.tasks.Go(g.proposer.count)
 	g.tasks.Go(g.keep)
 	g.tasks.Go(g.flush)
 	g.tasks.Go(g.observe)

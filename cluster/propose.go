@@ -16,7 +16,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// proposer drives the core: one goroutine proposes (run), and two for each entry in flight await its future.
+// proposer drives the core: one goroutine proposes (run), one counts time (count), and two for each entry in flight await
+// its future.
 type proposer struct {
 	g       *group
 	origin  time.Time
@@ -60,6 +61,23 @@ func (p *proposer) kick() {
 
 // sample is how often the leader's time is counted.
 const sample = 50 * time.Millisecond
+
+// count counts the leader's time until the group ends. It waits for nothing, neither raft nor the disk: only the time in
+// which the process itself did not run may be lost, or leases would live on while a disk is slow.
+func (p *proposer) count() {
+	ticker := time.NewTicker(sample)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.g.end:
+			return
+		case <-ticker.C:
+			p.mu.Lock()
+			p.core.Sample(p.now())
+			p.mu.Unlock()
+		}
+	}
+}
 
 // run proposes until the group ends.
 func (p *proposer) run() {

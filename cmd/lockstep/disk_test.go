@@ -192,9 +192,15 @@ func TestRenewalsThatAStalledDiskHeldUp(t *testing.T) {
 	p := h.pulse(ctx)
 	live, silent, changes := h.lease("live", 1500*time.Millisecond), h.lease("silent", 1500*time.Millisecond), h.since()
 	h.keep(ctx, live)
+	const stall = 2500 * time.Millisecond
 	disks[lead-1].Stall(true)
-	time.AfterFunc(2500*time.Millisecond, func() { disks[lead-1].Stall(false) })
+	healed := make(chan time.Time, 1)
+	time.AfterFunc(stall, func() { disks[lead-1].Stall(false); healed <- time.Now() })
 	h.end(silent, p, changes)
+	// The leader ran, and counted: the lease, whose time was over long before, ends as soon as it can write again.
+	if late := time.Since(<-healed); late > time.Second {
+		t.Errorf("the lease ended %s after the disk went on: its time had passed while it stalled", late)
+	}
 	h.stillHeld(live)
 	if n := changes(); n != 0 {
 		t.Errorf("leadership changed %d times: the renewals did not wait for this disk", n)
