@@ -56,9 +56,6 @@ func Mount(back, at string) (*Disk, error) {
 
 func (d *Disk) mount() error {
 	root := &fs.LoopbackRoot{Path: d.back}
-	root.NewNode = func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: root}, disk: d}
-	}
 	top := &node{LoopbackNode: fs.LoopbackNode{RootData: root}, disk: d}
 	root.RootNode = top
 	server, err := fs.Mount(d.at, top, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true, FsName: "lockstep-lab", Name: "lab", MaxWrite: 1 << 20}})

@@ -17,6 +17,11 @@ type node struct {
 	disk *Disk
 }
 
+// WrapChild implements fs.NodeWrapChilder: what is found in a directory of the disk is of the disk.
+func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, disk: n.disk}
+}
+
 func (n *node) path(name ...string) string {
 	return filepath.Join(append([]string{n.RootData.Path, n.Path(n.RootData.RootNode.EmbeddedInode())}, name...)...)
 }
