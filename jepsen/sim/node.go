@@ -37,8 +37,6 @@ type node struct {
 	refused  string // why it did not start
 }
 
-func (n *node) name() string { return fmt.Sprint("n", n.id) }
-
 // start begins a life of the node with what its disk has.
 func (n *node) start() {
 	n.up = true
