@@ -145,6 +145,7 @@ func TestALeaderWithABadDisk(t *testing.T) {
 			bad := disks[lead-1]
 			hurt := time.Now()
 			x.hurt(bad)
+			h.hangs.Store(int32(lead))
 			h.until("another leads", func() bool { return h.leader() != lead })
 			h.until("writing goes on", h.more(total, 100))
 			outage, longest := p.outage(hurt, time.Now())
@@ -160,6 +161,7 @@ func TestALeaderWithABadDisk(t *testing.T) {
 			h.until("the node with the bad disk ends", func() bool { return !h.Running(lead) })
 			term := h.term()
 			h.start(lead) // as whoever supervises it would
+			h.hangs.Store(0)
 			h.until("it is back, or says that it waits", func() bool {
 				return h.logged(lead, "disk has been well for a while") || h.logged(lead, "once it has been for a while") || x.holds && h.follows(lead)
 			})

@@ -37,6 +37,9 @@ func timesOfLeases() leaseTimes {
 // the outcome is the caller's business: every call here may be made again.
 func (h *hurt) anywhere(ctx context.Context, patience time.Duration, call func(context.Context, *services) error) error {
 	at := rand.IntN(len(h.Nodes))
+	if h.Nodes[at].Number == int(h.hangs.Load()) {
+		at = (at + 1) % len(h.Nodes)
+	}
 	return h.from(ctx, &at, patience, call)
 }
 
@@ -53,7 +56,9 @@ func (h *hurt) from(ctx context.Context, at *int, patience time.Duration, call f
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
 		}
-		*at = (*at + 1) % len(h.Nodes)
+		if *at = (*at + 1) % len(h.Nodes); h.Nodes[*at].Number == int(h.hangs.Load()) {
+			*at = (*at + 1) % len(h.Nodes)
+		}
 	}
 }
 

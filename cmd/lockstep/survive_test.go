@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,9 @@ type hurt struct {
 	*local.Cluster
 	http  *http.Client
 	tasks sync.WaitGroup // what the test runs beside itself
+	// hangs is a node that is not asked: its process cannot end and does not answer, and a call to it lasts until its
+	// connection is given up, which is no measure of the cluster.
+	hangs atomic.Int32
 }
 
 // services of a node, by its place in Nodes.
