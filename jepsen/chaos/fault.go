@@ -71,6 +71,16 @@ type harm struct {
 	*world
 	chance *rand.Rand
 	mine   []*lab.Node
+	// lead is the leader that this fault has; struck is when it lost it.
+	lead   *lab.Node
+	struck time.Duration
+}
+
+// strikes says that the nodes are lost from now on, to whoever wants to write.
+func (h *harm) strikes(nodes ...*lab.Node) {
+	if h.lead != nil && slices.Contains(nodes, h.lead) {
+		h.struck = h.history.Now()
+	}
 }
 
 // take reserves a node for this fault; nil when another has it.
@@ -93,7 +103,10 @@ func (h *harm) giveBack() {
 	}
 }
 
-func (h *harm) leading() *lab.Node { return h.take(h.leader()) }
+func (h *harm) leading() *lab.Node {
+	h.lead = h.take(h.leader())
+	return h.lead
+}
 
 func (h *harm) following() *lab.Node {
 	lead := h.leader()
@@ -143,6 +156,7 @@ func (h *harm) kill(ctx context.Context, nodes ...*lab.Node) (bool, error) {
 			return false, err
 		}
 	}
+	h.strikes(nodes...)
 	h.last(ctx, 200*time.Millisecond, 3*time.Second)
 	for _, n := range nodes {
 		if err := n.Start(); err != nil {
@@ -159,6 +173,7 @@ func (h *harm) stop(ctx context.Context, n *lab.Node) (bool, error) {
 	if err := n.Pause(); err != nil {
 		return false, err
 	}
+	h.strikes(n)
 	h.last(ctx, 500*time.Millisecond, 6*time.Second)
 	silent := h.status(n) == nil
 	return silent, n.Resume()
@@ -189,11 +204,11 @@ func (h *harm) isolate(ctx context.Context, n *lab.Node, mute, deaf bool) (bool,
 			cuts = append(cuts, [2]*lab.Node{o, n})
 		}
 	}
-	return h.cut(ctx, cuts)
+	return h.cut(ctx, cuts, n)
 }
 
 // cut cuts, lasts, and joins again what was not cut by another fault already.
-func (h *harm) cut(ctx context.Context, cuts [][2]*lab.Node) (observed bool, err error) {
+func (h *harm) cut(ctx context.Context, cuts [][2]*lab.Node, lost ...*lab.Node) (observed bool, err error) {
 	var mine [][2]*lab.Node
 	for _, c := range cuts {
 		h.world.mu.Lock()
@@ -207,6 +222,7 @@ func (h *harm) cut(ctx context.Context, cuts [][2]*lab.Node) (observed bool, err
 			}
 		}
 	}
+	h.strikes(lost...)
 	if len(mine) > 0 {
 		observed = !mine[0][0].Reaches(ctx, mine[0][1])
 	}
@@ -242,6 +258,7 @@ func (h *harm) disk(ctx context.Context, hurt func(*disk.Disk), met func(disk.Se
 	}
 	before := met(n.Disk.Seen())
 	hurt(n.Disk)
+	h.strikes(n)
 	h.last(ctx, 2*time.Second, 8*time.Second)
 	observed := met(n.Disk.Seen()) > before
 	n.Disk.Heal()

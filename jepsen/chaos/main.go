@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/jepsen/results"
 	"github.com/lockstep-dev/lockstep/jepsen/workload"
 )
 
@@ -26,6 +27,9 @@ type config struct {
 	Seed                    uint64
 	Faults                  []string
 	JSON, List              bool
+	// Record says that what comes out is a row of jepsen/RESULTS.md; Hours, that runs follow each other for so long.
+	Record bool
+	Hours  float64
 }
 
 func main() {
@@ -47,6 +51,9 @@ func run(args []string) int {
 		}
 		return 0
 	}
+	if c.Hours != 0 {
+		return series(c)
+	}
 	if os.Getenv(inside) == "" && os.Getuid() == 0 {
 		if code, ok := isolate(args); ok {
 			return code
@@ -55,28 +62,34 @@ func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	report, err := chaos(ctx, c)
+	if err == nil {
+		err = report.end(c)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		return 1
-	}
-	if err := report.write(c); err != nil {
-		fmt.Fprintln(os.Stderr, "chaos:", err)
-		return 1
-	}
-	if c.JSON {
-		b, err := json.Marshal(report)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "chaos:", err)
-			return 1
-		}
-		fmt.Println(string(b))
-	} else {
-		report.print(os.Stdout)
 	}
 	if report.Verdict != pass {
 		return 1
 	}
 	return 0
+}
+
+// end hands the report to whoever wants it.
+func (r *report) end(c *config) error {
+	if err := r.write(c); err != nil {
+		return err
+	}
+	if c.Record {
+		if err := results.Append(".", r.row(c)); err != nil {
+			return err
+		}
+	}
+	if !c.JSON {
+		r.print(os.Stdout)
+		return nil
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
 func parse(args []string) (*config, error) {
@@ -85,14 +98,19 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&c.Binary, "binary", "bin/lockstep", "the lockstep under test")
 	f.StringVar(&c.Out, "out", "", "directory for histories and reports; default: a temporary one")
 	f.StringVar(&c.Plant, "plant", "", "a bug to plant, in a binary built with -tags sabotage")
-	f.IntVar(&c.Nodes, "nodes", 3, "3 or 5")
+	f.IntVar(&c.Nodes, "nodes", 0, "3 or 5; default: 3, and with --hours one after the other")
 	minutes := f.Float64("minutes", 5, "how long to hurt the cluster")
 	f.Uint64Var(&c.Seed, "seed", 1, "what is drawn: faults, their order, their lengths")
 	names := f.String("faults", "", "comma list of faults; default: all. See --list")
 	f.BoolVar(&c.JSON, "json", false, "one JSON object at the end")
+	f.BoolVar(&c.Record, "record", false, "append what comes out to jepsen/RESULTS.md, of the repository that this runs in")
+	f.Float64Var(&c.Hours, "hours", 0, "run seeds one after the other until they have taken so long together; goes on where it was, with the same --out")
 	f.BoolVar(&c.List, "list", false, "list the faults")
 	if err := f.Parse(args); err != nil {
 		return nil, err
+	}
+	if c.Nodes == 0 && c.Hours == 0 {
+		c.Nodes = 3
 	}
 	c.Time = time.Duration(*minutes * float64(time.Minute))
 	if *names != "" {
@@ -111,7 +129,9 @@ func parse(args []string) (*config, error) {
 	case c.List:
 	case err != nil:
 		return nil, fmt.Errorf("no lockstep to test: %w; build one with go build -o bin/lockstep ./cmd/lockstep", err)
-	case c.Nodes != 3 && c.Nodes != 5:
+	case c.Hours != 0 && c.Out == "":
+		return nil, errors.New("runs of hours need --out, a directory that keeps what was run")
+	case c.Nodes != 3 && c.Nodes != 5 && (c.Nodes != 0 || c.Hours == 0):
 		return nil, fmt.Errorf("%d nodes; it is 3 or 5", c.Nodes)
 	case c.Time < 10*time.Second:
 		return nil, fmt.Errorf("%s is too short to show anything; take 0.2 minutes or more", c.Time)

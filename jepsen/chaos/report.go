@@ -1,23 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
-
-	_ "embed"
 
 	"github.com/lockstep-dev/lockstep/client"
 	"github.com/lockstep-dev/lockstep/jepsen/check"
@@ -41,20 +34,20 @@ type report struct {
 	Events        int               `json:"events"`
 	LeaderChanges int               `json:"leaderChanges"`
 	WorkerPauses  int               `json:"workerPauses"`
+	Advances      int               `json:"advances"`
 	FencedWrites  int               `json:"fencedWrites"`
 	Faults        map[string]*tally `json:"faults"`
 	NotRun        map[string]string `json:"notRun,omitempty"`
 	Checks        map[string]string `json:"checks"`
 	Facts         []check.Fact      `json:"facts,omitempty"`
-	RecoveryMs    quantiles         `json:"recoveryMs"`
-	OutageMs      quantiles         `json:"outageMs"`
+	Samples       samples           `json:"samples"`
+	Times         []timed           `json:"times"`
 	DigestsEqual  bool              `json:"digestsEqual"`
 	Verdict       string            `json:"verdict"`
 
 	config *config
 	began  time.Time
 	mu     sync.Mutex // guards all, while the run lasts
-	rounds []round
 	spans  []span
 	ops    []*check.Op
 	seen   []*watcher
@@ -66,17 +59,9 @@ type tally struct {
 	Observed int `json:"observed"`
 }
 
-type quantiles struct {
-	P50 int64 `json:"p50"`
-	P99 int64 `json:"p99"`
-	Max int64 `json:"max"`
-	N   int   `json:"n"`
-}
-
 // round is some faults that overlapped, and what came of them.
 type round struct {
 	Names            []string
-	Began, Healed    time.Duration
 	Recovery, Outage time.Duration
 	Changes          int
 }
@@ -89,7 +74,7 @@ type span struct {
 }
 
 func newReport(c *config) *report {
-	return &report{Seed: c.Seed, Nodes: c.Nodes, Faults: map[string]*tally{}, NotRun: map[string]string{}, Checks: map[string]string{}, config: c, began: time.Now()}
+	return &report{Seed: c.Seed, Nodes: c.Nodes, Faults: map[string]*tally{}, NotRun: map[string]string{}, Checks: map[string]string{}, Samples: samples{}, config: c, began: time.Now()}
 }
 
 func (r *report) injected(name string, observed bool, from, to time.Duration) {
@@ -107,13 +92,21 @@ func (r *report) injected(name string, observed bool, from, to time.Duration) {
 	r.spans = append(r.spans, span{name, from, to, observed})
 }
 
-func (r *report) round(names []string, began, healed, recovery, outage time.Duration, changes int) {
+func (r *report) round(began time.Duration, x round) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rounds = append(r.rounds, round{names, began, healed, recovery, outage, changes})
-	r.LeaderChanges += changes
+	r.LeaderChanges += x.Changes
+	r.Samples.add(back, x.Recovery)
+	r.Samples.add(silent, x.Outage)
 	fmt.Fprintf(os.Stderr, "%6s  %-44s back after %5d ms, silent for %5d ms, %d changes of leader\n",
-		began.Round(time.Second), strings.Join(names, " + "), recovery.Milliseconds(), outage.Milliseconds(), changes)
+		began.Round(time.Second), strings.Join(x.Names, " + "), x.Recovery.Milliseconds(), x.Outage.Milliseconds(), x.Changes)
+}
+
+// took keeps a time that was measured.
+func (r *report) took(what string, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Samples.add(what, d)
 }
 
 // paused counts a worker that was stopped for longer than its TTL, and went on.
@@ -173,6 +166,11 @@ func (r *report) register(writes []workload.Write, events []check.Event) {
 	if r.FencedWrites == 0 {
 		void = []check.Fact{{Guarantee: "S2", What: "the register refused no write: the run shows nothing about fencing"}}
 	}
+	for _, e := range events {
+		if e.Type == "step.completed" {
+			r.Advances++
+		}
+	}
 	r.check("a late write was refused", "S2", void)
 	r.check("workers' completions are in the feed", "S1", check.Completions(told, events))
 	if len(told) == 0 {
@@ -225,11 +223,7 @@ func (r *report) verdict() {
 		}
 	}
 	r.check("every fault was met", "harness", unseen)
-	var recovery, outage []time.Duration
-	for _, x := range r.rounds {
-		recovery, outage = append(recovery, x.Recovery), append(outage, x.Outage)
-	}
-	r.RecoveryMs, r.OutageMs = quantile(recovery), quantile(outage)
+	r.Times = r.Samples.times()
 	r.Minutes = time.Since(r.began).Minutes()
 	r.Verdict = pass
 	for _, verdict := range r.Checks {
@@ -237,15 +231,6 @@ func (r *report) verdict() {
 			r.Verdict = failed
 		}
 	}
-}
-
-func quantile(all []time.Duration) quantiles {
-	if len(all) == 0 {
-		return quantiles{}
-	}
-	slices.Sort(all)
-	at := func(q float64) int64 { return all[min(len(all)-1, int(q*float64(len(all))))].Milliseconds() }
-	return quantiles{at(0.5), at(0.99), all[len(all)-1].Milliseconds(), len(all)}
 }
 
 // print is for people.
@@ -268,84 +253,7 @@ func (r *report) print(to io.Writer) {
 	for _, f := range r.Facts {
 		fmt.Fprintf(to, "  %s: %s\n", f.Guarantee, f.What)
 	}
-	fmt.Fprintf(to, "\nback after a round: p50 %d ms, p99 %d ms; silent in a round: p50 %d ms, p99 %d ms (%d rounds)\nverdict: %s; everything is in %s\n",
-		r.RecoveryMs.P50, r.RecoveryMs.P99, r.OutageMs.P50, r.OutageMs.P99, r.RecoveryMs.N, r.Verdict, r.config.Out)
-}
-
-//go:embed report.html
-var page string
-
-// write leaves the report as JSON and as a page to look at.
-func (r *report) write(c *config) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(c.Out, "report.json"), b, 0o644); err != nil {
-		return err
-	}
-	t, err := template.New("report").Parse(page)
-	if err != nil {
-		return err
-	}
-	f, err := os.Create(filepath.Join(c.Out, "report.html"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(t.Execute(f, r.timeline()), f.Close())
-}
-
-// timeline is the page's data: places are in thousandths of the run.
-type timeline struct {
-	*report
-	Rows  []row
-	Bars  []bar // operations answered, in slices of the run
-	Names []string
-}
-
-type row struct {
-	Name  string
-	Y     int
-	Spans []place
-}
-
-type place struct {
-	X, W     int
-	Observed bool
-}
-
-type bar struct{ X, H, Bad int }
-
-func (r *report) timeline() timeline {
-	out := timeline{report: r}
-	var end time.Duration
-	for _, op := range r.ops {
-		end = max(end, op.Return)
-	}
-	end = max(end, time.Second)
-	at := func(t time.Duration) int { return int(1000 * t / end) }
-	spans := slices.SortedFunc(slices.Values(r.spans), func(a, b span) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.From, b.From)) })
-	for _, s := range spans {
-		if len(out.Rows) == 0 || out.Rows[len(out.Rows)-1].Name != s.Name {
-			out.Rows = append(out.Rows, row{Name: s.Name, Y: 130 + 16*len(out.Rows)})
-		}
-		last := &out.Rows[len(out.Rows)-1]
-		last.Spans = append(last.Spans, place{at(s.From), max(2, at(s.To)-at(s.From)), s.Observed})
-	}
-	const slices = 250
-	var good, bad [slices + 1]int
-	most := 1
-	for _, op := range r.ops {
-		i := int(slices * op.Return / end)
-		if op.Outcome == check.Unknown {
-			bad[i]++
-		} else {
-			good[i]++
-		}
-		most = max(most, good[i]+bad[i])
-	}
-	for i := range good {
-		out.Bars = append(out.Bars, bar{i * 1000 / slices, 100 * good[i] / most, 100 * bad[i] / most})
-	}
-	return out
+	fmt.Fprintln(to)
+	printTimes(to, r.Times)
+	fmt.Fprintf(to, "\nverdict: %s; everything is in %s\n", r.Verdict, r.config.Out)
 }

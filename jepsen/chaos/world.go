@@ -239,16 +239,18 @@ func (w *world) hurt(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (w *world) round(ctx context.Context, round []fault, chance *rand.Rand) error {
+func (w *world) round(ctx context.Context, some []fault, chance *rand.Rand) error {
 	var names []string
-	for _, f := range round {
+	for _, f := range some {
 		names = append(names, f.name)
 	}
 	before := w.term()
 	began := w.history.Now()
 	var running sync.WaitGroup
-	errs := make([]error, len(round))
-	for i, f := range round {
+	errs := make([]error, len(some))
+	var mu sync.Mutex // guards what follows
+	struck := map[string]time.Duration{}
+	for i, f := range some {
 		h := &harm{world: w, chance: rand.New(rand.NewPCG(chance.Uint64(), 0))}
 		delay := time.Duration(i) * 300 * time.Millisecond
 		running.Go(func() {
@@ -260,6 +262,11 @@ func (w *world) round(ctx context.Context, round []fault, chance *rand.Rand) err
 				return
 			}
 			w.report.injected(f.name, observed, from, w.history.Now())
+			mu.Lock()
+			defer mu.Unlock()
+			if struck[f.name] = h.struck; h.struck == 0 {
+				delete(struck, f.name)
+			}
 			if err != nil {
 				errs[i] = fmt.Errorf("%s: %w", f.name, err)
 			}
@@ -275,7 +282,13 @@ func (w *world) round(ctx context.Context, round []fault, chance *rand.Rand) err
 		w.report.fail("after %s: %v", strings.Join(names, "+"), err)
 		return errBroken
 	}
-	w.report.round(names, began, healed, w.pulse.next(healed)-healed, w.pulse.longest(began, w.history.Now()), max(0, w.term()-before))
+	w.report.round(began, round{names, w.pulse.next(healed) - healed, w.pulse.longest(began, w.history.Now()), max(0, w.term()-before)})
+	for name, at := range struck {
+		if len(some) > 1 {
+			name += ", with others"
+		}
+		w.report.took(failOver+name, w.pulse.next(at)-at)
+	}
 	return nil
 }
 

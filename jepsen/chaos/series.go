@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/lockstep-dev/lockstep/jepsen/results"
+)
+
+// sum is what many runs come to.
+type sum struct {
+	Runs          int               `json:"runs"`
+	Hours         float64           `json:"hours"`
+	Ops           int               `json:"ops"`
+	Advances      int               `json:"advances"`
+	LeaderChanges int               `json:"leaderChanges"`
+	WorkerPauses  int               `json:"workerPauses"`
+	FencedWrites  int               `json:"fencedWrites"`
+	Faults        map[string]*tally `json:"faults"`
+	Unmet         []string          `json:"unmet,omitempty"`  // faults that were never seen to have an effect
+	Failed        []string          `json:"failed,omitempty"` // commands that show it again
+	Times         []timed           `json:"times"`
+	Verdict       string            `json:"verdict"`
+
+	samples samples
+}
+
+// series runs seed after seed, each as a process of its own, until they have taken the hours that were asked for. What
+// was run before on the same code is in the directory, and counts.
+func series(c *config) int {
+	total, err := runs(c)
+	if err == nil {
+		err = total.end(c)
+	}
+	switch {
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		return 1
+	case total.Verdict != pass:
+		return 1
+	}
+	return 0
+}
+
+func runs(c *config) (*sum, error) {
+	code, err := results.Code(".")
+	if err != nil {
+		return nil, err
+	}
+	var stopped atomic.Bool
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		<-signals
+		stopped.Store(true) // the run has the signal too, and ends
+	}()
+	total := &sum{Faults: map[string]*tally{}, samples: samples{}}
+	for n := 0; total.Hours < c.Hours && !stopped.Load(); n++ {
+		one := *c
+		one.Seed = c.Seed + uint64(n)
+		if c.Nodes == 0 {
+			one.Nodes = 3 + 2*(n%2)
+		}
+		one.Out = filepath.Join(c.Out, fmt.Sprintf("%s-%d-nodes-%g-minutes-seed-%d", code, one.Nodes, one.Time.Minutes(), one.Seed))
+		r, err := one.once()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", one.command(), err)
+		}
+		total.add(r, &one)
+	}
+	return total, nil
+}
+
+// once returns the report of a run, which is done unless it is there.
+func (c *config) once() (*report, error) {
+	r, err := readReport(c.Out)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--binary", c.Binary, "--out", c.Out, "--nodes", fmt.Sprint(c.Nodes), "--minutes", fmt.Sprint(c.Time.Minutes()), "--seed", fmt.Sprint(c.Seed)}
+	if c.Record {
+		args = append(args, "--record")
+	}
+	if len(c.Faults) > 0 {
+		args = append(args, "--faults", strings.Join(c.Faults, ","))
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		return nil, err
+	}
+	return readReport(c.Out) // a run that found something has one too
+}
+
+func readReport(dir string) (*report, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "report.json"))
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	return r, json.Unmarshal(b, r)
+}
+
+func (t *sum) add(r *report, c *config) {
+	t.Runs++
+	t.Hours += r.Minutes / 60
+	t.Ops += r.Ops
+	t.Advances += r.Advances
+	t.LeaderChanges += r.LeaderChanges
+	t.WorkerPauses += r.WorkerPauses
+	t.FencedWrites += r.FencedWrites
+	for name, f := range r.Faults {
+		if t.Faults[name] == nil {
+			t.Faults[name] = &tally{}
+		}
+		t.Faults[name].Injected += f.Injected
+		t.Faults[name].Observed += f.Observed
+	}
+	if r.Verdict != pass {
+		t.Failed = append(t.Failed, c.command())
+	}
+	t.samples.merge(r.Samples)
+}
+
+// end judges and tells.
+func (t *sum) end(c *config) error {
+	t.Times = t.samples.times()
+	t.Verdict = pass
+	for _, f := range faults {
+		asked := len(c.Faults) == 0 || slices.Contains(c.Faults, f.name)
+		if met := t.Faults[f.name]; asked && (met == nil || met.Observed == 0) {
+			t.Unmet = append(t.Unmet, f.name)
+		}
+	}
+	if len(t.Failed) > 0 || len(t.Unmet) > 0 || t.Hours < c.Hours {
+		t.Verdict = failed
+	}
+	b, err := json.MarshalIndent(t, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.Out, "total.json"), b, 0o644)
+	}
+	if c.JSON {
+		return errors.Join(err, json.NewEncoder(os.Stdout).Encode(t))
+	}
+	t.print(os.Stdout, c)
+	return err
+}
+
+func (t *sum) print(out io.Writer, c *config) {
+	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused\n\n",
+		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites)
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "FAULT\tINJECTED\tOBSERVED")
+	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {
+		fmt.Fprintf(w, "%s\t%d\t%d\n", name, t.Faults[name].Injected, t.Faults[name].Observed)
+	}
+	_ = w.Flush() // a terminal
+	fmt.Fprintln(out)
+	printTimes(out, t.Times)
+	if len(t.Unmet) > 0 {
+		fmt.Fprintln(out, "never met:", strings.Join(t.Unmet, ", "))
+	}
+	for _, command := range t.Failed {
+		fmt.Fprintln(out, "failed:", command)
+	}
+	fmt.Fprintf(out, "\nverdict: %s\n", t.Verdict)
+}

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestTimesOfManyRunsAreJudgedTogether(t *testing.T) {
+	one, other := samples{}, samples{}
+	for i := range 99 {
+		one.add(failOver+"kill-leader", time.Duration(i)*time.Millisecond)
+	}
+	other.add(failOver+"kill-leader", 9*time.Second)
+	other.add(back, time.Second)
+	one.merge(other)
+	times := one.times()
+	want := []timed{
+		{What: back, N: 1, P50: 1000, P99: 1000, Max: 1000},
+		{What: failOver + "kill-leader", Guarantee: "L1", N: 100, P50: 50, P99: 9000, Max: 9000, Bound: "p50 of 1000 ms, p99 of 3000 ms: MISSED"},
+	}
+	if !slices.Equal(times, want) {
+		t.Errorf("times %+v, want %+v", times, want)
+	}
+	if got := one.pair(failOver); got != "50/9000" {
+		t.Errorf("the pair is %s", got)
+	}
+}
