@@ -1,14 +1,51 @@
 package fsm
 
 import (
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/lockstep-dev/lockstep/fsm/table"
-	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
+
+// An instance's history is the positions of its events. Those of one flush are a row: its key has the first, its value how
+// far each is behind the one before.
+
+// record adds an event to the history of an instance.
+func (m *Machine) record(i *instance, position int64) {
+	i.history = append(i.history, position)
+	m.touch(i)
+}
+
+// flushHistory writes what is new of an instance's history.
+func (m *Machine) flushHistory(b *table.Batch, i *instance) {
+	if len(i.history) == 0 {
+		return
+	}
+	first := i.history[0]
+	k := table.AppendUint64(m.room.key(tableHistory, i.ns.rec.Namespace, i.rec.InstanceId), uint64(first))
+	steps := m.room.take(binary.MaxVarintLen64 * (len(i.history) - 1))
+	for n, position := range i.history[1:] {
+		steps = binary.AppendUvarint(steps, uint64(position-i.history[n]))
+	}
+	b.Put(k, steps)
+	i.history = i.history[:0]
+}
+
+// eachPosition calls fn with the positions of a history row, in order, until it returns false.
+func eachPosition(k, value []byte, fn func(int64) bool) error {
+	position := int64(binary.BigEndian.Uint64(k[len(k)-8:]))
+	for fn(position) && len(value) > 0 {
+		step, n := binary.Uvarint(value)
+		if n <= 0 {
+			return fmt.Errorf("the history row %x is damaged", k)
+		}
+		position, value = position+int64(step), value[n:]
+	}
+	return nil
+}
 
 // GetHistory returns the events of an instance after a position, oldest first.
 func (m *Machine) GetHistory(r *v1.GetHistoryRequest) (*v1.GetHistoryResponse, error) {
@@ -18,58 +55,84 @@ func (m *Machine) GetHistory(r *v1.GetHistoryRequest) (*v1.GetHistoryResponse, e
 	if err != nil {
 		return nil, err
 	}
-	ns, limit := i.ns, pageLimit(r.Limit)
+	limit := pageLimit(r.Limit)
 	var positions []int64
-	prefix := key(tableHistory, ns.rec.Namespace, r.InstanceId)
-	err = m.engine.Scan(table.AppendUint64(slices.Clone(prefix), uint64(r.After)+1), table.End(prefix), func(k, _ []byte) bool {
-		position, _, _ := table.CutUint64(k[len(prefix):])
-		positions = append(positions, int64(position))
+	take := func(position int64) bool {
+		if position > r.After {
+			positions = append(positions, position)
+		}
 		return len(positions) <= limit
+	}
+	var failed error
+	err = m.scanFrom(key(tableHistory, i.ns.rec.Namespace, r.InstanceId), r.After+1, func(k, value []byte) bool {
+		failed = eachPosition(k, value, take)
+		return failed == nil && len(positions) <= limit
 	})
-	if err != nil {
+	if err := errors.Join(err, failed); err != nil {
 		return nil, err
 	}
-	for _, h := range m.dirty.history {
-		if h.namespace == ns.rec.Namespace && h.instance == r.InstanceId && h.position > r.After && len(positions) <= limit {
-			positions = append(positions, h.position)
+	for _, position := range i.history {
+		if !take(position) {
+			break
 		}
 	}
-	return m.historyPage(ns, positions, limit)
+	return m.historyPage(i.ns, positions, limit)
 }
 
 // historyPage reads the events at positions, each block once.
 func (m *Machine) historyPage(ns *namespace, positions []int64, limit int) (*v1.GetHistoryResponse, error) {
 	out := &v1.GetHistoryResponse{}
-	var block []*v1.Event
+	var block []byte
 	size := 0
 	for _, position := range positions {
 		if len(out.Events) == limit || size > pageBytes {
 			out.NextAfter = out.Events[len(out.Events)-1].Position
 			break
 		}
-		if len(block) == 0 || position > block[len(block)-1].Position {
-			var err error
+		event, rest, err := eventAt(block, position)
+		if err == nil && event == nil {
 			if block, err = m.blockOf(ns, position); err != nil {
 				return nil, err
 			}
+			event, rest, err = eventAt(block, position)
 		}
-		if at := searchFeed(block, position); at < len(block) && block[at].Position == position {
-			out.Events = append(out.Events, block[at])
-			size += proto.Size(block[at])
+		if err != nil {
+			return nil, err
 		}
+		if event == nil {
+			return nil, fmt.Errorf("namespace %s lacks the event at position %d", ns.rec.Namespace, position)
+		}
+		e, err := decodeEvent(event)
+		if err != nil {
+			return nil, err
+		}
+		out.Events = append(out.Events, e)
+		block, size = rest, size+len(event)
 	}
 	return out, nil
 }
 
-// blockOf returns the consecutive events among which one is.
-func (m *Machine) blockOf(ns *namespace, position int64) ([]*v1.Event, error) {
-	if len(ns.feed) > 0 && position >= ns.feed[0].Position {
-		return ns.feed, nil
+// blockOf returns consecutive events among which one is, from that one on if it is not flushed.
+func (m *Machine) blockOf(ns *namespace, position int64) ([]byte, error) {
+	if ns.feed.has(position) {
+		return ns.feed.from(position), nil
 	}
-	var events []*v1.Event
-	err := m.scanBlocks(ns.rec.Namespace, position, func(block *logv1.EventBlock) bool {
-		events = block.Events
+	var events []byte
+	err := m.scanFrom(key(tableBlock, ns.rec.Namespace), position, func(_, block []byte) bool {
+		events = slices.Clone(block)
 		return false
 	})
 	return events, err
+}
+
+// eventAt finds the event at a position among consecutive ones, and what is behind it; nil when it is not there.
+func eventAt(block []byte, position int64) (event, rest []byte, err error) {
+	for len(block) > 0 {
+		event, at, rest, err := cutEvent(block)
+		if err != nil || at == position {
+			return event, rest, err
+		}
+		block = rest
+	}
+	return nil, nil, nil
 }

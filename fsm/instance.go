@@ -25,7 +25,8 @@ type instance struct {
 	dirty   bool
 	pages   []bool // dirty pages of runs
 	element *list.Element
-	about   string // subject, once it was asked for
+	history []int64 // positions of events that are not flushed
+	about   string  // subject, once it was asked for
 }
 
 func (i *instance) key(node int32) runKey {
@@ -123,6 +124,7 @@ func (m *Machine) flushInstance(b *table.Batch, i *instance) {
 	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
 	b.Put(m.room.key(tableInstance, ns, id), m.room.encode(i.rec))
 	i.dirty = false
+	m.flushHistory(b, i)
 	for p, dirty := range i.pages {
 		if !dirty {
 			continue

@@ -16,9 +16,9 @@ import (
 // DefaultNamespace is there from the beginning.
 const DefaultNamespace = "default"
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 2
-// has slices of the state in the digest.
-const Level = 2
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 3
+// has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
+const Level = 3
 
 // Machine is one group's state machine. Apply is called from one goroutine; everything else is safe from
 // any, and waits for an Apply that runs. It starts no goroutine.
@@ -40,7 +40,7 @@ type Machine struct {
 	dirty      dirt
 	dirtyBytes int
 	room       room
-	scratch    []byte                   // memory of the newest turn's events, for the next
+	fact       fact                     // memory of the event that is being encoded
 	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
 
@@ -52,7 +52,6 @@ type dirt struct {
 	locks      []*lock
 	sessions   []int64
 	late       []lateRow
-	history    []historyRow
 	dropped    []string // namespaces whose rows go
 }
 
@@ -67,8 +66,22 @@ type Result struct {
 	Settled []Settlement
 	// Namespaces with new events, in order of their first.
 	Changed []string
-	// All events of the entry, in order.
-	Events []*v1.Event
+	// The types of the entry's events, in order.
+	Kinds []string
+
+	events []byte // encoded
+}
+
+// Events decodes the entry's events, in order.
+func (r Result) Events() (events []*v1.Event) {
+	for rest := r.events; len(rest) > 0; {
+		event, _, next, err := cutEvent(rest)
+		must(err)
+		e, err := decodeEvent(event)
+		must(err)
+		events, rest = append(events, e), next
+	}
+	return events
 }
 
 // Outcome answers a command: a reply, a refusal, or the promise of a Settlement.
@@ -98,7 +111,7 @@ type Settlement struct {
 func Open(engine table.Engine) (*Machine, error) {
 	m := &Machine{
 		engine:     engine,
-		group:      &logv1.Group{Level: Level},
+		group:      &logv1.Group{Level: Level, Format: format},
 		namespaces: map[string]*namespace{},
 		sessions:   map[int64]*session{},
 		waits:      map[uint64]*wait{},
@@ -144,12 +157,13 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if header.GetLevel() > Level {
 		panic(fmt.Sprintf("fsm: entry %d has level %d, this binary knows %d", index, header.GetLevel(), Level))
 	}
-	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index), events: m.scratch[:0]}
+	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index)}
 	if t.checkpoint {
 		t.slice = m.slice()
 	}
 	if n := len(entry.Commands); n > 0 {
-		t.result.Outcomes, t.result.Events = make([]Outcome, 0, n), make([]*v1.Event, 0, 3*n)
+		t.result.Outcomes, t.result.Kinds = make([]Outcome, 0, n), make([]string, 0, 3*n)
+		t.events = make([]byte, 0, eventBytes*n)
 	}
 	m.advance(term, header)
 	for _, renewal := range entry.Renewals {
@@ -165,6 +179,6 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	}
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)
-	m.scratch = t.events
+	t.result.events = t.events
 	return t.result
 }

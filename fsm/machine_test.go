@@ -337,7 +337,7 @@ func TestAFailingInstanceLeasesNothingMore(t *testing.T) {
 		command := end(run)
 		command.Envelope = &logv1.Envelope{}
 		stopping := false
-		for _, event := range r.apply(&logv1.Entry{Commands: []*logv1.Command{command}}).Events {
+		for _, event := range r.apply(&logv1.Entry{Commands: []*logv1.Command{command}}).Events() {
 			stopping = stopping || event.Type == "lockstep.instance.failing.v1" || event.Type == "lockstep.instance.cancelling.v1"
 			if stopping && event.Type == "lockstep.step.leased.v1" {
 				t.Errorf("%s: step %s is leased behind that", name, event.Data.Step)

@@ -17,7 +17,7 @@ type namespace struct {
 	queues    map[string]*queue
 	lines     []string // names of queues, sorted
 	leases    map[int64]leaseRef
-	feed      []*v1.Event // events that are not flushed
+	feed      feed
 	dirty     bool
 }
 
@@ -36,7 +36,7 @@ func (ns *namespace) clear() {
 	ns.locks = map[string]*lock{}
 	ns.queues, ns.lines = map[string]*queue{}, nil
 	ns.leases = map[int64]leaseRef{}
-	ns.feed = nil
+	ns.feed = feed{}
 }
 
 // namespace finds an active namespace; the empty name is the default one.
@@ -205,7 +205,6 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.instances = keep(d.instances, func(i *instance) bool { return i.ns != ns })
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.late = keep(d.late, func(l lateRow) bool { return l.namespace != ns.rec.Namespace })
-	d.history = keep(d.history, func(h historyRow) bool { return h.namespace != ns.rec.Namespace })
 }
 
 func keep[T any](list []T, fn func(T) bool) []T {

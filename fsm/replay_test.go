@@ -257,7 +257,7 @@ func answers(r Result) string {
 	for _, s := range r.Settled {
 		text += fmt.Sprintf("s %d|%v|%v|%v\n", s.WaitID, wire(s.Reply), wire(s.Refusal), s.More)
 	}
-	for _, e := range r.Events {
+	for _, e := range r.Events() {
 		text += string(appendEvent(nil, e))
 	}
 	return text
@@ -321,7 +321,7 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 			}
 		}
 		w.learn(e, result)
-		for _, event := range result.Events {
+		for _, event := range result.Events() {
 			if event.Type == "lockstep.step.leased.v1" || event.Type == "lockstep.lock.granted.v1" && event.Data.InstanceId == "" {
 				if event.Data.Token <= lastToken {
 					t.Fatalf("seed %d, entry %d: token %d was granted after %d", seed, n, event.Data.Token, lastToken)

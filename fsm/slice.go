@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -31,7 +32,7 @@ const (
 )
 
 // sliceLevel is the cluster level from which on slices are in the digest.
-const sliceLevel = 2
+const sliceLevel = 3
 
 // sliced are the tables, in the order in which Group.slice_from has them; new ones go to the end, at a new level.
 var sliced = [...]byte{
@@ -110,8 +111,11 @@ func (c *cut) take(from []byte) error {
 	if len(from) == 0 {
 		from = []byte{c.tbl}
 	}
-	if c.tbl == tableBlock {
-		return c.takeEvents(from)
+	switch c.tbl {
+	case tableBlock:
+		return c.takeParts(from, eventParts)
+	case tableHistory:
+		return c.takeParts(from, historyParts)
 	}
 	var failed error
 	err := c.m.engine.Scan(from, table.End([]byte{c.tbl}), func(k, value []byte) bool {
@@ -148,10 +152,11 @@ func (c *cut) add(k []byte) {
 	c.rows = appendBytes(c.rows, k)
 }
 
-// takeEvents takes events one by one: where their blocks begin is each replica's own.
-func (c *cut) takeEvents(from []byte) error {
+// takeParts takes the parts of rows one by one, for where these rows begin is each replica's own: events of blocks, and
+// positions of histories. Each part has the key that a row of its own would have.
+func (c *cut) takeParts(from []byte, parts func(k, value []byte, take func(position int64, part []byte) bool) error) error {
 	begin := from
-	err := c.m.engine.ScanBack([]byte{tableBlock}, append(slices.Clone(from), 0), func(k, _ []byte) bool {
+	err := c.m.engine.ScanBack([]byte{c.tbl}, append(slices.Clone(from), 0), func(k, _ []byte) bool {
 		begin = slices.Clone(k)
 		return false
 	})
@@ -159,31 +164,35 @@ func (c *cut) takeEvents(from []byte) error {
 		return err
 	}
 	var failed error
-	err = c.m.engine.Scan(begin, table.End([]byte{tableBlock}), func(k, value []byte) bool {
-		block := &logv1.EventBlock{}
-		if failed = proto.Unmarshal(value, block); failed != nil {
-			return false
-		}
-		return c.takeBlock(k[:len(k)-8], from, block)
+	err = c.m.engine.Scan(begin, table.End([]byte{c.tbl}), func(k, value []byte) bool {
+		open, at := true, slices.Clone(k)
+		failed = parts(k, value, func(position int64, part []byte) bool {
+			binary.BigEndian.PutUint64(at[len(at)-8:], uint64(position))
+			if bytes.Compare(at, from) < 0 {
+				return true
+			}
+			if open = c.open(at); open {
+				c.add(at)
+				c.rows = append(c.rows, part...)
+			}
+			return open
+		})
+		return open && failed == nil
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return errors.Join(err, failed)
 }
 
-// takeBlock takes what a block has at or behind from; each event has the key that a block of its own would have.
-func (c *cut) takeBlock(prefix, from []byte, block *logv1.EventBlock) bool {
-	for _, e := range block.Events {
-		k := table.AppendUint64(slices.Clone(prefix), uint64(e.Position))
-		if bytes.Compare(k, from) < 0 {
-			continue
+func eventParts(_, value []byte, take func(int64, []byte) bool) error {
+	for len(value) > 0 {
+		event, position, rest, err := cutEvent(value)
+		if err != nil || !take(position, event) {
+			return err
 		}
-		if !c.open(k) {
-			return false
-		}
-		c.add(k)
-		c.rows = appendEvent(c.rows, e)
+		value = rest
 	}
-	return true
+	return nil
+}
+
+func historyParts(k, value []byte, take func(int64, []byte) bool) error {
+	return eachPosition(k, value, func(position int64) bool { return take(position, nil) })
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strings"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -16,7 +17,8 @@ import (
 // and its rows as (length, key, length, value); the end is an empty block with the count of rows. It does not
 // depend on how an engine stores them.
 const (
-	snapshotMagic = "lockstep/snapshot/1\n"
+	snapshotName  = "lockstep/snapshot/"
+	snapshotMagic = snapshotName + "2\n"
 	snapshotBlock = 256 << 10
 	maxBlock      = 64 << 20
 )
@@ -109,7 +111,10 @@ func (b *blockWriter) end() {
 func ReadSnapshot(r io.Reader, into table.Engine) (index uint64, err error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	magic := make([]byte, len(snapshotMagic))
-	if _, err := io.ReadFull(in, magic); err != nil || string(magic) != snapshotMagic {
+	switch _, err := io.ReadFull(in, magic); {
+	case err == nil && string(magic) != snapshotMagic && strings.HasPrefix(string(magic), snapshotName):
+		return 0, fmt.Errorf("read snapshot: %w: it begins with %q", ErrFormat, magic)
+	case err != nil || string(magic) != snapshotMagic:
 		return 0, fmt.Errorf("read snapshot: %w: it does not begin with %q", ErrDamaged, snapshotMagic)
 	}
 	var rows uint64

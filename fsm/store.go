@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,6 +12,12 @@ import (
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
+
+// format is that of the rows that follow; the first had no number.
+const format = 2
+
+// ErrFormat says that a state is another version's, whose rows this one does not read.
+var ErrFormat = errors.New("the state has another data format than this version reads")
 
 // Every row's key begins with its table. Rows of a namespace have its name next, so that they can be
 // dropped as ranges.
@@ -23,8 +30,8 @@ const (
 	tablePage      = 'r' // namespace, instance, page -> RunPage
 	tablePending   = 'p' // namespace, instance, node, index -> Pending
 	tableLock      = 'l' // namespace, lock -> Lock
-	tableBlock     = 'e' // namespace, first position -> EventBlock
-	tableHistory   = 'h' // namespace, instance, position -> nothing
+	tableBlock     = 'e' // namespace, first position -> events (feed.go)
+	tableHistory   = 'h' // namespace, instance, first position -> positions (history.go)
 	tableLate      = 't' // namespace, instance, token -> LateResult
 )
 
@@ -84,6 +91,8 @@ func (r *room) take(n int) []byte {
 	return taken
 }
 
+func (r *room) copy(b []byte) []byte { return append(r.take(len(b)), b...) }
+
 func (r *room) encode(m proto.Message) []byte {
 	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(r.take(proto.Size(m)), m)
 	must(err)
@@ -131,6 +140,9 @@ func (m *Machine) load() error {
 	found, err := row(m.engine, []byte{tableGroup}, m.group)
 	if err != nil {
 		return err
+	}
+	if m.group.Format != format {
+		return fmt.Errorf("%w: it has %d, and this version %d; start the version that wrote it, or wipe this node and let it join again", ErrFormat, m.group.Format, format)
 	}
 	m.flushed = m.group.Index
 	err = scanRows(m.engine, []byte{tableNamespace}, func() *logv1.Namespace { return &logv1.Namespace{} }, func(_ []byte, rec *logv1.Namespace) error {
@@ -225,7 +237,7 @@ func (m *Machine) flush() error {
 	}
 	for _, ns := range d.namespaces {
 		ns.dirty = false
-		ns.flushEvents(b, &m.room)
+		ns.feed.flush(b, &m.room, ns.rec.Namespace)
 		b.Put(key(tableNamespace, ns.rec.Namespace), encode(ns.rec))
 	}
 	for _, w := range d.workflows {
@@ -251,9 +263,6 @@ func (m *Machine) flush() error {
 	for _, late := range d.late {
 		b.Put(table.AppendUint64(key(tableLate, late.namespace, late.rec.InstanceId), uint64(late.rec.Token)), encode(late.rec))
 	}
-	for _, h := range d.history {
-		b.Put(table.AppendUint64(m.room.key(tableHistory, h.namespace, h.instance), uint64(h.position)), nil)
-	}
 	b.Put([]byte{tableGroup}, encode(m.group))
 	if err := m.engine.Write(b); err != nil {
 		return fmt.Errorf("flush state at entry %d: %w", m.group.Index, err)
@@ -271,11 +280,6 @@ type workflowRow struct {
 type lateRow struct {
 	namespace string
 	rec       *logv1.LateResult
-}
-
-type historyRow struct {
-	namespace, instance string
-	position            int64
 }
 
 // evict lets the instances go that were used the longest ago. All are clean: it follows a flush.

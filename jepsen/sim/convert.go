@@ -50,7 +50,8 @@ func asked(e *entry, x *logv1.Entry) *model.Entry {
 
 // answered adds what it came to.
 func answered(m *model.Entry, result *fsm.Result) *model.Entry {
-	m.Facts, m.Settled = make([]model.Fact, len(result.Events)), make([]model.Settled, len(result.Settled))
+	events := result.Events()
+	m.Facts, m.Settled = make([]model.Fact, len(events)), make([]model.Settled, len(result.Settled))
 	for i, o := range result.Renewals {
 		m.Renewals[i].Code, m.Renewals[i].Lost = codeOf(o.Refusal), o.Reply.GetLost()
 	}
@@ -58,7 +59,7 @@ func answered(m *model.Entry, result *fsm.Result) *model.Entry {
 		m.Commands[i].Answer = answer(o.Reply, o.Refusal)
 		m.Commands[i].Answer.Parked = o.Parked
 	}
-	for i, event := range result.Events {
+	for i, event := range events {
 		m.Facts[i] = factOf(event)
 	}
 	for i, s := range result.Settled {

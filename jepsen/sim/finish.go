@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -60,12 +61,25 @@ func (w *world) finish() {
 	}
 }
 
-// rows are all that a node has, but for the blocks of events, whose bounds are its own.
+// rows are all that a node has, but for the blocks of events, whose bounds are its own. So are those of the rows of a
+// history: each of its positions counts as a row.
 func (n *node) rows() map[string]string {
 	n.must(n.machine.Flush())
 	rows := map[string]string{}
 	n.must(n.disk.store.Scan(nil, nil, func(key, value []byte) bool {
-		if key[0] != 'e' {
+		switch key[0] {
+		case 'e':
+		case 'h':
+			position := binary.BigEndian.Uint64(key[len(key)-8:])
+			for {
+				rows[string(binary.BigEndian.AppendUint64(key[:len(key)-8:len(key)-8], position))] = ""
+				step, size := binary.Uvarint(value)
+				if size <= 0 {
+					break
+				}
+				position, value = position+step, value[size:]
+			}
+		default:
 			rows[string(key)] = string(value)
 		}
 		return true

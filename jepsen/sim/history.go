@@ -94,7 +94,7 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	total := h.sum(result)
 	if !first {
 		if h.w.config.Trace != nil && !bytes.Equal(digest, h.digests[e.index-1]) {
-			h.w.tell("node %d: %+v", n.id, result.Events)
+			h.w.tell("node %d: %+v", n.id, result.Events())
 		}
 		if !bytes.Equal(digest, h.digests[e.index-1]) {
 			h.w.fail("S7", "node %d has another digest at entry %d than another node", n.id, e.index)
@@ -118,7 +118,7 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	for _, s := range result.Settled {
 		h.calls[s.WaitID] = outcome{e.index, sum(s.Reply, s.Refusal)}
 	}
-	for _, event := range result.Events {
+	for _, event := range result.Events() {
 		h.events = append(h.events, sum(event, nil))
 	}
 	answered(m, result)

@@ -136,7 +136,7 @@ func (t *times) alive(e *entry, id int64) {
 
 // facts looks at what an entry did to sessions and leases.
 func (t *times) facts(e *entry, result *fsm.Result) {
-	for _, event := range result.Events {
+	for _, event := range result.Events() {
 		d := event.Data
 		switch event.Type {
 		case "lockstep.session.opened.v1":

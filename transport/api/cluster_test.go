@@ -81,7 +81,7 @@ func (l *log) add(b []byte) fsm.Result {
 			w <- s
 		}
 	}
-	if len(r.Events) > 0 {
+	if len(r.Kinds) > 0 {
 		close(l.changed)
 		l.changed = make(chan struct{})
 	}

@@ -95,9 +95,9 @@ func (m *Metrics) Observe(r fsm.Result, took time.Duration) {
 	m.perEntry.Observe(float64(len(r.Outcomes)))
 	m.settled.Add(float64(len(r.Settled)))
 	m.renewals.Add(float64(len(r.Renewals)))
-	for _, e := range r.Events {
-		m.events.WithLabelValues(e.Type).Inc()
-		switch e.Type {
+	for _, kind := range r.Kinds {
+		m.events.WithLabelValues(kind).Inc()
+		switch kind {
 		case "lockstep.step.leased.v1":
 			m.granted.Inc()
 		case "lockstep.step.lapsed.v1":

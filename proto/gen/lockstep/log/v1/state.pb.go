@@ -44,8 +44,10 @@ type Group struct {
 	// The digests at the newest checkpoints, by index.
 	CheckpointIndex  []uint64 `protobuf:"varint,14,rep,packed,name=checkpoint_index,json=checkpointIndex,proto3" json:"checkpoint_index,omitempty"`
 	CheckpointDigest [][]byte `protobuf:"bytes,15,rep,name=checkpoint_digest,json=checkpointDigest,proto3" json:"checkpoint_digest,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// How rows are laid out. A binary reads one format.
+	Format        uint32 `protobuf:"varint,16,opt,name=format,proto3" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Group) Reset() {
@@ -181,6 +183,13 @@ func (x *Group) GetCheckpointDigest() [][]byte {
 		return x.CheckpointDigest
 	}
 	return nil
+}
+
+func (x *Group) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
 }
 
 type Namespace struct {
@@ -2130,7 +2139,7 @@ func (x *LateResult) GetReceivedWall() int64 {
 	return 0
 }
 
-// EventBlock holds consecutive events of a namespace.
+// EventBlock held consecutive events of a namespace, in the first format of rows.
 type EventBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Events        []*v1.Event            `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
@@ -2232,7 +2241,7 @@ var File_lockstep_log_v1_state_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xce\x03\n" +
+	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xe6\x03\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
@@ -2251,7 +2260,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
 	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
-	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\"\xae\x02\n" +
+	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\x12\x16\n" +
+	"\x06format\x18\x10 \x01(\rR\x06format\"\xae\x02\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
