@@ -22,7 +22,7 @@ type identity struct {
 	Groups []string `json:"groups,omitempty"`
 }
 
-const dataFormat = 2
+const dataFormat = 3
 
 const identityFile = "IDENTITY"
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/lockstep-dev/lockstep/cluster/propose"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -170,5 +172,50 @@ func TestALeaderLostInTheMiddleLeavesTheOutcomeUnknown(t *testing.T) {
 			t.Fatal("the entry that followers had was not committed: this shows nothing")
 		}
 		c.agree()
+	})
+}
+
+// Time does not wait for a leader to have nothing in hand: under a load that never lets its queue be empty a silent session
+// ends in time, later than otherwise by no more than what was received before waits for the log.
+func TestSessionsEndUnderLastingOverload(t *testing.T) {
+	const callers, ttl = 64, 2 * time.Second
+	o := options{
+		voters: 3,
+		wrap:   func(_ int, t *raft.InmemTransport) raft.Transport { return far{t} },
+		tweak:  func(_ int, c *Config) { c.Propose = propose.Config{MaxCommands: 1, MaxInFlight: 1} },
+	}
+	inBubble(t, o, func(t *testing.T, c *bubble) {
+		_, n := c.leader()
+		ended := make(chan struct{})
+		var load sync.WaitGroup
+		for i := range callers {
+			load.Go(func() {
+				for {
+					select {
+					case <-ended:
+						return
+					default:
+					}
+					if _, err := n.Propose(t.Context(), create(fmt.Sprint("x", i))); err != nil {
+						t.Errorf("a call failed: %v", err)
+						return
+					}
+				}
+			})
+		}
+		out, err := n.Propose(t.Context(), &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(ttl)}}})
+		if err != nil || out.Refusal != nil {
+			t.Fatal(out.Refusal, err)
+		}
+		opened, lived := time.Now(), time.Duration(0)
+		for alive := true; alive && lived < 5*ttl; lived = time.Since(opened) {
+			time.Sleep(10 * time.Millisecond)
+			alive = n.groups[theGroup].machine.current.Clock().Sessions > 0
+		}
+		close(ended)
+		load.Wait()
+		if lived < ttl || lived > ttl+time.Second {
+			t.Errorf("the session lived for %s under load, with a ttl of %s", lived, ttl)
+		}
 	})
 }

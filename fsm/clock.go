@@ -106,9 +106,13 @@ func (d deadline) less(o deadline) bool {
 // expirations bounds what one tick does; the rest stays due, and the next tick follows at once.
 const expirations = 1000
 
-// tick expires what is due.
-func (t *turn) tick() {
-	now := t.uptime()
+// tick expires what fell due while the leader had nothing in hand that the log has not (Header.Due): no tick overtakes a
+// renewal or a completion, and none waits for what came later. An entry that was proposed in another term expires nothing.
+func (t *turn) tick(header *logv1.Header) {
+	if header.GetTerm() != t.term {
+		return
+	}
+	now := t.uptime() - max(0, t.m.group.ClockElapsed-header.GetDue())
 	if plant.Is(plant.LocalExpiry) {
 		now = plant.Mono()
 	}

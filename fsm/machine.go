@@ -173,10 +173,8 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 		t.ordinal = i + 1
 		t.result.Outcomes = append(t.result.Outcomes, t.run(command))
 	}
-	if entry.Tick && header.GetTerm() == term {
-		t.ordinal, t.cmd, t.env, t.cause = 0, nil, nil, ""
-		t.tick()
-	}
+	t.ordinal, t.cmd, t.env, t.cause = 0, nil, nil, ""
+	t.tick(header)
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)
 	t.result.events = t.events

@@ -20,6 +20,7 @@ type rig struct {
 	engine  table.Engine
 	index   uint64
 	elapsed int64
+	due     int64 // see Header.Due
 }
 
 func newRig(t *testing.T) *rig {
@@ -38,7 +39,7 @@ const second = int64(1e9)
 func (r *rig) apply(e *logv1.Entry) Result {
 	r.t.Helper()
 	r.index++
-	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Level: Level}
+	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Due: r.due, Level: Level}
 	// Through the wire, as raft does it.
 	b, err := proto.Marshal(e)
 	if err != nil {
@@ -64,7 +65,8 @@ func (r *rig) do(cmd *logv1.Command) (proto.Message, *v1.Refusal) {
 // tick lets time pass and expires what is due.
 func (r *rig) tick(nanoseconds int64) Result {
 	r.elapsed += nanoseconds
-	return r.apply(&logv1.Entry{Tick: true})
+	r.due = r.elapsed
+	return r.apply(&logv1.Entry{})
 }
 
 func (r *rig) register(yaml string) {

@@ -83,7 +83,10 @@ func (w *walk) entry() *logv1.Entry {
 		w.term++
 		w.elapsed = 0
 	}
-	e := &logv1.Entry{Header: &logv1.Header{Term: w.term, Elapsed: w.elapsed, Level: Level}, Tick: w.pick(2) == 0}
+	e := &logv1.Entry{Header: &logv1.Header{Term: w.term, Elapsed: w.elapsed, Due: w.elapsed, Level: Level}}
+	if w.pick(2) == 0 {
+		e.Header.Due -= int64(w.pick(20)) * second // the leader had more in hand
+	}
 	if w.pick(50) == 0 {
 		e.Header.Term-- // proposed in another term than it is committed in
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 // at applies an entry with a header of the test's own.
-func (r *rig) at(raftTerm uint64, header *logv1.Header, tick bool) Result {
+func (r *rig) at(raftTerm uint64, header *logv1.Header) Result {
 	r.index++
 	header.Level = Level
-	return r.m.Apply(r.index, raftTerm, &logv1.Entry{Header: header, Tick: tick})
+	return r.m.Apply(r.index, raftTerm, &logv1.Entry{Header: header})
 }
 
 func (r *rig) alive(session int64) bool { return r.m.sessions[session] != nil }
@@ -19,20 +19,20 @@ func (r *rig) alive(session int64) bool { return r.m.sessions[session] != nil }
 // Time passes only by what a leader counted in its own term.
 func TestTimeIsWhatALeaderCounted(t *testing.T) {
 	r := newRig(t)
-	r.at(2, &logv1.Header{Term: 2, Elapsed: 5 * second}, false)
+	r.at(2, &logv1.Header{Term: 2, Elapsed: 5 * second})
 	if up := r.m.Clock().Uptime; up != 0 {
 		t.Fatalf("the first entry of a term moved time by %d", up)
 	}
-	r.at(2, &logv1.Header{Term: 2, Elapsed: 8 * second}, false)
+	r.at(2, &logv1.Header{Term: 2, Elapsed: 8 * second})
 	if up := r.m.Clock().Uptime; up != 3*second {
 		t.Fatalf("three seconds in a term moved time to %d", up)
 	}
-	r.at(2, &logv1.Header{Term: 2, Elapsed: 6 * second}, false)
-	r.at(2, &logv1.Header{Term: 2, Elapsed: 8 * second}, false)
+	r.at(2, &logv1.Header{Term: 2, Elapsed: 6 * second})
+	r.at(2, &logv1.Header{Term: 2, Elapsed: 8 * second})
 	if up := r.m.Clock().Uptime; up != 3*second {
 		t.Fatalf("entries out of order moved time to %d", up)
 	}
-	r.at(3, &logv1.Header{Term: 2, Elapsed: 60 * second}, true)
+	r.at(3, &logv1.Header{Term: 2, Elapsed: 60 * second, Due: 60 * second})
 	if up := r.m.Clock().Uptime; up != 3*second {
 		t.Fatalf("an entry that was proposed in another term moved time to %d", up)
 	}
@@ -44,11 +44,11 @@ func TestATickOfAnotherTermExpiresNothing(t *testing.T) {
 	s := r.session(2 * second)
 	r.elapsed = 3 * second
 	r.apply(&logv1.Entry{}) // time passes, nobody ticks
-	r.at(2, &logv1.Header{Term: 1, Elapsed: 9 * second}, true)
+	r.at(2, &logv1.Header{Term: 1, Elapsed: 9 * second, Due: 9 * second})
 	if !r.alive(s) {
 		t.Fatal("a tick of another term expired a session")
 	}
-	r.at(2, &logv1.Header{Term: 2, Elapsed: 0}, true)
+	r.at(2, &logv1.Header{Term: 2, Elapsed: 0, Due: 0})
 	if r.alive(s) {
 		t.Fatal("the session outlived its ttl and a tick")
 	}
@@ -58,10 +58,25 @@ func TestATickOfAnotherTermExpiresNothing(t *testing.T) {
 func TestARenewalInTheSameEntryCounts(t *testing.T) {
 	r := newRig(t)
 	s := r.session(2 * second)
-	r.elapsed = 5 * second
-	result := r.apply(&logv1.Entry{Renewals: []*logv1.Renewal{{Session: s}}, Tick: true})
+	r.elapsed, r.due = 5*second, 5*second
+	result := r.apply(&logv1.Entry{Renewals: []*logv1.Renewal{{Session: s}}})
 	if result.Renewals[0].Refusal != nil || !r.alive(s) {
 		t.Fatalf("the renewal was answered %v", result.Renewals[0])
+	}
+}
+
+// What fell due behind what the leader had in hand lives on; what fell due before that expires, though the leader never
+// has nothing in hand.
+func TestATickReachesAsFarAsTheLeaderHasLogged(t *testing.T) {
+	r := newRig(t)
+	s := r.session(2 * second)
+	r.elapsed, r.due = 5*second, 2*second-1
+	if r.apply(&logv1.Entry{}); !r.alive(s) {
+		t.Fatal("the session ended before what the leader had in hand when it fell due")
+	}
+	r.elapsed, r.due = 6*second, 2*second
+	if r.apply(&logv1.Entry{}); r.alive(s) {
+		t.Fatal("the session outlived what was in hand when it fell due")
 	}
 }
 
@@ -72,8 +87,8 @@ func TestLeasesSurviveLeadersWithoutReset(t *testing.T) {
 	s := r.session(60 * second)
 	uptime := int64(0)
 	for term := uint64(2); term < 7; term++ {
-		r.at(term, &logv1.Header{Term: term}, true)
-		r.at(term, &logv1.Header{Term: term, Elapsed: 11 * second}, true)
+		r.at(term, &logv1.Header{Term: term})
+		r.at(term, &logv1.Header{Term: term, Elapsed: 11 * second, Due: 11 * second})
 		uptime += 11 * second
 		if !r.alive(s) {
 			t.Fatalf("the session ended at %ds of 60", uptime/second)
@@ -82,8 +97,8 @@ func TestLeasesSurviveLeadersWithoutReset(t *testing.T) {
 			t.Fatalf("after %d terms it has %ds left, want %ds", term-1, left/second, 60-uptime/second)
 		}
 	}
-	r.at(7, &logv1.Header{Term: 7}, true)
-	r.at(7, &logv1.Header{Term: 7, Elapsed: 5 * second}, true)
+	r.at(7, &logv1.Header{Term: 7})
+	r.at(7, &logv1.Header{Term: 7, Elapsed: 5 * second, Due: 5 * second})
 	if r.alive(s) {
 		t.Fatal("the session outlived its ttl")
 	}
@@ -93,7 +108,7 @@ func TestLeasesSurviveLeadersWithoutReset(t *testing.T) {
 func TestWallTimeNeverRunsBackwards(t *testing.T) {
 	r := newRig(t)
 	wall := func(term uint64, elapsed, wall int64) int64 {
-		r.at(term, &logv1.Header{Term: term, Elapsed: elapsed, Wall: wall}, false)
+		r.at(term, &logv1.Header{Term: term, Elapsed: elapsed, Wall: wall})
 		return r.m.Clock().Wall
 	}
 	if got := wall(2, 0, 1000*second); got != 1000*second {

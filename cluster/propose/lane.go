@@ -1,6 +1,8 @@
 package propose
 
 import (
+	"time"
+
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
 
@@ -19,16 +21,18 @@ type renewed struct {
 type renewal struct {
 	message *logv1.Renewal
 	calls   []Call
+
+	received time.Duration // the oldest that it stands for, when at least that much of the term had passed
 }
 
-func (l *lane) add(message *logv1.Renewal, call Call) {
+func (l *lane) add(message *logv1.Renewal, call Call, now time.Duration) {
 	key := renewed{message.Namespace, message.Session}
 	if r := l.newest[key]; r != nil {
 		r.message = message
 		r.calls = append(r.calls, call)
 		return
 	}
-	r := &renewal{message, []Call{call}}
+	r := &renewal{message, []Call{call}, now}
 	if l.newest == nil {
 		l.newest = map[renewed]*renewal{}
 	}

@@ -94,7 +94,7 @@ type Core struct {
 // New makes a core that does not lead.
 func New(config Config) *Core { return &Core{config: config.withDefaults()} }
 
-// Lead begins a term. Its first entry is a tick, so that the clock is set and reads of the term have an entry to
+// Lead begins a term. It proposes an entry by itself, so that the clock is set and reads of the term have an entry to
 // ride on.
 func (c *Core) Lead(term uint64, now time.Duration) {
 	c.reign++
@@ -120,13 +120,13 @@ func (c *Core) Commands(commands []*logv1.Command, calls []Call) bool {
 	if len(c.commands.items)+len(commands) > c.config.MaxQueued {
 		return false
 	}
-	c.commands.add(commands, calls)
+	c.commands.add(commands, calls, c.elapsed)
 	return true
 }
 
 // Renew queues a renewal. It is never refused: overload must not cost a session its life. The newest of a session
 // stands for those before it.
-func (c *Core) Renew(message *logv1.Renewal, call Call) { c.renewals.add(message, call) }
+func (c *Core) Renew(message *logv1.Renewal, call Call) { c.renewals.add(message, call, c.elapsed) }
 
 // Barrier asks for an entry from now on: the next one, which may be empty.
 func (c *Core) Barrier(call Call) { c.barriers = append(c.barriers, call) }
@@ -170,11 +170,25 @@ func (c *Core) Next(now time.Duration, wall int64, clock Clock) *Batch {
 	c.barriers = nil
 	used := c.renewals.take(b, c.config.MaxBytes/2)
 	c.commands.take(b, c.config.MaxCommands, c.config.MaxBytes-used)
-	// A tick never overtakes what the leader had received before it.
-	b.Entry.Tick = len(c.commands.items) == 0 && len(c.renewals.order) == 0 || plant.Is(plant.TickOvertakes)
+	b.Entry.Header.Due = int64(c.logged())
 	c.first, c.proposed = false, now
 	c.inFlight++
 	return b
+}
+
+// logged is the time until which everything received has been taken out of the queues.
+func (c *Core) logged() time.Duration {
+	until := c.elapsed
+	if plant.Is(plant.TickOvertakes) {
+		return until
+	}
+	if len(c.commands.items) > 0 {
+		until = min(until, c.commands.items[0].received)
+	}
+	if len(c.renewals.order) > 0 {
+		until = min(until, c.renewals.order[0].received)
+	}
+	return until
 }
 
 // Done tells that an entry's outcome is known, or will never be.
@@ -187,7 +201,7 @@ func (c *Core) Done(b *Batch) {
 // due is when an entry must go out although nothing waits for one.
 func (c *Core) due(clock Clock) time.Duration {
 	const never = 1<<63 - 1
-	if clock.Sessions > 0 {
+	if clock.Sessions > 0 && (clock.Deadline == 0 || clock.Deadline > clock.Uptime) {
 		return c.proposed + c.config.Gap
 	}
 	if clock.Deadline == 0 {

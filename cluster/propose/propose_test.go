@@ -28,10 +28,10 @@ func one(c *Core, command *logv1.Command, call Call) bool {
 	return c.Commands([]*logv1.Command{command}, []Call{call})
 }
 
-func TestTheFirstEntryOfATermIsATick(t *testing.T) {
+func TestATermBeginsWithAnEntry(t *testing.T) {
 	c := lead(Config{})
 	b := c.Next(0, 0, Clock{})
-	if b == nil || !b.Entry.Tick || b.Entry.Header.Term != 7 || b.Entry.Header.Elapsed != 0 {
+	if b == nil || b.Entry.Header.Term != 7 || b.Entry.Header.Elapsed != 0 {
 		t.Fatalf("the first entry is %v", b)
 	}
 	if b := c.Next(time.Hour, 0, Clock{}); b != nil {
@@ -42,20 +42,32 @@ func TestTheFirstEntryOfATermIsATick(t *testing.T) {
 func TestATickDoesNotOvertakeWhatWasReceived(t *testing.T) {
 	c := lead(Config{MaxCommands: 2})
 	for i := range 5 {
+		c.Sample(time.Duration(i) * 10 * ms)
 		one(c, &logv1.Command{}, i)
 	}
 	c.Renew(&logv1.Renewal{Session: 1}, "old")
+	c.Sample(50 * ms)
 	c.Renew(&logv1.Renewal{Session: 1, Tokens: []int64{3}}, "new")
-	var ticks []bool
-	for range 3 {
-		b := c.Next(0, 0, Clock{})
-		ticks = append(ticks, b.Entry.Tick)
-		if len(ticks) == 1 && (len(b.Entry.Renewals) != 1 || !slices.Equal(b.Renewals[0], []Call{"old", "new"}) || len(b.Entry.Renewals[0].Tokens) != 1) {
+	for i, want := range []time.Duration{20 * ms, 40 * ms, 60 * ms} {
+		b := c.Next(60*ms, 0, Clock{})
+		if h := b.Entry.Header; time.Duration(h.Due) != want || time.Duration(h.Elapsed) != 60*ms {
+			t.Fatalf("of five commands in pairs, 10 ms apart, entry %d at %s ticks as far as %s, want %s", i, time.Duration(h.Elapsed), time.Duration(h.Due), want)
+		}
+		if i == 0 && (len(b.Entry.Renewals) != 1 || !slices.Equal(b.Renewals[0], []Call{"old", "new"}) || len(b.Entry.Renewals[0].Tokens) != 1) {
 			t.Fatalf("the renewals of the first entry are %v for %v", b.Entry.Renewals, b.Renewals)
 		}
 	}
-	if ticks[0] || ticks[1] || !ticks[2] {
-		t.Fatalf("ticks are in entries %v of five commands in pairs", ticks)
+}
+
+// A renewal stands for those of its session before it: none of them is overtaken.
+func TestATickDoesNotOvertakeARenewalThatWasRenewed(t *testing.T) {
+	c := lead(Config{MaxBytes: 1})
+	c.Renew(&logv1.Renewal{Session: 1}, "first")
+	c.Renew(&logv1.Renewal{Session: 2}, "behind it")
+	c.Sample(100 * ms)
+	c.Renew(&logv1.Renewal{Session: 2}, "again")
+	if b := c.Next(100*ms, 0, Clock{}); len(b.Entry.Renewals) != 1 || b.Entry.Header.Due != 0 {
+		t.Fatalf("ticks beyond a renewal that waits: %v", b.Entry)
 	}
 }
 
@@ -76,10 +88,11 @@ func TestEntriesWhileTimeMatters(t *testing.T) {
 		clock Clock
 		want  time.Duration
 	}{
-		"a session lives": {Clock{Sessions: 1}, 250 * ms},
-		"a deadline":      {Clock{Deadline: int64(3 * time.Second)}, 3 * time.Second},
-		"one far away":    {Clock{Deadline: int64(time.Hour)}, time.Minute},
-		"one overdue":     {Clock{Deadline: 1, Uptime: 5}, ms},
+		"a session lives":          {Clock{Sessions: 1}, 250 * ms},
+		"a deadline":               {Clock{Deadline: int64(3 * time.Second)}, 3 * time.Second},
+		"one far away":             {Clock{Deadline: int64(time.Hour)}, time.Minute},
+		"one overdue":              {Clock{Deadline: 1, Uptime: 5}, ms},
+		"more than a tick expires": {Clock{Deadline: 1, Uptime: 5, Sessions: 1}, ms},
 	} {
 		c := lead(Config{})
 		c.Next(0, 0, x.clock)
@@ -197,14 +210,14 @@ func TestRenewalsAreBoundedByBytes(t *testing.T) {
 	one(c, &logv1.Command{}, "command")
 	seen, commands := 0, 0
 	for seen < sessions {
-		b := c.Next(0, 0, Clock{})
+		b := c.Next(ms, 0, Clock{})
 		seen += len(b.Renewals)
 		commands += len(b.Commands)
 		if size := proto.Size(b.Entry); size > 1<<20 {
 			t.Fatalf("an entry has %d bytes", size)
 		}
-		if b.Entry.Tick != (seen == sessions) {
-			t.Fatalf("tick is %v after %d renewals", b.Entry.Tick, seen)
+		if whole := b.Entry.Header.Due == b.Entry.Header.Elapsed; whole != (seen == sessions) {
+			t.Fatalf("the tick reaches %d of %d after %d renewals", b.Entry.Header.Due, b.Entry.Header.Elapsed, seen)
 		}
 	}
 	if commands != 1 {

@@ -1,6 +1,8 @@
 package propose
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -17,12 +19,14 @@ type queued struct {
 	size    int
 	group   uint64 // of those that came together
 	call    Call
+
+	received time.Duration // at least that much of the term had passed
 }
 
-func (q *queue) add(commands []*logv1.Command, calls []Call) {
+func (q *queue) add(commands []*logv1.Command, calls []Call, now time.Duration) {
 	q.group++
 	for i, command := range commands {
-		q.items = append(q.items, queued{command, framed(command), q.group, calls[i]})
+		q.items = append(q.items, queued{command, framed(command), q.group, calls[i], now})
 	}
 }
 

@@ -29,7 +29,7 @@ type Entry struct {
 	// What the leader that proposed it said of itself and of its time.
 	HeaderTerm uint64
 	Elapsed    int64
-	Tick       bool
+	Due        int64 // of the leader's elapsed time: until then it has nothing in hand that the log has not
 	Renewals   []Renewal
 	Commands   []Command
 	Facts      []Fact

@@ -125,7 +125,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 
 func (s *State) runReady(f *Fact, r *run) {
 	first := r.state == Pending && r.joined() && r.of.state == Running
-	again := r.state == Backoff && r.retryAt <= s.Uptime && s.cause.tick
+	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
 	}
@@ -225,9 +225,9 @@ func (s *State) lapses(f *Fact, r *run) {
 	case "SESSION_EXPIRED":
 		reason = s.ending(l.session)
 	case "TIMEOUT_RUN":
-		reason = s.cause.tick && due(r.runDeadline, s.Uptime)
+		reason = s.cause.tick && due(r.runDeadline, s.horizon)
 	case "TIMEOUT_HEARTBEAT":
-		reason = s.cause.tick && due(r.heartbeatDeadline, s.Uptime)
+		reason = s.cause.tick && due(r.heartbeatDeadline, s.horizon)
 	}
 	if !reason {
 		fault("S6", "step %s of %s lapses before its time, as %s", f.Step, f.Instance, f.Code)

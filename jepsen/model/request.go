@@ -150,7 +150,7 @@ func (s *State) settle(w *wait, x *Settled) {
 	a := x.Answer
 	alive := s.sessions[w.session.id] == w.session
 	switch {
-	case a.Code == "SESSION_EXPIRED" && alive, a.Code == "WAIT_TIMEOUT" && !due(w.deadline, s.Uptime):
+	case a.Code == "SESSION_EXPIRED" && alive, a.Code == "WAIT_TIMEOUT" && !due(w.deadline, s.horizon):
 		fault("liveness", "call %d of session %d is answered %s before its time", w.call, w.session.id, a.Code)
 	case a.Code == "" && w.want != nil:
 		l := s.leases[a.Token]
@@ -162,7 +162,7 @@ func (s *State) settle(w *wait, x *Settled) {
 		s.tell(w.session, a.Grants, func(r *run) bool {
 			return w.run == r || w.run == nil && slices.Contains(w.queues, r.step.Queue)
 		})
-		if len(a.Grants) == 0 && !due(w.deadline, s.Uptime) {
+		if len(a.Grants) == 0 && !due(w.deadline, s.horizon) {
 			fault("liveness", "call %d is answered with nothing before its time", w.call)
 		}
 	}

@@ -136,8 +136,8 @@ func (s *State) sessionEnded(f *Fact) {
 		fault("S6", "session %d is closed without anybody asking", x.id)
 	case f.Kind == "session.expired" && !s.cause.tick:
 		fault("S6", "session %d expires outside a tick", x.id)
-	case f.Kind == "session.expired" && x.expireAt > s.Uptime:
-		fault("S6", "session %d expires at uptime %d, which is %d before its time", x.id, s.Uptime, x.expireAt-s.Uptime)
+	case f.Kind == "session.expired" && x.expireAt > s.horizon:
+		fault("S6", "session %d expires by a tick of uptime %d, which is %d before its time", x.id, s.horizon, x.expireAt-s.horizon)
 	}
 	if f.Kind == "session.expired" {
 		s.Expired++

@@ -9,6 +9,8 @@ type State struct {
 	Uptime       int64
 	clockTerm    uint64
 	clockElapsed int64
+	// What fell due until then expires in the entry at hand.
+	horizon int64
 
 	Position, Token int64
 	lastSession     int64
@@ -94,7 +96,8 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	for i := range e.Commands {
 		s.command(i+1, &e.Commands[i])
 	}
-	ticks := e.Tick && e.HeaderTerm == e.Term
+	ticks := e.HeaderTerm == e.Term
+	s.horizon = s.Uptime - max(0, s.clockElapsed-e.Due)
 	s.begin(cause{tick: ticks})
 	for s.pending() {
 		s.fact(s.next())
@@ -180,22 +183,22 @@ func (s *State) touchLock(l *lock) {
 // overdue: what is due by a tick has happened in it.
 func (s *State) overdue() {
 	for _, x := range s.living {
-		if x.expireAt <= s.Uptime {
-			fault("L2", "session %d was due at uptime %d and lives on behind the tick at %d", x.id, x.expireAt, s.Uptime)
+		if x.expireAt <= s.horizon {
+			fault("L2", "session %d was due at uptime %d and lives on behind a tick of %d", x.id, x.expireAt, s.horizon)
 		}
 		for _, l := range x.leases {
-			if r := l.run; r != nil && (due(r.runDeadline, s.Uptime) || due(r.heartbeatDeadline, s.Uptime)) {
+			if r := l.run; r != nil && (due(r.runDeadline, s.horizon) || due(r.heartbeatDeadline, s.horizon)) {
 				fault("L3", "step %s of %s is leased beyond its timeout", r.step.Name, r.of.id)
 			}
 		}
 	}
 	for _, r := range s.backoff {
-		if r.retryAt <= s.Uptime {
+		if r.retryAt <= s.horizon {
 			fault("liveness", "step %s of %s backs off beyond its time", r.step.Name, r.of.id)
 		}
 	}
 	for _, w := range s.waits {
-		if due(w.deadline, s.Uptime) {
+		if due(w.deadline, s.horizon) {
 			fault("liveness", "call %d waits beyond its deadline", w.call)
 		}
 		s.idle(w)

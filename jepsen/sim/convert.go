@@ -36,7 +36,7 @@ func codeOf(r *v1.Refusal) string {
 // asked is what an entry asks for, before anybody has had it in hands.
 func asked(e *entry, x *logv1.Entry) *model.Entry {
 	m := &model.Entry{
-		Index: e.index, Term: e.term, HeaderTerm: x.Header.Term, Elapsed: x.Header.Elapsed, Tick: x.Tick,
+		Index: e.index, Term: e.term, HeaderTerm: x.Header.Term, Elapsed: x.Header.Elapsed, Due: x.Header.Due,
 		Renewals: make([]model.Renewal, len(x.Renewals)), Commands: make([]model.Command, len(x.Commands)),
 	}
 	for i, r := range x.Renewals {

@@ -17,12 +17,13 @@ type times struct {
 	at     int64
 	asleep time.Duration // of its leader, until then
 	pauses int
-	last   time.Duration // when the newest entry was proposed
-	// How long nothing was proposed, in all, and how many leaders there were.
+	last   time.Duration // when the newest entry was proposed that could move time
+	// How long none was proposed, in all, and how many leaders there were. A leader whose proposer has not been told of its
+	// term yet moves none.
 	outage time.Duration
 	terms  int
-	// When the newest entry with a tick was proposed.
-	ticked time.Duration
+	// How far the newest entry's tick is behind its time.
+	behind time.Duration
 
 	sessions map[int64]*life
 	// What a leader has received and not logged yet: renewals by session, completions by token.
@@ -42,6 +43,9 @@ type received struct {
 	by   int
 	term uint64
 	at   time.Duration
+	// Of the leader, until then.
+	asleep time.Duration
+	pauses int
 }
 
 // Bounds that guarantees give: how much faster a clock may run than another, and what an expiry may take beyond its time.
@@ -63,7 +67,7 @@ func (t *times) receives(n *node, r *request) {
 	if !leads {
 		return
 	}
-	got := received{n.id, term, t.h.w.now}
+	got := received{n.id, term, t.h.w.now, n.asleep, n.pauses}
 	if r.renewal != nil {
 		t.renewals[r.renewal().Session] = got
 		return
@@ -96,17 +100,13 @@ func (t *times) holds(s *session) {
 
 // entry takes an entry in: that time did not run faster in it than in the world.
 func (t *times) entry(e *entry, x *model.Entry, uptime int64) {
-	if gap := e.proposed - t.last; gap > tickGap {
-		t.outage += gap
-	}
-	t.last = e.proposed
-	if x.Tick && x.HeaderTerm == x.Term {
-		// Ticks wait until nothing else does: under overload they do not come (jepsen/FOUND.md, open).
-		if gap := e.proposed - t.ticked; gap > 2*tickGap {
+	if x.HeaderTerm == x.Term {
+		if gap := e.proposed - t.last; gap > tickGap {
 			t.outage += gap
 		}
-		t.ticked = e.proposed
+		t.last = e.proposed
 	}
+	t.behind = time.Duration(x.Elapsed - x.Due)
 	if e.term != t.term {
 		t.term, t.since, t.at = e.term, e.proposed, uptime
 		t.terms++
@@ -148,20 +148,28 @@ func (t *times) facts(e *entry, result *fsm.Result) {
 		case "lockstep.session.expired.v1":
 			t.expired(e, number(d.SessionId))
 		case "lockstep.step.lapsed.v1":
-			if got, waits := t.results[d.Token]; waits && got.before(e) {
+			if got, waits := t.results[d.Token]; waits && t.overtakes(e, got) {
 				t.h.w.fail("S6", "token %d lapses by entry %d, and node %d had received its completion before", d.Token, e.index, e.by)
 			}
 		}
 	}
 }
 
-// before: the leader that proposed the entry had received it, and has not logged it.
-func (r received) before(e *entry) bool { return r.by == e.by && r.term == e.term && r.at < e.proposed }
+// overtakes: the leader that proposed the entry had received what it has not logged yet, and lets its tick expire what fell
+// due after that. A pause may take a part of a sample along that was not slept through.
+func (t *times) overtakes(e *entry, r received) bool {
+	if r.by != e.by || r.term != e.term {
+		return false
+	}
+	awake := e.proposed - r.at - (e.asleep - r.asleep)
+	least := time.Duration(float64(awake)*(1-rateError)) - time.Duration(e.pauses-r.pauses)*2*sample - time.Millisecond
+	return t.behind < least
+}
 
 func (t *times) expired(e *entry, id int64) {
 	w, l := t.h.w, t.sessions[id]
 	delete(t.sessions, id)
-	if got, waits := t.renewals[id]; waits && got.before(e) {
+	if got, waits := t.renewals[id]; waits && t.overtakes(e, got) {
 		w.fail("S6", "session %d expires by entry %d, and node %d had received its renewal before", id, e.index, e.by)
 	}
 	if l == nil {

@@ -37,7 +37,7 @@ func newLog(t *testing.T) *log {
 		for {
 			select {
 			case <-ticker.C:
-				l.apply(tick())
+				l.apply(&logv1.Entry{})
 			case <-ctx.Done():
 				return
 			}
@@ -55,13 +55,12 @@ func emptyLog(t *testing.T) *log {
 	return &log{start: time.Now(), machine: m, waits: map[uint64]chan fsm.Settlement{}, changed: make(chan struct{})}
 }
 
-func tick() *logv1.Entry { return &logv1.Entry{Tick: true} }
-
 // apply appends an entry. What the machine gets has been through the encoding, as in a cluster.
 func (l *log) apply(e *logv1.Entry) fsm.Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.Header = &logv1.Header{Term: 1, Elapsed: int64(time.Since(l.start)), Wall: time.Now().UnixNano(), Level: 1}
+	elapsed := int64(time.Since(l.start))
+	e.Header = &logv1.Header{Term: 1, Elapsed: elapsed, Due: elapsed, Wall: time.Now().UnixNano(), Level: 1}
 	b, err := proto.Marshal(e)
 	if err != nil {
 		panic(err)

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/grpchealth"
 	"connectrpc.com/grpcreflect"
 
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -32,7 +33,7 @@ func get(t *testing.T, url string) (int, string) {
 func TestReadiness(t *testing.T) {
 	t.Parallel()
 	c := newOne(t)
-	c.apply(tick())
+	c.apply(&logv1.Entry{})
 	url := "http://" + serve(t, c)
 	for _, x := range []struct {
 		leads  bool
@@ -157,7 +158,7 @@ func TestMetrics(t *testing.T) {
 	work(t, client, open(t, client), 1)
 	refusal(t, client.GetLock, &v1.GetLockRequest{Lock: "none"})
 	refusal(t, client.ReleaseLock, &v1.ReleaseLockRequest{Lock: "l", Token: 900})
-	metrics.Observe(c.apply(tick()), time.Millisecond)
+	metrics.Observe(c.apply(&logv1.Entry{}), time.Millisecond)
 	status, text := get(t, "http://"+address+"/metrics")
 	if status != 200 {
 		t.Fatal(text)

@@ -27,10 +27,8 @@ type Entry struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Header *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
 	// Applied before the commands.
-	Renewals []*Renewal `protobuf:"bytes,2,rep,name=renewals,proto3" json:"renewals,omitempty"`
-	Commands []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
-	// After the commands: expire what is due.
-	Tick          bool `protobuf:"varint,4,opt,name=tick,proto3" json:"tick,omitempty"`
+	Renewals      []*Renewal `protobuf:"bytes,2,rep,name=renewals,proto3" json:"renewals,omitempty"`
+	Commands      []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,13 +84,6 @@ func (x *Entry) GetCommands() []*Command {
 	return nil
 }
 
-func (x *Entry) GetTick() bool {
-	if x != nil {
-		return x.Tick
-	}
-	return false
-}
-
 // Header is the time of an entry, as the leader that proposed it counted it.
 type Header struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -103,7 +94,10 @@ type Header struct {
 	// Unix nanoseconds; zero when the proposer does not trust its clock.
 	Wall int64 `protobuf:"varint,3,opt,name=wall,proto3" json:"wall,omitempty"`
 	// The cluster level the entry was proposed at.
-	Level         uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	Level uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
+	// At most elapsed: everything that the leader had received until then is in this entry or in those before. After the
+	// commands, what fell due until then expires.
+	Due           int64 `protobuf:"varint,5,opt,name=due,proto3" json:"due,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -162,6 +156,13 @@ func (x *Header) GetWall() int64 {
 func (x *Header) GetLevel() uint32 {
 	if x != nil {
 		return x.Level
+	}
+	return 0
+}
+
+func (x *Header) GetDue() int64 {
+	if x != nil {
+		return x.Due
 	}
 	return 0
 }
@@ -1276,17 +1277,17 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x18lockstep/v1/worker.proto\"\xb8\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x18lockstep/v1/worker.proto\"\xaa\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
-	"\bcommands\x18\x03 \x03(\v2\x18.lockstep.log.v1.CommandR\bcommands\x12\x12\n" +
-	"\x04tick\x18\x04 \x01(\bR\x04tick\"`\n" +
+	"\bcommands\x18\x03 \x03(\v2\x18.lockstep.log.v1.CommandR\bcommandsJ\x04\b\x04\x10\x05\"r\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
 	"\aelapsed\x18\x02 \x01(\x03R\aelapsed\x12\x12\n" +
 	"\x04wall\x18\x03 \x01(\x03R\x04wall\x12\x14\n" +
-	"\x05level\x18\x04 \x01(\rR\x05level\"\x82\x01\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\x12\x10\n" +
+	"\x03due\x18\x05 \x01(\x03R\x03due\"\x82\x01\n" +
 	"\aRenewal\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\asession\x18\x02 \x01(\x03R\asession\x12\x16\n" +
