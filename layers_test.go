@@ -26,7 +26,7 @@ type layer struct {
 var (
 	consensus = []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-boltdb/v2", "github.com/hashicorp/memberlist"}
 	wire      = []string{"connectrpc.com/connect", "google.golang.org/grpc"}
-	storage   = []string{"github.com/cockroachdb/pebble/v2", "go.etcd.io/bbolt"}
+	storage   = []string{"github.com/cockroachdb/pebble/v2"}
 	logging   = []string{"github.com/hashicorp/go-hclog", "log/slog", "log"}
 	network   = []string{"net", "net/http"}
 	outside   = join(network, []string{"os/exec", "os/signal", "context", "crypto/rand", "math/rand", "math/rand/v2"})

@@ -116,7 +116,11 @@ func TestALostStateIsRebuilt(t *testing.T) {
 
 // A node whose log was cut away behind its back must not go on from its state alone.
 func TestALostLogIsRefused(t *testing.T) {
-	lost := map[string]func(path string) error{"removed": os.Remove, "empty": func(path string) error { return os.Truncate(path, 0) }}
+	lost := map[string]func(path string) error{
+		"removed": os.RemoveAll,
+		"emptied": func(path string) error { return errors.Join(os.RemoveAll(path), os.Mkdir(path, 0o700)) },
+		"cut":     func(path string) error { return os.Truncate(filepath.Join(path, "0000000001.log"), 0) },
+	}
 	for how, lose := range lost {
 		for _, engine := range []string{EnginePebble, EngineMemory} {
 			t.Run(how+" "+engine, func(t *testing.T) {
@@ -124,7 +128,7 @@ func TestALostLogIsRefused(t *testing.T) {
 				inBubble(t, options{voters: 1, disk: true, tweak: tweak}, func(t *testing.T, c *bubble) {
 					c.put(create("a"))
 					c.stop(0)
-					if err := lose(filepath.Join(c.dirs[0], "groups", "0", "log.db")); err != nil {
+					if err := lose(filepath.Join(c.dirs[0], "groups", "0", "log")); err != nil {
 						t.Fatal(err)
 					}
 					if _, err := Open(c.config(0)); err == nil || !strings.Contains(err.Error(), "join again") {
@@ -146,8 +150,8 @@ func TestAnotherLogIsRefused(t *testing.T) {
 		}
 		c.stop(0)
 		c.stop(1)
-		path := filepath.Join(c.dirs[0], "groups", "0", "log.db")
-		if err := os.Remove(path); err != nil {
+		path := filepath.Join(c.dirs[0], "groups", "0", "log")
+		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
 		}
 		other, err := logstore.Open(logstore.Config{Path: path})

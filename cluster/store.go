@@ -3,8 +3,6 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -35,8 +33,12 @@ func (g *group) openStores(n *Node) (err error) {
 			return fmt.Errorf("open group %s: %w", g.id, err)
 		}
 	}
-	path := filepath.Join(dir, "log.db")
-	if info, err := os.Stat(path); n.logMade(g.id) && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0) {
+	path := filepath.Join(dir, "log")
+	exists, err := logstore.Exists(path)
+	if err != nil {
+		return err
+	}
+	if n.logMade(g.id) && !exists {
 		return fmt.Errorf("group %s: the log %s is gone, and with it what this node voted for and acknowledged; %s", g.id, path, remedy)
 	}
 	g.log, err = logstore.Open(logstore.Config{Path: path, Fatal: g.fail, Leads: g.leads, StallAfter: g.config.StallAfter})

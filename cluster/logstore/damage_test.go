@@ -5,94 +5,95 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
 )
 
-// history writes a store that has been through appends, a conflict, a compaction and votes, so that its free pages are
-// full of what was true once, and returns its bytes.
-func history(t *testing.T, size int) []byte {
+// files are what a directory holds.
+type files map[string][]byte
+
+func readFiles(t testing.TB, dir string) files {
+	t.Helper()
+	out := files{}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if out[e.Name()], err = os.ReadFile(filepath.Join(dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func (f files) write(t testing.TB, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range f {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (f files) clone() files {
+	out := files{}
+	for name, content := range f {
+		out[name] = bytes.Clone(content)
+	}
+	return out
+}
+
+// history writes a store that has been through appends, a conflict, a compaction, votes and several files, and returns
+// what it is on disk.
+func history(t *testing.T, size int) files {
 	t.Helper()
 	path := at(t)
-	s := open(t, path)
+	s, err := Open(Config{Path: path, SegmentBytes: 16 * blockSize, Fatal: func(err error) { t.Error(err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for index := range uint64(30) {
 		if err := s.StoreLog(entry(index+1, 1, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	err := errors.Join(
+	err = errors.Join(
 		s.SetUint64([]byte("CurrentTerm"), 1), s.Set([]byte("LastVoteCand"), []byte("n1")), s.SetUint64([]byte("LastVoteTerm"), 1),
 		s.DeleteRange(25, 30), s.StoreLogs(entries(25, 28, 2, size)), s.SetUint64([]byte("CurrentTerm"), 2),
-		s.DeleteRange(1, 7), s.StoreLog(entry(29, 2, size)), s.StoreLog(entry(30, 2, size)), s.SetUint64([]byte("LastVoteTerm"), 2),
+		s.DeleteRange(1, 7), s.StoreLog(entry(29, 2, size)), s.StoreLog(entry(30, 2, 2500)), s.SetUint64([]byte("LastVoteTerm"), 2),
+		s.StoreLog(entry(31, 2, size)),
 	)
-	for round := range 3 { // too large to lie inline
-		err = errors.Join(err, s.Set([]byte("big"), bytes.Repeat([]byte{byte(round)}, 5*size)))
-	}
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return whole
+	return readFiles(t, path)
 }
 
-// contents reads bytes as Open does before bbolt sees them: what they hold, and which pages that took.
-func contents(whole []byte) (out []byte, pages []bool, err error) {
-	f := &file{ReaderAt: bytes.NewReader(whole), path: "log.db", pageSize: int64(os.Getpagesize())}
-	if err := f.readMeta(int64(len(whole))); err != nil {
-		return nil, nil, err
-	}
-	_, err = f.verify(func(log *raft.Log) bool {
-		out = appendEntry(out, log)
-		return true
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	pages, f.seen = f.seen, make([]bool, f.pages)
-	buckets, err := f.buckets()
-	if err != nil {
-		return nil, nil, err
-	}
-	err = f.walkBucket(buckets[stableBucket], func(key, value []byte) error {
-		out = appendValue(out, string(key), value[:len(value)-sumSize])
-		return nil
-	})
-	return out, pages, err
-}
-
-func appendEntry(out []byte, log *raft.Log) []byte {
-	out = append(binary.BigEndian.AppendUint64(out, log.Index), byte(log.Term), byte(log.Type))
-	return append(out, log.Data...)
-}
-
-func appendValue(out []byte, key string, value []byte) []byte {
-	return fmt.Appendf(out, "%q=%q", key, value)
-}
-
-// use opens bytes as a store, with bbolt, reads all, writes an entry, and opens it again.
-func use(t *testing.T, whole []byte) (out []byte, err error) {
+// use opens what is on disk, reads all, writes an entry, and opens it again.
+func use(t *testing.T, f files) (out []byte, err error) {
 	t.Helper()
 	path := at(t)
-	if err := os.WriteFile(path, whole, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	f.write(t, path)
 	for round := range uint64(2) {
-		s, err := Open(Config{Path: path})
+		s, err := Open(Config{Path: path, SegmentBytes: 16 * blockSize})
 		if err != nil {
 			return nil, err
 		}
 		if round == 0 {
 			out, err = s.readAll()
 		}
-		if err := errors.Join(err, s.StoreLog(entry(31+round, 2, 200)), s.Close()); err != nil {
+		if err := errors.Join(err, s.StoreLog(entry(32+round, 2, 200)), s.Close()); err != nil {
 			return nil, err
 		}
 	}
@@ -100,118 +101,109 @@ func use(t *testing.T, whole []byte) (out []byte, err error) {
 }
 
 func (s *Store) readAll() (out []byte, err error) {
-	x := s.extent()
+	x := s.content.index
 	for index := x.first; index <= x.last; index++ {
 		var log raft.Log
 		if err := s.GetLog(index, &log); err != nil {
 			return nil, err
 		}
-		out = appendEntry(out, &log)
+		out = append(binary.BigEndian.AppendUint64(out, log.Index), byte(log.Term), byte(log.Type))
+		out = append(out, log.Data...)
 	}
-	for _, key := range [...]string{"CurrentTerm", "LastVoteCand", "LastVoteTerm", "big"} {
+	for _, key := range [...]string{"CurrentTerm", "LastVoteCand", "LastVoteTerm"} {
 		value, err := s.Get([]byte(key))
 		if err != nil {
 			return nil, err
 		}
-		out = appendValue(out, key, value)
+		out = fmt.Appendf(out, "%q=%q", key, value)
 	}
 	return out, nil
 }
 
-// flips are the bits worth trying: all where meta pages and used pages are described, some elsewhere in them, which
-// checksums cover, and a few of the pages that nothing points to.
-func flips(random *rand.Rand, whole []byte, pages []bool) (bits []int) {
-	pages[0], pages[1] = true, true
-	size := os.Getpagesize()
-	for at := range whole {
-		switch page := at / size; {
-		case page >= len(pages) || !pages[page]:
-			if random.IntN(200) == 0 {
-				bits = append(bits, at*8+random.IntN(8))
-			}
-		case at%size < pageHead+metaSize:
-			for bit := range 8 {
-				bits = append(bits, at*8+bit)
-			}
-		case random.IntN(16) == 0:
-			bits = append(bits, at*8+random.IntN(8))
-		}
-	}
-	return bits
-}
-
-// A flipped bit anywhere in the file is refused, or does no harm: what is read is what was written last, by bbolt too.
+// A flipped bit anywhere is refused, whatever it meets, and the refusal says what is damaged and what to do.
 func TestAFlippedBitIsNeverServed(t *testing.T) {
-	for _, size := range [...]int{30, 400} {
+	for _, size := range [...]int{0, 30, 400} {
 		whole := history(t, size)
-		want, pages, err := contents(whole)
-		if err != nil {
-			t.Fatal(err)
+		if want, err := use(t, whole.clone()); err != nil || len(want) == 0 || len(whole) < 3 {
+			t.Fatalf("size %d: %d files, %d bytes: %v", size, len(whole), len(want), err)
 		}
 		random := rand.New(rand.NewPCG(1, uint64(size)))
-		refused, used := 0, 0
-		for _, at := range flips(random, whole, pages) {
-			whole[at/8] ^= 1 << (at % 8)
-			got, _, err := contents(whole)
-			what := fmt.Sprintf("size %d: byte %d of page %d, bit %d", size, at/8%os.Getpagesize(), at/8/os.Getpagesize(), at%8)
-			switch {
-			case err != nil:
-				refused++
-			case !bytes.Equal(want, got):
-				t.Errorf("%s: served what was not written last", what)
-			case random.IntN(100) == 0:
-				used++
-				if got, err := use(t, whole); err != nil || !bytes.Equal(want, got) {
-					t.Errorf("%s: bbolt does not read what was written last: %v", what, err)
+		flips := 0
+		for _, name := range slices.Sorted(maps.Keys(whole)) {
+			path := at(t)
+			whole.write(t, path)
+			content := whole[name]
+			for place := 0; place < len(content); place++ {
+				if random.IntN(3) != 0 || content[place] == 0 && random.IntN(8) != 0 { // most of it is blank
+					continue
 				}
+				bit := byte(1) << random.IntN(8)
+				content[place] ^= bit
+				if err := os.WriteFile(filepath.Join(path, name), content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				flips++
+				c, err := load(path, os.O_RDWR)
+				if err == nil {
+					t.Errorf("size %d: %s: byte %d of block %d: a flipped bit was not refused", size, name, place%blockSize, place/blockSize)
+					err = c.close()
+				} else {
+					names(t, fmt.Sprintf("size %d: %s: byte %d", size, name, place), err)
+					err = nil
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				content[place] ^= bit
 			}
-			whole[at/8] ^= 1 << (at % 8)
 		}
-		t.Logf("size %d: %d flips refused, %d harmless ones used", size, refused, used)
-		if refused < 1000 || used == 0 {
-			t.Errorf("size %d: %d flips refused, %d harmless ones used: the test does not reach what is stored", size, refused, used)
+		if flips < 500 {
+			t.Errorf("size %d: only %d flips", size, flips)
 		}
 	}
 }
 
 func names(t *testing.T, what string, err error) {
 	t.Helper()
-	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "log.db") || !strings.Contains(err.Error(), "let it join again") {
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "log") || !strings.Contains(err.Error(), "let it join again") {
 		t.Errorf("%s: the refusal does not say what is damaged and what to do: %v", what, err)
 	}
 }
 
-// Open refuses what the reader refuses, and says what to do. bbolt, which would panic, or take the older meta page, is
-// not asked.
+// Open refuses files that are gone, cut, empty, blank, another's, or older than they should be, and blocks that a disk
+// has lost although it was answered for.
 func TestOpenRefusesDamage(t *testing.T) {
 	whole := history(t, 400)
-	size := os.Getpagesize()
-	_, pages, err := contents(whole)
-	if err != nil {
-		t.Fatal(err)
+	ascending := slices.Sorted(maps.Keys(whole))
+	newest := ascending[len(ascending)-1]
+	damage := map[string]func(files){
+		"the newest has another's name": func(f files) { f[segmentName(99)] = f[newest]; delete(f, newest) },
+		"two are exchanged":             func(f files) { f[ascending[0]], f[ascending[1]] = f[ascending[1]], f[ascending[0]] },
 	}
-	damage := map[string]func([]byte) []byte{
-		"newer or older meta page": func(b []byte) []byte { b[pageHead+20] ^= 1; return b },
-		"the other meta page":      func(b []byte) []byte { b[size+pageHead+20] ^= 1; return b },
-		"both meta pages":          func(b []byte) []byte { clear(b[:2*size]); return b },
-		"cut in a meta page":       func(b []byte) []byte { return b[:100] },
-		"cut behind a meta page":   func(b []byte) []byte { return b[:size] },
-		"cut behind both":          func(b []byte) []byte { return b[:2*size] },
-		"cut in half":              func(b []byte) []byte { return b[:len(b)/2] },
-		"not a store at all":       func([]byte) []byte { return []byte("hello, world") },
-	}
-	for page := 2; page < len(pages); page++ {
-		if pages[page] {
-			damage[fmt.Sprintf("page %d is blank", page)] = func(b []byte) []byte { clear(b[page*size : (page+1)*size]); return b }
-			damage[fmt.Sprintf("page %d points to itself", page)] = func(b []byte) []byte {
-				order.PutUint16(b[page*size+8:], branchPage)
-				order.PutUint64(b[page*size+pageHead+8:], uint64(page))
-				return b
+	for _, name := range ascending {
+		damage[name+" is gone"] = func(f files) { delete(f, name) }
+		for _, size := range [...]int{0, 100, blockSize, 3 * blockSize, len(whole[name]) / 2, len(whole[name]) - 1, len(whole[name]) - blockSize} {
+			damage[fmt.Sprintf("%s is cut to %d bytes", name, size)] = func(f files) { f[name] = f[name][:size] }
+		}
+		damage[name+" is longer"] = func(f files) { f[name] = append(f[name], make([]byte, blockSize)...) }
+		damage[name+" is not a segment"] = func(f files) { copy(f[name], "hello, world") }
+		for block := range len(whole[name]) / blockSize {
+			if bytes.Equal(whole[name][block*blockSize:][:blockSize], make([]byte, blockSize)) {
+				continue
+			}
+			damage[fmt.Sprintf("%s: block %d is blank", name, block)] = func(f files) { clear(f[name][block*blockSize:][:blockSize]) }
+			damage[fmt.Sprintf("%s: all from block %d is blank", name, block)] = func(f files) { clear(f[name][block*blockSize:]) }
+			damage[fmt.Sprintf("%s: block %d is another", name, block)] = func(f files) {
+				copy(f[name][block*blockSize:], f[name][(block+1)%5*blockSize:][:blockSize])
 			}
 		}
 	}
 	for what, fn := range damage {
-		_, err := use(t, fn(bytes.Clone(whole)))
+		f := whole.clone()
+		if fn(f); fmt.Sprint(f) == fmt.Sprint(whole) {
+			continue
+		}
+		_, err := use(t, f)
 		names(t, what, err)
 	}
 }
@@ -228,22 +220,13 @@ func TestDamageWhileOpen(t *testing.T) {
 	if err := errors.Join(s.StoreLog(&raft.Log{Index: 1, Term: 1, Data: marker}), s.Set([]byte("LastVoteCand"), []byte("a candidate"))); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := bytes.Index(whole, marker); at >= 0; at = bytes.Index(whole, marker) { // every copy of it
-		whole[at] ^= 1
-		if _, err := f.WriteAt(whole[at:at+1], int64(at)); err != nil {
-			t.Fatal(err)
+	f := readFiles(t, path)
+	for name, content := range f {
+		if at := bytes.Index(content, marker); at >= 0 {
+			content[at] ^= 1
+			f.write(t, path)
+			t.Logf("damaged %s", name)
 		}
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
 	}
 	names(t, "the damaged entry", s.GetLog(1, &raft.Log{}))
 	if _, err := s.Get([]byte("LastVoteCand")); !errors.Is(err, ErrDamaged) {
@@ -254,48 +237,5 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-// A crash loses nothing that was answered for, and leaves a store that opens: the file is copied at every commit, as it
-// is, and without the commit's pages.
-func TestACrashBetweenCommits(t *testing.T) {
-	path := at(t)
-	s := open(t, path)
-	var before []byte
-	commit := s.commit
-	var images [][]byte
-	s.commit = func(tx *bbolt.Tx) error {
-		before, _ = os.ReadFile(path)
-		if err := commit(tx); err != nil {
-			return err
-		}
-		after, err := os.ReadFile(path)
-		size := os.Getpagesize()
-		// bbolt writes the pages, syncs, and then a meta page: until that is there, the pages are not.
-		half := bytes.Clone(after)
-		copy(half[:2*size], before[:2*size])
-		images = append(images, half, after)
-		return err
-	}
-	var m model
-	for index := range uint64(12) {
-		logs := entries(index*3+1, index*3+3, 1, 200)
-		if err := s.StoreLogs(logs); err != nil {
-			t.Fatal(err)
-		}
-		answered := len(m)
-		m = m.append(logs)
-		for i, image := range images {
-			crashed := at(t)
-			if err := os.WriteFile(crashed, image, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			m[:answered+3*i].compare(t, crashed, fmt.Sprintf("commit %d, image %d", index, i))
-		}
-		images = nil
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
 	}
 }

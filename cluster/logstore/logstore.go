@@ -1,34 +1,25 @@
-// Package logstore is raft's log and stable store on disk: a bbolt file, sealed by checksums, under a watch.
+// Package logstore is raft's log and stable store on disk: files of blocks sealed by checksums, under a watch.
 //
-// bbolt checks nothing but its two meta pages, and of those it silently takes the older when the newer is damaged. So
-// every entry and every stable value carries a CRC32C, and each bucket a seal over all that is in it, which is kept
-// elsewhere in the file and changes in the same transaction: what was flipped, lost, or came back from a page that was
-// overwritten does not match. Open reads everything by a reader of its own before bbolt, which panics on damage, sees it.
-// Any later error, or a stall while this node leads, ends the process, for raft would carry on.
-//
-// raft-boltdb is not used because it gives no way into its transactions, and so none to seal them.
+// A write, which is some entries, a vote, or a deletion, is one write to a file whose size never changes, and one
+// fdatasync. Files are read as a whole at open: what was flipped, lost or cut is refused, and only what can be nothing but
+// a write that a loss of power tore, and that nobody was answered for, is taken back (block.go, segment.go). Any later
+// error, or a stall while this node leads, ends the process, for raft would carry on.
 package logstore
 
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 )
 
 // Config of a store.
 type Config struct {
-	// Path of the file.
+	// Path of its directory, which is made if it is missing.
 	Path string
 	// Fatal is told once, of the first error that the disk caused, or of a stall; the store refuses every call from
 	// then on. It must not block; the process must end. Nil means that the calls' own errors are enough.
@@ -37,6 +28,8 @@ type Config struct {
 	Leads func() bool
 	// StallAfter is how long an operation may take on a leader; 0 is 4 s.
 	StallAfter time.Duration
+	// SegmentBytes is the size of a file, a multiple of 512; 0 is 8 MiB. An entry that does not fit has a larger one.
+	SegmentBytes int
 }
 
 // Validate says what is wrong with a configuration.
@@ -46,6 +39,8 @@ func (c Config) Validate() error {
 		return errors.New("log store: the path is missing")
 	case c.StallAfter < 0:
 		return fmt.Errorf("log store: stall after %s: must not be negative", c.StallAfter)
+	case c.SegmentBytes != 0 && (c.SegmentBytes < 8*blockSize || c.SegmentBytes > 1<<30 || c.SegmentBytes%blockSize != 0):
+		return fmt.Errorf("log store: segments of %d bytes: must be a multiple of %d, between %d and 1 GiB", c.SegmentBytes, blockSize, 8*blockSize)
 	}
 	return nil
 }
@@ -59,21 +54,23 @@ func damaged(path, format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %w; %s", ErrDamaged, path, fmt.Errorf(format, args...), remedy)
 }
 
-// Store implements raft.LogStore and raft.StableStore. Its methods are safe from any goroutine. It keeps one
-// goroutine, the watch, until Close.
+// Store implements raft.LogStore and raft.StableStore. Its methods are safe from any goroutine. It keeps one goroutine,
+// the watch, until Close, and one for the time in which it makes the next file.
 type Store struct {
-	db     *bbolt.DB
 	path   string
+	blocks int // of a segment
 	fatal  func(error)
 	watch  *watch
-	commit func(*bbolt.Tx) error
+	sync   func(*os.File) error
 
-	writing sync.Mutex // held by the one transaction that writes, until log tells of it
+	writing sync.Mutex // guards what follows, and where segments are written: one writes at a time
+	memory  []byte     // of the last write
+	marked  time.Time  // when the mark was last moved
+	spare   chan spare // has the next file, when one is being made; else nil
 
-	mu       sync.Mutex // guards what follows
-	failed   error
-	panicked bool // bbolt may hold its locks
-	log      extent
+	mu      sync.RWMutex // guards what follows, and files against being closed
+	failed  error
+	content *content
 }
 
 // Open opens or makes a store. It reads and verifies everything in it.
@@ -84,13 +81,22 @@ func Open(c Config) (*Store, error) {
 	if c.StallAfter == 0 {
 		c.StallAfter = 4 * time.Second
 	}
-	log, err := verify(c.Path)
-	if err != nil {
+	if c.SegmentBytes == 0 {
+		c.SegmentBytes = segmentBytes
+	}
+	s := &Store{path: c.Path, blocks: c.SegmentBytes / blockSize, fatal: c.Fatal, sync: datasync}
+	if plant.Is(plant.AckBeforeFsync) {
+		s.sync = func(*os.File) error { return nil }
+	}
+	if err := os.MkdirAll(c.Path, 0o700); err != nil {
+		return nil, fmt.Errorf("open log store: %w", err)
+	}
+	var err error
+	if s.content, err = load(c.Path, os.O_RDWR); err != nil {
 		return nil, err
 	}
-	s := &Store{path: c.Path, fatal: c.Fatal, log: log, commit: (*bbolt.Tx).Commit}
-	if err := s.open(); err != nil {
-		return nil, err
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open log store %s: %w", s.path, err), s.content.close())
 	}
 	s.watch = newWatch(c.StallAfter, c.Leads, func(what string, after time.Duration) {
 		s.fail(fmt.Errorf("the log store %s did not %s within %s while this node led: its disk stalls", s.path, what, after.Round(look)))
@@ -98,32 +104,43 @@ func Open(c Config) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open() (err error) {
-	defer s.recovered(&err)
-	// Every page that is not reachable is free: the list of them is not worth two writes of it for each commit.
-	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, NoSync: plant.Is(plant.AckBeforeFsync)})
-	if err != nil {
-		if errors.Is(err, bolterrors.ErrTimeout) {
-			return errHeld(s.path)
+// begin makes the files fit to be written: a new store has a segment, and what a crash left behind is gone.
+func (s *Store) begin() error {
+	c := s.content
+	if extra := c.extra; extra != nil {
+		c.extra = nil
+		if err := errors.Join(os.Remove(extra.file.Name()), extra.file.Close()); err != nil {
+			return err
 		}
-		return fmt.Errorf("open log store %s: %w", s.path, err)
 	}
-	err = s.db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists([]byte(logBucket))
-		_, err2 := tx.CreateBucketIfNotExists([]byte(stableBucket))
-		return errors.Join(err, err2)
-	})
-	if err == nil {
-		err = syncDir(filepath.Dir(s.path))
+	for _, number := range c.stale {
+		if err := os.Remove(filepath.Join(s.path, segmentName(number))); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("open log store %s: %w", s.path, err), s.db.Close())
+	if err := os.Remove(filepath.Join(s.path, spareName)); err != nil && !os.IsNotExist(err) {
+		return err
 	}
-	return nil
+	if len(c.segments) == 0 {
+		made, err := s.newSegment(1, s.blocks)
+		if err != nil {
+			return err
+		}
+		c.segments = []*segment{made}
+	}
+	if c.torn {
+		return s.wipe(s.newest())
+	}
+	return errors.Join(syncDir(filepath.Dir(s.path)), syncDir(s.path))
 }
 
-func errHeld(path string) error {
-	return fmt.Errorf("open log store %s: another process holds it", path)
+// wipe takes back a write that was not finished, so that what follows it is blank again.
+func (s *Store) wipe(last *segment) error {
+	zeros := make([]byte, blockSize*int(last.blocks-last.next))
+	if _, err := last.file.WriteAt(zeros, int64(last.next)*blockSize); err != nil {
+		return err
+	}
+	return s.sync(last.file)
 }
 
 func syncDir(path string) error {
@@ -134,76 +151,26 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// verify reads a file and everything in it. A file that is not there, or is empty, is a new one.
-func verify(path string) (extent, error) {
-	f, err := openFile(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && f == nil {
-		return extent{}, nil
-	}
-	if err != nil {
-		return extent{}, err
-	}
-	log, err := f.verify(func(*raft.Log) bool { return true })
-	return log, errors.Join(err, f.close())
-}
-
 // do runs one operation under the watch. An error of it, but not found, ends the process: what is on disk is not known.
 func (s *Store) do(what string, fn func() error) (err error) {
 	if err := s.err(); err != nil {
 		return err
 	}
 	defer s.watch.begin(what)()
-	defer func() {
-		if err != nil && !notFound(err) {
-			s.fail(err)
-		}
-	}()
-	defer s.recovered(&err)
-	// bbolt maps its file: damage that came after Open is a fault of memory.
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	if err = fn(); err != nil && !notFound(err) && !errors.Is(err, ErrDamaged) {
+	err = fn()
+	if err == nil || notFound(err) {
+		return err
+	}
+	if !errors.Is(err, ErrDamaged) {
 		err = fmt.Errorf("%s %s: %w", what, s.path, err)
 	}
+	s.fail(err)
 	return err
 }
 
-// notFound tells raft's own two words for it, which go through as they are: raft compares them.
-func notFound(err error) bool { return err == raft.ErrLogNotFound || err == errNotFound }
-
-// update runs a transaction, which may change what the log holds, and commits it durably.
-func (s *Store) update(fn func(tx *bbolt.Tx, log *extent) error) (err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	log := s.extent()
-	tx, err := s.db.Begin(true)
-	if err != nil {
-		return err
-	}
-	if err := fn(tx, &log); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	if err := s.commit(tx); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.log = log
-	return nil
-}
-
-// recovered turns a panic, which is how bbolt finds damage, into an error.
-func (s *Store) recovered(err *error) {
-	if r := recover(); r != nil {
-		*err = damaged(s.path, "%v", r)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.panicked = true
-	}
-}
-
 func (s *Store) err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.failed
 }
 
@@ -220,15 +187,24 @@ func (s *Store) fail(err error) {
 	}
 }
 
-// Close ends the watch and closes the file, unless the store has failed in a way that would have it wait for ever: then
-// the process ends anyway.
+// Close ends the watch, moves the mark to the last write, and closes the files; unless the store has failed in a way that
+// would have it wait for ever: then the process ends anyway.
 func (s *Store) Close() error {
 	s.watch.close()
-	s.mu.Lock()
-	failed, panicked := s.failed, s.panicked
-	s.mu.Unlock()
-	if failed != nil && (panicked || s.watch.busy()) {
+	failed := s.err()
+	if failed != nil && s.watch.busy() {
 		return failed
 	}
-	return s.db.Close()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	var errs []error
+	if s.spare != nil && failed == nil {
+		if made := <-s.spare; made.err == nil {
+			errs = append(errs, made.file.Close(), os.Remove(made.file.Name()))
+		}
+	}
+	if last := s.newest(); failed == nil {
+		errs = append(errs, s.mark(last), s.sync(last.file))
+	}
+	return errors.Join(append(errs, s.content.close())...)
 }

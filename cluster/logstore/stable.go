@@ -5,70 +5,53 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
-	"go.etcd.io/bbolt"
+	"github.com/hashicorp/raft"
 )
 
 // errNotFound has the text that raft looks for.
 var errNotFound = errors.New("not found")
 
-// Set writes a stable value durably, with a checksum over it and its key.
+// notFound tells raft's own two words for it, which go through as they are: raft compares them.
+func notFound(err error) bool { return err == raft.ErrLogNotFound || err == errNotFound }
+
+// Bounds of a stable value and of its key: every segment begins with all of them.
+const (
+	maxKey   = 256
+	maxValue = 64 << 10
+)
+
+// Set writes a stable value durably.
 func (s *Store) Set(key, value []byte) error {
 	return s.do("write a stable value to", func() error {
-		return s.update(func(tx *bbolt.Tx, _ *extent) error {
-			bucket := tx.Bucket([]byte(stableBucket))
-			if err := bucket.Put(key, binary.BigEndian.AppendUint32(bytes.Clone(value), stableSum(key, value))); err != nil {
-				return err
-			}
-			var seal uint64
-			err := bucket.ForEach(func(key, value []byte) error {
-				share, err := stableMark(key, value)
-				seal += share
-				return err
-			})
-			if err != nil {
-				return damaged(s.path, "%w", err)
-			}
-			return bucket.SetSequence(seal)
-		})
+		if len(key) > maxKey || len(value) > maxValue {
+			return fmt.Errorf("a key of %d bytes and a value of %d: at most %d and %d", len(key), len(value), maxKey, maxValue)
+		}
+		s.writing.Lock()
+		defer s.writing.Unlock()
+		record := appendValue(nil, string(key), value)
+		if _, _, err := s.append(len(record), func(l *layout) { l.put(record) }); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.content.values[string(key)] = bytes.Clone(value)
+		return nil
 	})
-}
-
-func stableSum(key, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
-}
-
-// stableMark verifies a value as it is stored, and returns its share of its bucket's seal.
-func stableMark(key, value []byte) (uint64, error) {
-	_, err := unsealed(key, value)
-	return mark(uint64(len(key)), stableSum(key, value)), err
-}
-
-// unsealed takes the checksum off a value.
-func unsealed(key, value []byte) ([]byte, error) {
-	cut := len(value) - sumSize
-	if cut < 0 || binary.BigEndian.Uint32(value[cut:]) != stableSum(key, value[:cut]) {
-		return nil, fmt.Errorf("the stable value %q does not match its checksum", key)
-	}
-	return value[:cut], nil
 }
 
 // Get reads a stable value. One that is not there is an error with raft's own text, for raft compares it.
-func (s *Store) Get(key []byte) (value []byte, err error) {
-	err = s.do("read a stable value of", func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			stored := tx.Bucket([]byte(stableBucket)).Get(key)
-			if stored == nil {
-				return errNotFound
-			}
-			if value, err = unsealed(key, bytes.Clone(stored)); err != nil {
-				return damaged(s.path, "%w", err)
-			}
-			return nil
-		})
-	})
-	return value, err
+func (s *Store) Get(key []byte) ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	value, found := s.content.values[string(key)]
+	switch {
+	case s.failed != nil:
+		return nil, s.failed
+	case !found:
+		return nil, errNotFound
+	}
+	return bytes.Clone(value), nil
 }
 
 // SetUint64 writes a stable number.

@@ -2,13 +2,12 @@ package logstore
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.etcd.io/bbolt"
 )
 
 // stalling opens a store whose commits wait for a channel, in a bubble, and whose node leads when told so.
@@ -32,7 +31,7 @@ func openStalling(t *testing.T) *stalling {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.commit = func(tx *bbolt.Tx) error { <-out.resume; return tx.Commit() }
+	s.sync = func(f *os.File) error { <-out.resume; return datasync(f) }
 	out.Store = s
 	return out
 }
@@ -115,7 +114,9 @@ func TestNoStall(t *testing.T) {
 		go write()
 		time.Sleep(time.Hour)
 		s.resume <- struct{}{}
-		if err := errors.Join(<-answer, s.stopped(), s.Close()); err != nil {
+		err := <-answer
+		s.sync = datasync
+		if err := errors.Join(err, s.stopped(), s.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -333,7 +334,7 @@ func (h *harm) corrupt(ctx context.Context) (bool, error) {
 	if n == nil || !n.Running() {
 		return false, errBusy
 	}
-	// A bit in a page that is free damages nothing: then the node is well, and the next bit has its turn.
+	// A bit in a file that is removed at the start damages nothing: then the node is well, and the next bit has its turn.
 	for range 10 {
 		if err := n.Kill(); err != nil {
 			return false, err
@@ -342,7 +343,7 @@ func (h *harm) corrupt(ctx context.Context) (bool, error) {
 		if err := n.Disk.LosePower(nil); err != nil {
 			return false, err
 		}
-		if err := flip(n.Data()+"/groups/0/log.db", h.chance); err != nil {
+		if err := flip(n.Data()+"/groups/0/log", h.chance); err != nil {
 			return false, err
 		}
 		said := len(n.Log())
@@ -363,8 +364,13 @@ func (h *harm) corrupt(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// flip flips a bit somewhere in what a file holds.
-func flip(path string, chance *rand.Rand) error {
+// flip flips a bit somewhere in what a file of a log holds.
+func flip(dir string, chance *rand.Rand) error {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil || len(paths) == 0 {
+		return errors.Join(err, fmt.Errorf("%s has no log", dir))
+	}
+	path := paths[chance.IntN(len(paths))]
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
