@@ -61,7 +61,7 @@ func (t *turn) claim(i *instance, node int32, s *session) bool {
 
 // park has the run wait for a lock. The first time that it is passed over is stamped (lock.go, busy).
 func (t *turn) park(i *instance, node int32, lock string, verdict busyness) {
-	t.m.change(i, node, func(r *logv1.Run) {
+	t.m.change(i, node, func(r *run) {
 		r.Parked, r.RetryAt = lock, 0
 		if verdict == reserved {
 			r.RetryAt = t.uptime() + retryReserved
@@ -74,7 +74,7 @@ func (t *turn) park(i *instance, node int32, lock string, verdict busyness) {
 
 // unpark puts the run back into its queue's line.
 func (t *turn) unpark(i *instance, node int32) {
-	t.m.change(i, node, func(r *logv1.Run) { r.Parked, r.RetryAt = "", 0 })
+	t.m.change(i, node, func(r *run) { r.Parked, r.RetryAt = "", 0 })
 }
 
 // runLeased begins an attempt.
@@ -95,11 +95,11 @@ func (e *runLeased) evolve(t *turn) {
 	t.dropLapsed(e.i, e.node)
 	t.ns.rec.Token = e.token
 	n := &e.i.graph.Nodes[e.node]
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		now := t.uptime()
 		r.State, r.Attempt, r.Token, r.Session = v1.RunState_RUN_STATE_LEASED, r.Attempt+1, e.token, e.session.rec.Session
 		r.Parked, r.Lapsed, r.QueueDeadline, r.RetryAt = "", false, 0, 0
-		r.GrantedAt, r.GrantedWall, r.ChangedWall = now, t.wall(), t.wall()
+		r.GrantedWall, r.ChangedWall = t.wall(), t.wall()
 		r.RunDeadline, r.HeartbeatDeadline = after(now, n.Timeouts.Run), after(now, n.Timeouts.Heartbeat)
 	})
 	e.i.rec.Leased++
@@ -109,14 +109,14 @@ func (e *runLeased) evolve(t *turn) {
 // leasedRun is what the worker gets.
 func (t *turn) leasedRun(i *instance, node int32) *v1.LeasedRun {
 	r, n := i.runs[node], &i.graph.Nodes[node]
-	input := i.rec.Input
+	of := int32(whole)
 	if n.HasInput {
-		input = r.Input
+		of = node
 	}
 	out := &v1.LeasedRun{
 		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
 		Step: n.ID, Index: r.Index, Attempt: r.Attempt, Token: r.Token, SessionId: sessionName(r.Session),
-		Queue: n.Queue, Task: n.Task, InputPayload: input, IdempotencyKey: i.idempotencyKey(node),
+		Queue: n.Queue, Task: n.Task, InputPayload: t.payload(i, of, roleInput), IdempotencyKey: i.idempotencyKey(node),
 		Traceparent: i.rec.Traceparent, Retryable: r.Used+1 < int32(n.Retry.Attempts),
 	}
 	if n.Timeouts.Run > 0 {

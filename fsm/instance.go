@@ -19,11 +19,11 @@ type instance struct {
 	rec     *logv1.Instance
 	version *version
 	graph   *graph.Graph
-	runs    []*logv1.Run
-	// stored[n] says whether the engine has a pending row of run n.
-	stored  []bool
+	runs    []*run
+	own     payloads
 	dirty   bool
 	pages   []bool // dirty pages of runs
+	stored  []bool // pages of which the engine has a row of what is pending
 	element *list.Element
 	history []int64 // positions of events that are not flushed
 	about   string  // subject, once it was asked for
@@ -88,27 +88,40 @@ func (m *Machine) readInstance(r table.Reader, ns *namespace, id string) (*insta
 	}
 	i := newInstance(ns, rec, v)
 	n := 0
-	err = scanRows(r, key(tablePage, ns.rec.Namespace, id), func() *logv1.RunPage { return &logv1.RunPage{} }, func(_ []byte, page *logv1.RunPage) error {
-		n += copy(i.runs[n:], page.Runs)
-		return nil
+	prefix, n := key(tablePage, ns.rec.Namespace, id), 0
+	var failed error
+	err = r.Scan(prefix, table.End(prefix), func(_, page []byte) bool {
+		for ; len(page) > 0 && failed == nil && n < len(i.runs); n++ {
+			page, failed = cutRun(page, i.runs[n])
+		}
+		return failed == nil
 	})
-	if err == nil && n != len(i.runs) {
-		err = errors.New("instance " + id + " lacks runs")
+	if err := errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	if n != len(i.runs) {
+		return nil, errors.New("instance " + id + " lacks runs")
 	}
 	for node, r := range i.runs {
-		if err == nil {
-			i.stored[node] = pending(r)
+		if pending(r) {
+			i.stored[node/pageRuns] = true
 		}
 	}
-	return i, err
+	return i, nil
 }
 
 func newInstance(ns *namespace, rec *logv1.Instance, v *version) *instance {
 	g := v.compiled()
-	return &instance{
-		ns: ns, rec: rec, version: v, graph: g, runs: make([]*logv1.Run, len(g.Nodes)),
-		stored: make([]bool, len(g.Nodes)), pages: make([]bool, (len(g.Nodes)+pageRuns-1)/pageRuns),
+	pages := (len(g.Nodes) + pageRuns - 1) / pageRuns
+	i := &instance{
+		ns: ns, rec: rec, version: v, graph: g, runs: make([]*run, len(g.Nodes)), own: payloads{has: uint8(rec.Payloads)},
+		stored: make([]bool, pages), pages: make([]bool, pages),
 	}
+	together := make([]run, len(g.Nodes))
+	for node := range together {
+		i.runs[node] = &together[node]
+	}
+	return i
 }
 
 // touch marks the head dirty.
@@ -116,35 +129,73 @@ func (m *Machine) touch(i *instance) {
 	if !i.dirty {
 		i.dirty = true
 		m.dirty.instances = append(m.dirty.instances, i)
-		m.dirtyBytes += 256 + len(i.rec.Input.GetBytes())
+		m.dirtyBytes += 256
 	}
 }
 
 func (m *Machine) flushInstance(b *table.Batch, i *instance) {
 	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
-	b.Put(m.room.key(tableInstance, ns, id), m.room.encode(i.rec))
 	i.dirty = false
+	i.rec.Payloads = uint32(i.own.has)
+	b.Put(m.room.key(tableInstance, ns, id), m.room.encode(i.rec))
+	m.flushPayloads(b, i, whole)
 	m.flushHistory(b, i)
 	for p, dirty := range i.pages {
-		if !dirty {
-			continue
-		}
-		i.pages[p] = false
-		first := p * pageRuns
-		runs := i.runs[first:min(first+pageRuns, len(i.runs))]
-		b.Put(table.AppendUint64(m.room.key(tablePage, ns, id), uint64(p)), m.room.encode(&logv1.RunPage{Runs: runs}))
-		for n, r := range runs {
-			node := first + n
-			switch {
-			case pending(r):
-				b.Put(m.room.pendingKey(i.key(int32(node))), m.room.encode(i.place(int32(node)).pending()))
-				i.stored[node] = true
-			case i.stored[node]:
-				b.Delete(m.room.pendingKey(i.key(int32(node))))
-				i.stored[node] = false
-			}
+		if dirty {
+			i.pages[p] = false
+			m.flushPage(b, i, p)
 		}
 	}
+	i.own.letGo(roleOutput)
+	if !i.live() {
+		i.own.letGo(roleInput)
+	}
+}
+
+// flushPage writes a page of runs, what is pending of it, and the payloads that are new.
+func (m *Machine) flushPage(b *table.Batch, i *instance, p int) {
+	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
+	m.scratch = i.appendPage(m.scratch[:0], p)
+	b.Put(table.AppendUint64(m.room.key(tablePage, ns, id), uint64(p)), m.room.copy(m.scratch))
+	m.scratch = i.appendPending(m.scratch[:0], p)
+	switch k := table.AppendUint64(m.room.key(tablePending, ns, id), uint64(p)); {
+	case len(m.scratch) > 0:
+		b.Put(k, m.room.copy(m.scratch))
+		i.stored[p] = true
+	case i.stored[p]:
+		b.Delete(k)
+		i.stored[p] = false
+	}
+	for n, r := range i.page(p) {
+		m.flushPayloads(b, i, int32(p*pageRuns+n))
+		r.letGo(roleOutput)
+		r.letGo(roleProgress)
+		if ended(r.State) {
+			r.letGo(roleInput)
+		}
+	}
+}
+
+// page returns the runs that are written together.
+func (i *instance) page(p int) []*run {
+	return i.runs[p*pageRuns : min((p+1)*pageRuns, len(i.runs))]
+}
+
+func (i *instance) appendPage(b []byte, p int) []byte {
+	for _, r := range i.page(p) {
+		b = appendRun(b, r)
+	}
+	return b
+}
+
+func (i *instance) appendPending(b []byte, p int) []byte {
+	for n, r := range i.page(p) {
+		if pending(r) {
+			node := int32(p*pageRuns + n)
+			b = appendPlace(b, node, i.place(node))
+		}
+	}
+	return b
 }
 
 func samePayload(a, b *v1.Payload) bool {
@@ -175,7 +226,7 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 		return nil, refusal
 	}
 	if i := t.known(r.InstanceId); i != nil {
-		if i.rec.Workflow != r.Workflow || r.Version != 0 && r.Version != i.rec.Version || !samePayload(i.rec.Input, r.InputPayload) {
+		if i.rec.Workflow != r.Workflow || r.Version != 0 && r.Version != i.rec.Version || !samePayload(t.payload(i, whole, roleInput), r.InputPayload) {
 			return nil, Refuse(v1.Code_CODE_INSTANCE_EXISTS, "instance %q exists with another workflow, version or input: it is %s version %d", r.InstanceId, i.rec.Workflow, i.rec.Version)
 		}
 		return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: i.rec.Version, State: i.rec.State, Existing: true}, nil
@@ -213,16 +264,14 @@ func (e *instanceStarted) fill(d *v1.EventData) string {
 func (e *instanceStarted) evolve(t *turn) {
 	rec := &logv1.Instance{
 		InstanceId: e.request.InstanceId, Workflow: e.request.Workflow, Version: e.version.rec.Version,
-		State: v1.InstanceState_INSTANCE_STATE_RUNNING, Input: e.request.InputPayload,
+		State:  v1.InstanceState_INSTANCE_STATE_RUNNING,
 		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys), StartedWall: t.wall(),
 		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
 	}
 	i := newInstance(t.ns, rec, e.version)
-	for node := range i.runs {
-		i.runs[node] = &logv1.Run{
-			Node: int32(node), State: v1.RunState_RUN_STATE_PENDING,
-			Pending: int32(len(i.graph.Nodes[node].Needs)), ChangedWall: t.wall(),
-		}
+	for node, r := range i.runs {
+		r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
+		r.Pending = int32(len(i.graph.Nodes[node].Needs))
 	}
 	for p := range i.pages {
 		i.pages[p] = true
@@ -232,7 +281,8 @@ func (e *instanceStarted) evolve(t *turn) {
 	t.m.dirtyNamespace(t.ns)
 	t.m.keepInstance(i)
 	t.m.touch(i)
-	t.m.dirtyBytes += 64 * len(i.runs)
+	t.m.setPayload(i, whole, roleInput, e.request.InputPayload)
+	t.m.dirtyBytes += 32 * len(i.runs)
 }
 
 // cancelInstance stops what is not leased, asks what is leased to stop, and ends when nothing is leased.
@@ -277,7 +327,7 @@ func (t *turn) stopRuns(i *instance) {
 
 // askToStop tells a run's holder, with its next renewal, that its work is not wanted any more.
 func (t *turn) askToStop(i *instance, node int32) {
-	t.m.change(i, node, func(r *logv1.Run) { r.Cancelling = true })
+	t.m.change(i, node, func(r *run) { r.Cancelling = true })
 	s := t.m.sessions[i.runs[node].Session]
 	for _, lease := range s.rec.Leases {
 		if lease.Token == i.runs[node].Token {
@@ -304,7 +354,7 @@ func (t *turn) endStopped(i *instance) {
 func (t *turn) complete(i *instance) {
 	var output *v1.Payload
 	if i.graph.HasOutput() {
-		value, err := i.graph.Output(i.scope())
+		value, err := i.graph.Output(t.scope(i))
 		if err != nil {
 			t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: "OUTPUT_INVALID", reason: err.Error()})
 			return
@@ -315,12 +365,14 @@ func (t *turn) complete(i *instance) {
 }
 
 // scope is what the instance's expressions see.
-func (i *instance) scope() graph.Scope {
+func (t *turn) scope(i *instance) graph.Scope {
 	return graph.Scope{
-		Input: jsonOf(i.rec.Input),
+		Input: jsonOf(t.payload(i, whole, roleInput)),
 		Output: func(node int) ([]byte, bool) {
-			r := i.runs[node]
-			return jsonOf(r.Output), r.State == v1.RunState_RUN_STATE_COMPLETED
+			if i.runs[node].State != v1.RunState_RUN_STATE_COMPLETED {
+				return nil, false
+			}
+			return jsonOf(t.payload(i, int32(node), roleOutput)), true
 		},
 	}
 }
@@ -343,7 +395,8 @@ func (e *instanceChanged) fill(d *v1.EventData) string {
 }
 func (e *instanceChanged) evolve(t *turn) {
 	rec := e.i.rec
-	rec.State, rec.Code, rec.Reason, rec.Output = e.to, e.code, e.reason, e.output
+	rec.State, rec.Code, rec.Reason = e.to, e.code, e.reason
+	t.m.setPayload(e.i, whole, roleOutput, e.output)
 	if !e.i.live() {
 		rec.EndedWall = t.wall()
 		rec.Signals, rec.Seen = nil, nil
@@ -351,7 +404,6 @@ func (e *instanceChanged) evolve(t *turn) {
 		t.m.dirtyNamespace(t.ns)
 	}
 	t.m.touch(e.i)
-	t.m.dirtyBytes += len(e.output.GetBytes())
 }
 
 func stateName(s v1.InstanceState) string { return s.String()[len("INSTANCE_STATE_"):] }

@@ -49,10 +49,18 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := i.head()
-	size := len(i.rec.Input.GetBytes()) + len(i.rec.Output.GetBytes())
+	out, err := i.head(m.engine)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := i.outputs(m.engine)
+	if err != nil {
+		return nil, err
+	}
+	size := len(out.InputPayload.GetBytes()) + len(out.OutputPayload.GetBytes())
 	for node := range i.runs {
 		run := i.runReply(int32(node))
+		run.OutputPayload = outputs[node]
 		size += len(run.OutputPayload.GetBytes())
 		out.Runs = append(out.Runs, run)
 	}
@@ -66,20 +74,25 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 }
 
 // head returns an instance without its runs. Payloads are shared with the state, which never changes them.
-func (i *instance) head() *v1.Instance {
+func (i *instance) head(r table.Reader) (*v1.Instance, error) {
+	input, err := i.payload(r, whole, roleInput)
+	if err != nil {
+		return nil, err
+	}
+	output, err := i.payload(r, whole, roleOutput)
 	return &v1.Instance{
 		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
-		State: i.rec.State, InputPayload: i.rec.Input, OutputPayload: i.rec.Output,
+		State: i.rec.State, InputPayload: input, OutputPayload: output,
 		Labels: pairMap(i.rec.Labels), Keys: pairMap(i.rec.Keys),
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
-	}
+	}, err
 }
 
 func (i *instance) runReply(node int32) *v1.Run {
 	r, n := i.runs[node], &i.graph.Nodes[node]
 	out := &v1.Run{
 		Step: n.ID, Index: r.Index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue,
-		OutputPayload: r.Output, Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
+		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {
 		out.SessionId = sessionName(r.Session)
@@ -126,8 +139,10 @@ func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesRe
 		seen++
 		last = rec.InstanceId
 		if matches(r, rec) {
-			size += len(value)
-			out.Instances = append(out.Instances, (&instance{ns: ns, rec: rec}).head())
+			var head *v1.Instance
+			head, failed = (&instance{ns: ns, rec: rec, own: payloads{has: uint8(rec.Payloads)}}).head(snapshot)
+			size += len(value) + len(head.GetInputPayload().GetBytes()) + len(head.GetOutputPayload().GetBytes())
+			out.Instances = append(out.Instances, head)
 		}
 		return true
 	})

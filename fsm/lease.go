@@ -78,12 +78,12 @@ func (i *instance) holder(node int32) *v1.Holder {
 func runStateName(s v1.RunState) string { return s.String()[len("RUN_STATE_"):] }
 
 // holds: the token is that of the running lease.
-func holds(r *logv1.Run, token int64) bool {
+func holds(r *run, token int64) bool {
 	return r.State == v1.RunState_RUN_STATE_LEASED && r.Token == token
 }
 
 // endedHow finds how a token's lease ended, among the newest.
-func endedHow(r *logv1.Run, token int64) *logv1.EndedToken {
+func endedHow(r *run, token int64) *logv1.EndedToken {
 	for _, e := range r.Ended {
 		if e.Token == token {
 			return e
@@ -288,7 +288,7 @@ func (t *turn) failRun(i *instance, node int32, code, reason string, counted boo
 	locks := r.Parked != ""
 	token, leased := r.Token, r.State == v1.RunState_RUN_STATE_LEASED
 	if counted {
-		t.m.change(i, node, func(r *logv1.Run) { r.Used++ })
+		t.m.change(i, node, func(r *run) { r.Used++ })
 	}
 	if leased {
 		t.m.dropLease(t.ns, token)
@@ -325,7 +325,7 @@ func (t *turn) freeLocks(i *instance, node int32, token int64, lapsed bool) {
 
 // rememberEnd keeps the first answer for the newest few tokens of a run.
 func (t *turn) rememberEnd(i *instance, node int32, e *logv1.EndedToken) {
-	t.m.change(i, node, func(r *logv1.Run) {
+	t.m.change(i, node, func(r *run) {
 		r.Ended = append(r.Ended, e)
 		if len(r.Ended) > 4 {
 			r.Ended = slices.Delete(r.Ended, 0, 1)
@@ -344,7 +344,7 @@ func (t *turn) expireRun(k runKey) {
 	case passed(r.TotalDeadline):
 		t.failRun(i, k.node, "TIMEOUT_TOTAL", "the step's total timeout passed", r.State == v1.RunState_RUN_STATE_LEASED)
 	case r.State == v1.RunState_RUN_STATE_READY && passed(r.RetryAt):
-		t.m.change(i, k.node, func(r *logv1.Run) { r.RetryAt, r.Parked = 0, "" })
+		t.m.change(i, k.node, func(r *run) { r.RetryAt, r.Parked = 0, "" })
 		t.offer(i, k.node)
 	case r.State == v1.RunState_RUN_STATE_READY:
 		t.failRun(i, k.node, "TIMEOUT_QUEUE", "no worker took the run within its queue timeout", false)
@@ -398,16 +398,16 @@ func (e *runCompleted) evolve(t *turn) {
 	e.digest = payloadDigest(t.salt(), e.output)
 	t.dropLapsed(e.i, e.node)
 	t.m.dropLease(t.ns, e.token)
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		if r.State == v1.RunState_RUN_STATE_LEASED {
 			e.i.rec.Leased--
 		}
-		r.State, r.Output, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.output, e.late, ""
+		r.State, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.late, ""
 		r.Cancelling, r.Code, r.Reason, r.ChangedWall = false, "", "", t.wall()
 	})
+	t.m.setPayload(e.i, e.node, roleOutput, e.output)
 	e.i.rec.Open--
 	t.endNamed(e.i, e.node)
-	t.m.dirtyBytes += len(e.output.GetBytes())
 }
 
 // runReturned puts a leased run back into its old place: its lease lapsed, or was given back.
@@ -430,13 +430,13 @@ func (e *runReturned) fill(d *v1.EventData) string {
 }
 func (e *runReturned) evolve(t *turn) {
 	t.m.dropLease(t.ns, e.i.runs[e.node].Token)
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		r.State, r.Lapsed = v1.RunState_RUN_STATE_READY, e.how == "lapse"
 		if r.Lapsed {
 			r.Used++
 			r.Code, r.Reason = e.code, "the lease lapsed"
 		}
-		r.ReadyAt, r.QueueDeadline = t.uptime(), after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Queue)
+		r.QueueDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Queue)
 		r.Cancelling, r.ChangedWall = false, t.wall()
 	})
 	e.i.rec.Leased--
@@ -458,7 +458,7 @@ func (e *runRetried) fill(d *v1.EventData) string {
 }
 func (e *runRetried) evolve(t *turn) {
 	t.m.dropLease(t.ns, e.i.runs[e.node].Token)
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		r.State, r.Used, r.RetryAt = v1.RunState_RUN_STATE_BACKOFF, r.Used+1, t.uptime()+e.delay
 		r.Code, r.Reason, r.ChangedWall = e.code, e.reason, t.wall()
 	})
@@ -480,8 +480,8 @@ func (e *runProgressed) fill(d *v1.EventData) string {
 }
 func (e *runProgressed) evolve(t *turn) {
 	n := &e.i.graph.Nodes[e.node]
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
-		r.Progress = e.progress
+	t.m.change(e.i, e.node, func(r *run) {
 		r.HeartbeatDeadline = after(t.uptime(), n.Timeouts.Heartbeat)
 	})
+	t.m.setPayload(e.i, e.node, roleProgress, e.progress)
 }

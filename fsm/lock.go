@@ -411,7 +411,7 @@ func (t *turn) needPlaces(l *lock, want *logv1.ClaimedLock) {
 		i, refusal := t.instance(h.InstanceId)
 		must(refusalError(refusal))
 		t.dropLapsed(i, h.Node)
-		t.m.change(i, h.Node, func(r *logv1.Run) { r.Lapsed = false })
+		t.m.change(i, h.Node, func(r *run) { r.Lapsed = false })
 	}
 }
 

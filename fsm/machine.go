@@ -40,6 +40,7 @@ type Machine struct {
 	dirty      dirt
 	dirtyBytes int
 	room       room
+	scratch    []byte                   // of the flush
 	fact       fact                     // memory of the event that is being encoded
 	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }

@@ -7,18 +7,19 @@ import (
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// rowAt is the row of a key, as the machine has it: the record that is resident and answers are made from, else the
-// one that is stored. A row that is only a key is nil.
-func (m *Machine) rowAt(k, stored []byte) (proto.Message, error) {
+// appendRowAt adds the canonical encoding of a key's row, as the machine has it: of the record that is resident and answers
+// are made from, else of the one that is stored.
+func (m *Machine) appendRowAt(b, k, stored []byte) ([]byte, error) {
 	rest := k[1:]
 	if k[0] == tableSession {
 		id, _, ok := table.CutUint64(rest)
 		if s := m.sessions[int64(id)]; ok && s != nil {
-			return s.rec, nil
+			return appendRow(b, s.rec), nil
 		}
-		return decoded(k, stored, &logv1.Session{})
+		return appendStored(b, k, stored, &logv1.Session{})
 	}
 	name, rest, ok := table.CutString(rest)
 	if !ok {
@@ -29,54 +30,54 @@ func (m *Machine) rowAt(k, stored []byte) (proto.Message, error) {
 		return nil, fmt.Errorf("row %x is of the unknown namespace %q", k, name)
 	}
 	if k[0] == tableNamespace {
-		return ns.rec, nil
+		return appendRow(b, ns.rec), nil
 	}
 	id, rest, ok := table.CutString(rest)
 	if !ok {
 		return nil, fmt.Errorf("a row has the damaged key %x", k)
 	}
-	return m.rowOf(ns, id, rest, k, stored)
+	return m.appendRowOf(b, ns, id, rest, k, stored)
 }
 
-// rowOf is rowAt of the tables whose keys have a name behind the namespace's.
-func (m *Machine) rowOf(ns *namespace, id string, rest, k, stored []byte) (proto.Message, error) {
+// appendRowOf is appendRowAt of the tables whose keys have a name behind the namespace's.
+func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, stored []byte) ([]byte, error) {
 	number, _, _ := table.CutUint64(rest)
 	i := ns.instances[id]
 	switch k[0] {
 	case tableWorkflow:
 		if v, refusal := ns.version(id, int32(number)); refusal == nil && number > 0 {
-			return v.rec, nil
+			return appendRow(b, v.rec), nil
 		}
-		return decoded(k, stored, &logv1.Workflow{})
+		return appendStored(b, k, stored, &logv1.Workflow{})
 	case tableInstance:
 		if i != nil {
-			return i.rec, nil
+			return appendRow(b, i.rec), nil
 		}
-		return decoded(k, stored, &logv1.Instance{})
+		return appendStored(b, k, stored, &logv1.Instance{})
 	case tablePage:
-		if first := int(number) * pageRuns; i != nil && first < len(i.runs) {
-			return &logv1.RunPage{Runs: i.runs[first:min(first+pageRuns, len(i.runs))]}, nil
+		if i != nil && int(number) < len(i.pages) {
+			return i.appendPage(b, int(number)), nil
 		}
-		return decoded(k, stored, &logv1.RunPage{})
+		return append(b, stored...), nil
 	case tablePending:
-		if node := int(number); i != nil && node < len(i.runs) && pending(i.runs[node]) {
-			return i.place(int32(node)).pending(), nil
+		if i != nil && int(number) < len(i.pages) {
+			return i.appendPending(b, int(number)), nil
 		}
-		return decoded(k, stored, &logv1.Pending{})
+		return append(b, stored...), nil
+	case tablePayload:
+		return appendStored(b, k, stored, &v1.Payload{})
 	case tableLock:
 		if l := ns.locks[id]; l != nil {
-			return l.rec, nil
+			return appendRow(b, l.rec), nil
 		}
-		return decoded(k, stored, &logv1.Lock{})
-	case tableLate:
-		return decoded(k, stored, &logv1.LateResult{})
+		return appendStored(b, k, stored, &logv1.Lock{})
 	}
-	return nil, nil
+	return appendStored(b, k, stored, &logv1.LateResult{})
 }
 
-func decoded(k, stored []byte, m proto.Message) (proto.Message, error) {
+func appendStored(b, k, stored []byte, m proto.Message) ([]byte, error) {
 	if err := proto.Unmarshal(stored, m); err != nil {
 		return nil, fmt.Errorf("row %x: %w", k, err)
 	}
-	return m, nil
+	return appendRow(b, m), nil
 }

@@ -8,6 +8,34 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
+// run is one activation of a step: what is known of it, but for its payloads' bytes once those are stored.
+type run struct {
+	State         v1.RunState
+	Index         int32
+	Attempt, Used int32
+	Pending, Done int32 // needs that have not ended, and those that completed
+	Token         int64 // the newest; of a completed run, the accepted one
+	Session       int64 // the holder while leased
+
+	Order, OrderSeq int64 // the order key of its claim; ties are broken by the position of the event that made it ready
+	SkippedAt       int64 // when the claim was first passed over
+
+	// When something happens to it by itself; zero is never.
+	RetryAt, QueueDeadline, RunDeadline, TotalDeadline, HeartbeatDeadline int64
+
+	ChangedWall, GrantedWall int64
+
+	Lapsed     bool // the lease ended by lapse: a late completion is good until this is cleared
+	Cancelling bool // its holder is asked to stop
+
+	payloads
+
+	Code, Reason string
+	Parked       string // the busy lock that its claim waits for
+	Locks        []*logv1.ClaimedLock
+	Ended        []*logv1.EndedToken // tokens that ended by failure or release, with their first answers; the newest few
+}
+
 // runKey names a run everywhere.
 type runKey struct {
 	namespace, instance string
@@ -26,12 +54,12 @@ func (k runKey) compare(o runKey) int {
 func ended(s v1.RunState) bool { return s >= v1.RunState_RUN_STATE_COMPLETED }
 
 // pending: something that is not one of its needs moves the run on, so it has a row of its own.
-func pending(r *logv1.Run) bool {
+func pending(r *run) bool {
 	return r.State >= v1.RunState_RUN_STATE_READY && r.State <= v1.RunState_RUN_STATE_INCIDENT
 }
 
 // due is when something happens to the run by itself; zero is never.
-func due(r *logv1.Run) int64 {
+func due(r *run) int64 {
 	switch r.State {
 	case v1.RunState_RUN_STATE_READY:
 		return soonest(r.RetryAt, r.QueueDeadline, r.TotalDeadline)
@@ -69,20 +97,8 @@ func (i *instance) place(node int32) place {
 	return place{r.State, i.graph.Nodes[node].Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, r.Locks}
 }
 
-// pending is the place's row in the table of pending things, from which it is found again.
-func (p place) pending() *logv1.Pending {
-	return &logv1.Pending{
-		State: p.state, Queue: p.queue, Order: p.order, OrderSeq: p.seq, Due: p.due,
-		Parked: p.parked, SkippedAt: p.skippedAt, Locks: p.locks,
-	}
-}
-
-func placeOf(p *logv1.Pending) place {
-	return place{p.State, p.Queue, p.Parked, p.Order, p.OrderSeq, p.Due, p.SkippedAt, p.Locks}
-}
-
 // change is how a run's record changes: the orders of queues, locks and deadlines follow it.
-func (m *Machine) change(i *instance, node int32, fn func(*logv1.Run)) {
+func (m *Machine) change(i *instance, node int32, fn func(*run)) {
 	r := i.runs[node]
 	k := i.key(node)
 	if pending(r) {
@@ -156,7 +172,7 @@ func (m *Machine) unindexRun(ns *namespace, k runKey, p place) {
 func (t *turn) activate(i *instance, node int32) (over bool) {
 	n := &i.graph.Nodes[node]
 	if n.HasWhen {
-		yes, err := i.graph.When(int(node), i.scope())
+		yes, err := i.graph.When(int(node), t.scope(i))
 		if err != nil {
 			return t.incident(i, node, "CONDITION_INVALID", err)
 		}
@@ -170,14 +186,14 @@ func (t *turn) activate(i *instance, node int32) (over bool) {
 	}
 	ready := &runReady{i: i, node: node, first: true}
 	if n.HasInput {
-		value, err := i.graph.Input(int(node), i.scope())
+		value, err := i.graph.Input(int(node), t.scope(i))
 		if err != nil {
 			return t.incident(i, node, "INPUT_INVALID", err)
 		}
 		ready.input = &v1.Payload{Bytes: value}
 	}
 	if n.Locks > 0 {
-		locks, err := i.graph.LocksOf(int(node), i.scope())
+		locks, err := i.graph.LocksOf(int(node), t.scope(i))
 		if err != nil {
 			return t.incident(i, node, "LOCKS_INVALID", err)
 		}
@@ -204,7 +220,7 @@ func (t *turn) advanceInstance(i *instance, endedRuns []int32) {
 		done := i.runs[node].State == v1.RunState_RUN_STATE_COMPLETED
 		for _, next := range i.graph.Nodes[node].Successors {
 			follower := int32(next)
-			t.m.change(i, follower, func(r *logv1.Run) {
+			t.m.change(i, follower, func(r *run) {
 				r.Pending--
 				if done {
 					r.Done++
@@ -239,7 +255,7 @@ const (
 
 // joined decides whether a run's needs are met: a skipped one counts as satisfied for `all`, and only
 // completions count for `any` and `atLeast`; what cannot be reached any more is skipped.
-func joined(n *graph.Node, r *logv1.Run) joinVerdict {
+func joined(n *graph.Node, r *run) joinVerdict {
 	want := int32(1)
 	switch n.Join {
 	case graph.JoinAll:
@@ -282,19 +298,17 @@ func (e *runReady) fill(d *v1.EventData) string {
 }
 func (e *runReady) evolve(t *turn) {
 	n := &e.i.graph.Nodes[e.node]
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		now := t.uptime()
 		if e.first {
-			r.FirstReadyAt, r.Input, r.Locks = now, e.input, e.locks
-			r.TotalDeadline = after(now, n.Timeouts.Total)
-			r.Heartbeat = n.Timeouts.Heartbeat
+			r.Locks, r.TotalDeadline = e.locks, after(now, n.Timeouts.Total)
+			t.m.setPayload(e.i, e.node, roleInput, e.input)
 		}
-		r.State, r.ReadyAt, r.RetryAt = v1.RunState_RUN_STATE_READY, now, 0
+		r.State, r.RetryAt = v1.RunState_RUN_STATE_READY, 0
 		r.Order, r.OrderSeq = now-int64(n.Priority)*priorityWorth, t.ns.rec.Position+1
 		r.QueueDeadline = after(now, n.Timeouts.Queue)
 		r.ChangedWall, r.SkippedAt = t.wall(), 0
 	})
-	t.m.dirtyBytes += len(e.input.GetBytes())
 }
 
 func after(now, timeout int64) int64 {
@@ -327,7 +341,7 @@ func (e *runEnded) fill(d *v1.EventData) string {
 	return e.i.subject()
 }
 func (e *runEnded) evolve(t *turn) {
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		if r.State == v1.RunState_RUN_STATE_LEASED {
 			e.i.rec.Leased--
 		}
@@ -354,7 +368,7 @@ func (e *runIncident) fill(d *v1.EventData) string {
 	return e.i.subject()
 }
 func (e *runIncident) evolve(t *turn) {
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
+	t.m.change(e.i, e.node, func(r *run) {
 		r.State, r.Code, r.Reason, r.ChangedWall = v1.RunState_RUN_STATE_INCIDENT, e.code, e.reason, t.wall()
 		r.Parked = ""
 		if r.TotalDeadline == 0 {

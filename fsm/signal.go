@@ -134,8 +134,8 @@ func (e *runWaiting) fill(d *v1.EventData) string {
 	return e.i.subject()
 }
 func (e *runWaiting) evolve(t *turn) {
-	t.m.change(e.i, e.node, func(r *logv1.Run) {
-		r.State, r.FirstReadyAt, r.ChangedWall = v1.RunState_RUN_STATE_WAITING, t.uptime(), t.wall()
+	t.m.change(e.i, e.node, func(r *run) {
+		r.State, r.ChangedWall = v1.RunState_RUN_STATE_WAITING, t.wall()
 		r.TotalDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Total)
 	})
 }

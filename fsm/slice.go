@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
@@ -36,7 +34,7 @@ const sliceLevel = 3
 
 // sliced are the tables, in the order in which Group.slice_from has them; new ones go to the end, at a new level.
 var sliced = [...]byte{
-	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate,
+	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate, tablePayload,
 }
 
 // Checkpoint is the digest of all up to an entry.
@@ -122,15 +120,9 @@ func (c *cut) take(from []byte) error {
 		if !c.open(k) {
 			return false
 		}
-		var m proto.Message
-		if m, failed = c.m.rowAt(k, value); failed != nil {
-			return false
-		}
 		c.add(k)
-		if m != nil {
-			c.rows = appendRow(c.rows, m)
-		}
-		return true
+		c.rows, failed = c.m.appendRowAt(c.rows, k, value)
+		return failed == nil
 	})
 	if failed != nil {
 		return failed

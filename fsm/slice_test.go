@@ -66,12 +66,34 @@ var changes = map[byte]func([]byte) []byte{
 	tableSession:   changed(func(m *logv1.Session) { m.ExpireAt++ }),
 	tableWorkflow:  changed(func(m *logv1.Workflow) { m.RegisteredWall++ }),
 	tableInstance:  changed(func(m *logv1.Instance) { m.EndedWall++ }),
-	tablePage:      changed(func(m *logv1.RunPage) { m.Runs[len(m.Runs)-1].Order++ }),
-	tablePending:   changed(func(m *logv1.Pending) { m.SkippedAt++ }),
+	tablePage:      changedRuns,
+	tablePending:   changedPlace,
+	tablePayload:   changed(func(m *v1.Payload) { m.Bytes = append(m.Bytes, ' ') }),
 	tableLock:      changed(func(m *logv1.Lock) { m.Token-- }),
 	tableBlock:     changedEvent(func(e *v1.Event) { e.Traceparent += "!" }),
 	tableHistory:   nil, // it is only keys: they are dropped
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
+}
+
+// changedRuns changes the last run of a page, and changedPlace what is pending of a page.
+func changedRuns(page []byte) (out []byte) {
+	for len(page) > 0 {
+		r := &run{}
+		rest, err := cutRun(page, r)
+		must(err)
+		if page = rest; len(page) == 0 {
+			r.Order++
+		}
+		out = appendRun(out, r)
+	}
+	return out
+}
+
+func changedPlace(value []byte) []byte {
+	p, node, rest, err := cutPlace(value)
+	must(err)
+	p.skippedAt++
+	return append(appendPlace(nil, node, p), rest...)
 }
 
 // changedEvent changes the last event of a block.
@@ -292,7 +314,7 @@ func TestRowsHaveACanonicalForm(t *testing.T) {
 		}
 	}
 	for _, m := range []proto.Message{
-		&logv1.Namespace{}, &logv1.Session{}, &logv1.Workflow{}, &logv1.Instance{}, &logv1.RunPage{}, &logv1.Pending{}, &logv1.Lock{}, &logv1.LateResult{},
+		&logv1.Namespace{}, &logv1.Session{}, &logv1.Workflow{}, &logv1.Instance{}, &v1.Payload{}, &logv1.Lock{}, &logv1.LateResult{},
 	} {
 		look(m.ProtoReflect().Descriptor())
 	}

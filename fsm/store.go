@@ -27,8 +27,9 @@ const (
 	tableNamespace = 'n' // namespace -> Namespace
 	tableWorkflow  = 'w' // namespace, workflow, version -> Workflow
 	tableInstance  = 'i' // namespace, instance -> Instance
-	tablePage      = 'r' // namespace, instance, page -> RunPage
-	tablePending   = 'p' // namespace, instance, node, index -> Pending
+	tablePage      = 'r' // namespace, instance, page -> runs (runcode.go)
+	tablePending   = 'p' // namespace, instance, page -> places of its pending runs
+	tablePayload   = 'd' // namespace, instance, node, role -> Payload (payload.go)
 	tableLock      = 'l' // namespace, lock -> Lock
 	tableBlock     = 'e' // namespace, first position -> events (feed.go)
 	tableHistory   = 'h' // namespace, instance, first position -> positions (history.go)
@@ -36,10 +37,10 @@ const (
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableLock, tableBlock, tableHistory, tableLate}
 
 // pageRuns is how many runs of an instance are written together.
-const pageRuns = 4
+const pageRuns = 64
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -101,11 +102,6 @@ func (r *room) encode(m proto.Message) []byte {
 
 func (r *room) key(tbl byte, parts ...string) []byte {
 	return appendKey(r.take(keySize(parts)), tbl, parts)
-}
-
-func (r *room) pendingKey(k runKey) []byte {
-	b := r.key(tablePending, k.namespace, k.instance)
-	return table.AppendUint64(table.AppendUint64(b, uint64(k.node)), uint64(k.index))
 }
 
 func sessionKey(id int64) []byte { return table.AppendUint64([]byte{tableSession}, uint64(id)) }
@@ -181,16 +177,22 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 		return err
 	}
 	prefix := key(tablePending, name)
-	return scanRows(m.engine, prefix, func() *logv1.Pending { return &logv1.Pending{} }, func(k []byte, rec *logv1.Pending) error {
-		id, rest, ok := table.CutString(k[len(prefix):])
-		node, rest, ok2 := table.CutUint64(rest)
-		index, _, ok3 := table.CutUint64(rest)
-		if !ok || !ok2 || !ok3 {
-			return fmt.Errorf("pending row has the damaged key %x", k)
+	var failed error
+	err = m.engine.Scan(prefix, table.End(prefix), func(k, value []byte) bool {
+		id, _, ok := table.CutString(k[len(prefix):])
+		if !ok {
+			failed = fmt.Errorf("pending row has the damaged key %x", k)
 		}
-		m.indexRun(ns, runKey{name, id, int32(node), int32(index)}, placeOf(rec))
-		return nil
+		for len(value) > 0 && failed == nil {
+			var p place
+			var node int32
+			if p, node, value, failed = cutPlace(value); failed == nil {
+				m.indexRun(ns, runKey{name, id, node, 0}, p)
+			}
+		}
+		return failed == nil
 	})
+	return errors.Join(err, failed)
 }
 
 // Dirty estimates the bytes that wait for Flush.

@@ -291,7 +291,7 @@ func (t *turn) leaseStep(r *logv1.LeaseStep) (proto.Message, *Refusal) {
 	}
 	run := i.runs[node]
 	if ended(run.State) {
-		return nil, i.done(node)
+		return nil, t.done(i, node)
 	}
 	if run.State == v1.RunState_RUN_STATE_READY {
 		if t.claim(i, node, s) {
@@ -310,16 +310,16 @@ func (t *turn) leaseStep(r *logv1.LeaseStep) (proto.Message, *Refusal) {
 }
 
 // done refuses to lease a run that has ended.
-func (i *instance) done(node int32) *Refusal {
+func (t *turn) done(i *instance, node int32) *Refusal {
 	r := i.runs[node]
 	refusal := Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", i.graph.Nodes[node].ID, i.rec.InstanceId, runStateName(r.State))
-	refusal.Detail.Token, refusal.Detail.Output = r.Token, r.Output
+	refusal.Detail.Token, refusal.Detail.Output = r.Token, t.payload(i, node, roleOutput)
 	return refusal
 }
 
 // endNamed answers those who wait by name for a run that ended.
 func (t *turn) endNamed(i *instance, node int32) {
 	for _, w := range slices.Clone(t.m.named[i.key(node)]) {
-		t.answer(w, nil, i.done(node))
+		t.answer(w, nil, t.done(i, node))
 	}
 }

@@ -453,7 +453,7 @@ func (x *Pair) GetValue() string {
 	return ""
 }
 
-// Instance is the head of an instance; its runs are in pages.
+// Instance is the head of an instance; its runs are in pages, and its payloads in rows of their own.
 type Instance struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	InstanceId  string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
@@ -476,8 +476,10 @@ type Instance struct {
 	Seen        []*SignalSeen `protobuf:"bytes,16,rep,name=seen,proto3" json:"seen,omitempty"`
 	Traceparent string        `protobuf:"bytes,17,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// Position of the newest event of this instance's history.
-	Position      int64 `protobuf:"varint,18,opt,name=position,proto3" json:"position,omitempty"`
-	VersionGiven  bool  `protobuf:"varint,19,opt,name=version_given,json=versionGiven,proto3" json:"version_given,omitempty"`
+	Position     int64 `protobuf:"varint,18,opt,name=position,proto3" json:"position,omitempty"`
+	VersionGiven bool  `protobuf:"varint,19,opt,name=version_given,json=versionGiven,proto3" json:"version_given,omitempty"`
+	// Which payloads of its own have a row, by role.
+	Payloads      uint32 `protobuf:"varint,20,opt,name=payloads,proto3" json:"payloads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -645,6 +647,13 @@ func (x *Instance) GetVersionGiven() bool {
 	return false
 }
 
+func (x *Instance) GetPayloads() uint32 {
+	if x != nil {
+		return x.Payloads
+	}
+	return 0
+}
+
 type Signal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -773,6 +782,7 @@ func (x *SignalSeen) GetDelivered() bool {
 	return false
 }
 
+// RunPage, Run and Pending were rows of the first format.
 type RunPage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Runs          []*Run                 `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
@@ -2283,7 +2293,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xa8\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc4\x05\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2306,7 +2316,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x04seen\x18\x10 \x03(\v2\x1b.lockstep.log.v1.SignalSeenR\x04seen\x12 \n" +
 	"\vtraceparent\x18\x11 \x01(\tR\vtraceparent\x12\x1a\n" +
 	"\bposition\x18\x12 \x01(\x03R\bposition\x12#\n" +
-	"\rversion_given\x18\x13 \x01(\bR\fversionGiven\"\x86\x01\n" +
+	"\rversion_given\x18\x13 \x01(\bR\fversionGiven\x12\x1a\n" +
+	"\bpayloads\x18\x14 \x01(\rR\bpayloads\"\x86\x01\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\x12.\n" +

@@ -1,0 +1,117 @@
+package fsm
+
+import (
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// A payload has a row of its own, which is written once: it is the most that is stored of a run, and what changes
+// otherwise of the run must not carry it along. Behind that it is let go from memory, but for what the next lease needs.
+
+// role is what a payload is to a run, or to the instance itself.
+type role uint8
+
+const (
+	roleOutput role = iota
+	roleInput
+	roleProgress
+	roles
+)
+
+// whole stands in the place of a node for the instance itself.
+const whole = -1
+
+// payloads are those of a run, or of the instance itself.
+type payloads struct {
+	has   uint8              // by role: there is one
+	fresh uint8              // by role: it changed, and the engine does not have that yet
+	held  [roles]*v1.Payload // those in memory
+}
+
+func (p *payloads) set(as role, payload *v1.Payload) {
+	bit := uint8(1) << as
+	p.held[as] = payload
+	switch {
+	case payload != nil:
+		p.has |= bit
+	case p.has&bit == 0:
+		return
+	default:
+		p.has &^= bit
+	}
+	p.fresh |= bit
+}
+
+func (p *payloads) letGo(as role) { p.held[as] = nil }
+
+func (i *instance) payloads(node int32) *payloads {
+	if node == whole {
+		return &i.own
+	}
+	return &i.runs[node].payloads
+}
+
+// appendPayloadKey adds what the key of a payload has behind the instance's id.
+func appendPayloadKey(k []byte, node int32, as role) []byte {
+	return table.AppendUint64(k, uint64(node+1)<<2|uint64(as))
+}
+
+// payload returns a payload, out of the engine when it is not in memory; nil when there is none.
+func (i *instance) payload(r table.Reader, node int32, as role) (*v1.Payload, error) {
+	p := i.payloads(node)
+	if p.has&(1<<as) == 0 || p.held[as] != nil {
+		return p.held[as], nil
+	}
+	payload := &v1.Payload{}
+	_, err := row(r, appendPayloadKey(key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), node, as), payload)
+	return payload, err
+}
+
+// payload is that of an instance which is decided about.
+func (t *turn) payload(i *instance, node int32, as role) *v1.Payload {
+	payload, err := i.payload(t.m.engine, node, as)
+	must(err)
+	return payload
+}
+
+// setPayload is how payloads come to be.
+func (m *Machine) setPayload(i *instance, node int32, as role, payload *v1.Payload) {
+	i.payloads(node).set(as, payload)
+	m.dirtyBytes += len(payload.GetBytes())
+}
+
+// flushPayloads writes what is fresh of a run's payloads, or of the instance's own.
+func (m *Machine) flushPayloads(b *table.Batch, i *instance, node int32) {
+	p := i.payloads(node)
+	for as := role(0); p.fresh != 0; as++ {
+		if p.fresh&(1<<as) == 0 {
+			continue
+		}
+		p.fresh &^= 1 << as
+		k := appendPayloadKey(m.room.key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), node, as)
+		if p.held[as] == nil {
+			b.Delete(k)
+			continue
+		}
+		b.Put(k, m.room.encode(p.held[as]))
+	}
+}
+
+// outputs reads the outputs of all runs at once.
+func (i *instance) outputs(r table.Reader) ([]*v1.Payload, error) {
+	out := make([]*v1.Payload, len(i.runs))
+	prefix := key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId)
+	err := scanRows(r, prefix, func() *v1.Payload { return &v1.Payload{} }, func(k []byte, payload *v1.Payload) error {
+		number, _, _ := table.CutUint64(k[len(prefix):])
+		if node := int(number>>2) - 1; node >= 0 && node < len(out) && role(number&3) == roleOutput {
+			out[node] = payload
+		}
+		return nil
+	})
+	for node, run := range i.runs {
+		if p := &run.payloads; p.has&(1<<roleOutput) == 0 || p.held[roleOutput] != nil {
+			out[node] = p.held[roleOutput]
+		}
+	}
+	return out, err
+}
