@@ -95,11 +95,15 @@ type Core struct {
 func New(config Config) *Core { return &Core{config: config.withDefaults()} }
 
 // Lead begins a term. It proposes an entry by itself, so that the clock is set and reads of the term have an entry to
-// ride on.
+// ride on. A term that is begun again keeps its time: word of an earlier one may come when this is led already, and to
+// begin at zero would be to stand still until it is made up for.
 func (c *Core) Lead(term uint64, now time.Duration) {
+	if term != c.term {
+		c.elapsed, c.sampled = 0, now
+	}
 	c.reign++
 	c.leading, c.term, c.first, c.held = true, term, true, false
-	c.elapsed, c.sampled, c.proposed, c.inFlight = 0, now, now, 0
+	c.proposed, c.inFlight = now, 0
 }
 
 // Lose ends the term. Calls that were not proposed come back: nothing happened to them.

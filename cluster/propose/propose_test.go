@@ -39,6 +39,26 @@ func TestATermBeginsWithAnEntry(t *testing.T) {
 	}
 }
 
+// Word of leadership may come late: of one term when the next is led already, and then of that again. Its time goes on.
+func TestATermThatIsBegunTwiceKeepsItsTime(t *testing.T) {
+	c := New(Config{})
+	c.Lead(7, 0)
+	for now := time.Duration(0); now <= time.Second; now += 50 * time.Millisecond {
+		c.Sample(now)
+	}
+	c.Lose()
+	c.Lead(7, 1100*time.Millisecond)
+	b := c.Next(1200*time.Millisecond, 0, Clock{})
+	if got := time.Duration(b.Entry.Header.Elapsed); got != 1200*time.Millisecond {
+		t.Errorf("after 1.2 s of term 7, in which it was begun twice, its time is %s", got)
+	}
+	c.Lose()
+	c.Lead(9, 1300*time.Millisecond)
+	if b := c.Next(1300*time.Millisecond, 0, Clock{}); b.Entry.Header.Elapsed != 0 {
+		t.Errorf("term 9 begins with %s", time.Duration(b.Entry.Header.Elapsed))
+	}
+}
+
 func TestATickDoesNotOvertakeWhatWasReceived(t *testing.T) {
 	c := lead(Config{MaxCommands: 2})
 	for i := range 5 {
