@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"hash/fnv"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,21 +48,20 @@ func asked(e *entry, x *logv1.Entry) *model.Entry {
 }
 
 // answered adds what it came to.
-func answered(m *model.Entry, result *fsm.Result) *model.Entry {
-	events := result.Events()
+func (h *history) answered(m *model.Entry, result *fsm.Result, events []*v1.Event) *model.Entry {
 	m.Facts, m.Settled = make([]model.Fact, len(events)), make([]model.Settled, len(result.Settled))
 	for i, o := range result.Renewals {
 		m.Renewals[i].Code, m.Renewals[i].Lost = codeOf(o.Refusal), o.Reply.GetLost()
 	}
 	for i, o := range result.Outcomes {
-		m.Commands[i].Answer = answer(o.Reply, o.Refusal)
+		m.Commands[i].Answer = h.answer(o.Reply, o.Refusal)
 		m.Commands[i].Answer.Parked = o.Parked
 	}
 	for i, event := range events {
 		m.Facts[i] = factOf(event)
 	}
 	for i, s := range result.Settled {
-		m.Settled[i] = model.Settled{Call: s.WaitID, Answer: answer(s.Reply, s.Refusal), More: s.More}
+		m.Settled[i] = model.Settled{Call: s.WaitID, Answer: h.answer(s.Reply, s.Refusal), More: s.More}
 	}
 	return m
 }
@@ -117,8 +115,8 @@ func command(c *logv1.Command) model.Command {
 	return m
 }
 
-func answer(reply proto.Message, refusal *v1.Refusal) model.Answer {
-	m := model.Answer{Code: codeOf(refusal), Sum: sum(reply, refusal)}
+func (h *history) answer(reply proto.Message, refusal *v1.Refusal) model.Answer {
+	m := model.Answer{Code: codeOf(refusal), Sum: h.sum(reply, refusal)}
 	switch r := reply.(type) {
 	case *v1.Session:
 		m.Session = number(r.SessionId)
@@ -161,18 +159,4 @@ func factOf(e *v1.Event) model.Fact {
 		Instance: d.InstanceId, Workflow: d.Workflow, Step: d.Step, Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 	}
-}
-
-// sum is of all the bytes of an answer.
-func sum(reply proto.Message, refusal *v1.Refusal) uint64 {
-	h := fnv.New64a()
-	var b []byte
-	if refusal != nil {
-		b, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, refusal) // messages of ours always encode
-		b = append(b, 1)
-	} else if reply != nil {
-		b, _ = proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, reply)
-	}
-	h.Write(b)
-	return h.Sum64()
 }

@@ -16,6 +16,7 @@ var theQueues = []string{"q0", "q1", "q2"}
 
 // crew are all who work.
 type crew struct {
+	pace     pace
 	workers  []*worker
 	starters []*starter
 	watchers []*watcher
@@ -25,12 +26,35 @@ type crew struct {
 	locks []heldLock
 }
 
+// pace is how busy everybody is. In hot seeds most of what happens is work that is done; in cold ones everything waits,
+// and there is time for what outlasts leases.
+type pace struct {
+	hot     bool
+	workers int
+	start   time.Duration // between two starts
+	open    int           // instances of a starter that have not ended
+	took    time.Duration // the most that most runs take
+	room    int           // the most runs that a worker does at a time
+	look    time.Duration // between two looks of a starter at what it started
+}
+
+func paces(d draws) pace {
+	if d.one(3) {
+		return pace{workers: 1 + d.IntN(5), start: d.between(5*time.Millisecond, 60*time.Millisecond), open: 8, took: 120 * time.Millisecond, room: 8, look: time.Second}
+	}
+	return pace{
+		hot: true, workers: 3 + d.IntN(5), start: d.between(time.Millisecond, 8*time.Millisecond), open: 10 + d.IntN(90),
+		took: d.between(2*time.Millisecond, 20*time.Millisecond), room: 16, look: 8 * time.Second,
+	}
+}
+
 // hire has the workflows registered, and everybody begin.
 func (w *world) hire() {
 	d := newDraws(w.config.Seed, "crew")
 	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"))
 	w.history.model.Know(w.workflows)
-	for i := range 1 + d.IntN(5) {
+	w.crew.pace = paces(d)
+	for i := range w.crew.pace.workers {
 		w.crew.workers = append(w.crew.workers, w.worker(fmt.Sprint("worker", i), newDraws(w.config.Seed, fmt.Sprint("worker", i))))
 	}
 	w.sleepers(d.IntN(12))
@@ -47,7 +71,7 @@ func (w *world) hire() {
 		w.reader(fmt.Sprint("reader", i), newDraws(w.config.Seed, fmt.Sprint("reader", i)))
 	}
 	for i := range 1 + d.IntN(2) {
-		s := &starter{c: w.client(fmt.Sprint("starter", i), newDraws(w.config.Seed, fmt.Sprint("starter", i))), pace: d.between(5*time.Millisecond, 60*time.Millisecond)}
+		s := &starter{c: w.client(fmt.Sprint("starter", i), newDraws(w.config.Seed, fmt.Sprint("starter", i))), pace: w.crew.pace.start}
 		w.crew.starters = append(w.crew.starters, s)
 		s.register(0)
 	}
@@ -107,7 +131,7 @@ func (s *starter) next() {
 		return
 	}
 	w.by(s.c.process, s.c.draws.between(0, 2*s.pace), s.next)
-	if s.open >= 8 {
+	if s.open >= w.crew.pace.open {
 		return
 	}
 	flow := pick(s.c.draws, w.workflows)
@@ -141,6 +165,6 @@ func (s *starter) wait(id string) {
 			s.open--
 			return
 		}
-		s.c.w.by(s.c.process, s.c.draws.between(50*time.Millisecond, time.Second), func() { s.wait(id) })
+		s.c.w.by(s.c.process, s.c.draws.between(50*time.Millisecond, s.c.w.crew.pace.look), func() { s.wait(id) })
 	})
 }

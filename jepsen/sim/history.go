@@ -3,7 +3,6 @@ package sim
 import (
 	"bytes"
 	"encoding/binary"
-	"hash/fnv"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/fsm"
@@ -27,8 +26,9 @@ type history struct {
 	// floor is the newest entry whose effects somebody was told of.
 	floor uint64
 	// wall is the newest time of day that an entry told, and jumps counts those that told an earlier one.
-	wall  int64
-	jumps uint64
+	wall   int64
+	jumps  uint64
+	buffer []byte // of messages that are summed
 }
 
 type outcome struct {
@@ -91,7 +91,7 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 		return
 	}
 	_, digest := n.machine.Digest()
-	total := h.sum(result)
+	total := h.total(result)
 	if !first {
 		if h.w.config.Trace != nil && !bytes.Equal(digest, h.digests[e.index-1]) {
 			h.w.tell("node %d: %+v", n.id, result.Events())
@@ -109,19 +109,20 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	h.w.report.Commands += len(m.Commands)
 	for i, c := range e.calls {
 		if !result.Outcomes[i].Parked {
-			h.calls[c.id] = outcome{e.index, sum(result.Outcomes[i].Reply, result.Outcomes[i].Refusal)}
+			h.calls[c.id] = outcome{e.index, h.sum(result.Outcomes[i].Reply, result.Outcomes[i].Refusal)}
 		}
 	}
 	for _, r := range m.Renewals {
 		h.renewed[r.Session] = e.index
 	}
 	for _, s := range result.Settled {
-		h.calls[s.WaitID] = outcome{e.index, sum(s.Reply, s.Refusal)}
+		h.calls[s.WaitID] = outcome{e.index, h.sum(s.Reply, s.Refusal)}
 	}
-	for _, event := range result.Events() {
-		h.events = append(h.events, sum(event, nil))
+	events := result.Events()
+	for _, event := range events {
+		h.events = append(h.events, eventSum(event))
 	}
-	answered(m, result)
+	h.answered(m, result, events)
 	if h.w.config.Trace != nil {
 		h.w.tell("%+v", *m)
 	}
@@ -132,29 +133,23 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 		h.w.fail("S6", "uptime is %d at entry %d; the log says %d", got, e.index, h.model.Uptime)
 	}
 	h.times.entry(e, m, h.model.Uptime)
-	h.times.facts(e, result)
+	h.times.facts(e, events)
 	h.w.mix(binary.BigEndian.Uint64(append(digest, make([]byte, 8)...)))
 }
 
-// sum is of all that an entry is answered.
-func (h *history) sum(result *fsm.Result) uint64 {
-	f := fnv.New64a()
-	var b [8]byte
-	add := func(v uint64) {
-		binary.BigEndian.PutUint64(b[:], v)
-		f.Write(b[:])
-	}
+// total is of all that an entry is answered.
+func (h *history) total(result *fsm.Result) uint64 {
+	var s uint64
 	for _, o := range result.Outcomes {
-		add(sum(o.Reply, o.Refusal))
+		s = mixed(s, h.sum(o.Reply, o.Refusal))
 	}
 	for _, o := range result.Renewals {
-		add(sum(o.Reply, o.Refusal))
+		s = mixed(s, h.sum(o.Reply, o.Refusal))
 	}
-	for _, s := range result.Settled {
-		add(s.WaitID)
-		add(sum(s.Reply, s.Refusal))
+	for _, o := range result.Settled {
+		s = mixed(mixed(s, o.WaitID), h.sum(o.Reply, o.Refusal))
 	}
-	return f.Sum64()
+	return s
 }
 
 // reopened checks the state that a node goes on from.
@@ -198,7 +193,7 @@ func (h *history) respond(o *op, r *request, res *response) {
 				w.fail("S3", "%s of %s is answered, and is not in the log", o.kind, o.client.name)
 			case got.index <= o.floor:
 				w.fail("S4", "%s of %s is answered by entry %d, and entry %d was acknowledged before it began", o.kind, o.client.name, got.index, o.floor)
-			case got.sum != sum(res.outcomes[i].Reply, res.outcomes[i].Refusal):
+			case got.sum != h.sum(res.outcomes[i].Reply, res.outcomes[i].Refusal):
 				w.fail("S4", "%s of %s is answered otherwise than the log came to", o.kind, o.client.name)
 			}
 			delete(h.calls, id)

@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+)
 
 // entry is one of raft's log.
 type entry struct {
@@ -14,6 +18,9 @@ type entry struct {
 	calls    []*serverCall
 	renewals [][]*serverCall
 	barriers []*serverCall
+	// decoded is what data says, for the nodes that share it, until every node has had it.
+	decoded *logv1.Entry
+	had     int
 }
 
 // log is raft's log behind what was cut away. It is a value: whoever has one keeps it, whatever others append.

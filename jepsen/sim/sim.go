@@ -39,6 +39,8 @@ type world struct {
 	proposer  propose.Config
 	logLimit  int  // entries behind a snapshot
 	tardy     bool // proposers often hear late of leadership
+	sharing   bool // nodes share decoded entries
+	flushes   time.Duration
 	workflows []model.Workflow
 	crew      crew
 	stopping  bool
@@ -110,8 +112,9 @@ func (w *world) build() {
 	if w.work.one(3) {
 		w.proposer.MaxBytes = 60 + w.work.IntN(300)
 	}
+	w.sharing, w.flushes = !w.work.one(4), pick(w.work, []time.Duration{time.Second, 3 * time.Second, 6 * time.Second})
 	w.logLimit, w.tardy = 100+w.work.IntN(1000), w.work.one(4)
-	for i := range pick(w.work, []int{3, 3, 5}) {
+	for i := range pick(w.work, []int{3, 3, 3, 5}) {
 		n := &node{id: i, w: w, process: w.process(fmt.Sprint("n", i))}
 		n.wall = w.work.between(-time.Hour, time.Hour)
 		n.disk = &disk{w: w, kept: kept{vote: -1}, store: newStore()}

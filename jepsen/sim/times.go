@@ -3,8 +3,8 @@ package sim
 import (
 	"time"
 
-	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/jepsen/model"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 // times checks the log against the world's own clock, which nobody in the cluster can read: leases do not end early, nor
@@ -135,8 +135,8 @@ func (t *times) alive(e *entry, id int64) {
 }
 
 // facts looks at what an entry did to sessions and leases.
-func (t *times) facts(e *entry, result *fsm.Result) {
-	for _, event := range result.Events() {
+func (t *times) facts(e *entry, events []*v1.Event) {
+	for _, event := range events {
 		d := event.Data
 		switch event.Type {
 		case "lockstep.session.opened.v1":

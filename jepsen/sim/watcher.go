@@ -66,7 +66,7 @@ func (k *watcher) got(res *response) {
 		if e.Position != k.seen+1 {
 			w.fail("L7", "%s sees position %d behind %d", k.c.name, e.Position, k.seen)
 		}
-		if e.Position > int64(len(w.history.events)) || w.history.events[e.Position-1] != sum(e, nil) {
+		if e.Position > int64(len(w.history.events)) || w.history.events[e.Position-1] != eventSum(e) {
 			w.fail("L7", "%s sees another event at position %d than was published", k.c.name, e.Position)
 		}
 		k.after, k.seen = e.Position, e.Position

@@ -42,7 +42,7 @@ func (w *world) worker(name string, d draws) *worker {
 	if name != "worker0" && d.one(2) { // somebody takes what is in any queue
 		k.queues = theQueues[d.IntN(len(theQueues)):]
 	}
-	k.core = core.NewWorker(k.queues, 1+d.IntN(8))
+	k.core = core.NewWorker(k.queues, 1+d.IntN(w.crew.pace.room))
 	k.open()
 	return k
 }
@@ -167,8 +167,8 @@ func (k *worker) start(run *v1.LeasedRun) {
 	k.s.keeper.Hold(run.Token)
 	k.c.w.crew.hear(run)
 	d := k.c.draws
-	took := d.between(time.Millisecond, 120*time.Millisecond)
-	if d.one(12) {
+	took := d.between(time.Millisecond, k.c.w.crew.pace.took)
+	if d.one(12) && !k.c.w.crew.pace.hot || d.one(200) {
 		took = d.between(0, 2*k.ttl)
 	}
 	if d.one(6) {
