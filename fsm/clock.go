@@ -112,13 +112,13 @@ func (t *turn) tick(header *logv1.Header) {
 	if header.GetTerm() != t.term {
 		return
 	}
-	now := t.uptime() - max(0, t.m.group.ClockElapsed-header.GetDue())
+	t.until = t.uptime() - max(0, t.m.group.ClockElapsed-header.GetDue())
 	if plant.Is(plant.LocalExpiry) {
-		now = plant.Mono()
+		t.until = plant.Mono()
 	}
 	for range expirations {
 		d, ok := t.m.deadlines.Min()
-		if !ok || d.at > now {
+		if !ok || d.at > t.until {
 			return
 		}
 		switch d.kind {

@@ -338,8 +338,8 @@ func (t *turn) expireRun(k runKey) {
 	t.ns = t.m.namespaces[k.namespace]
 	i, refusal := t.instance(k.instance)
 	must(refusalError(refusal))
-	r, now := i.runs[k.node], t.uptime()
-	passed := func(at int64) bool { return at > 0 && at <= now }
+	r := i.runs[k.node]
+	passed := func(at int64) bool { return at > 0 && at <= t.until }
 	switch {
 	case passed(r.TotalDeadline):
 		t.failRun(i, k.node, "TIMEOUT_TOTAL", "the step's total timeout passed", r.State == v1.RunState_RUN_STATE_LEASED)

@@ -80,6 +80,22 @@ func TestATickReachesAsFarAsTheLeaderHasLogged(t *testing.T) {
 	}
 }
 
+// Of a run that has several timeouts only those are over that a tick reaches: the others may be overtaken by what the
+// leader has in hand.
+func TestATickLooksNoFurtherAtTheRestOfARun(t *testing.T) {
+	r := newRig(t)
+	r.register("workflow: w\nsteps: {a: {queue: q, timeouts: {heartbeat: 1s, run: 3s, total: 2s}}}\n")
+	r.start("w", "i", "{}")
+	run := r.poll(r.session(60*second), "q", 1)[0]
+	r.elapsed, r.due = 4*second, second*3/2
+	r.apply(&logv1.Entry{})
+	if refusal := refusalOf(r.complete(run, "1")); refusal != nil {
+		t.Fatalf("a completion that was in hand before the step's time was up is refused: %v", refusal)
+	}
+}
+
+func refusalOf(_ *v1.CompleteStepResponse, refusal *v1.Refusal) *v1.Refusal { return refusal }
+
 // A lease survives changes of leader without being reset, and does not outlive its holder for that: killed at the
 // 59th second of a minute's lease, five times over, it has what is left each time.
 func TestLeasesSurviveLeadersWithoutReset(t *testing.T) {

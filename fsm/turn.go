@@ -34,6 +34,8 @@ type turn struct {
 	checkpoint bool
 	slice      []byte
 
+	until int64 // in a tick: what is due later is not due yet
+
 	cause string                 // causation, once it was asked for
 	time  *timestamppb.Timestamp // stamp, once it was asked for
 }

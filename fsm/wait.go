@@ -183,7 +183,7 @@ func (t *turn) expireWait(w *wait) {
 	t.ns = w.session.ns
 	_, named := w.run()
 	switch {
-	case w.rec.Lock != nil && w.rec.DeadlineAt > t.uptime():
+	case w.rec.Lock != nil && w.rec.DeadlineAt > t.until:
 		t.m.unlineWait(w)
 		w.rec.RetryAt = 0
 		t.m.lineWait(w)

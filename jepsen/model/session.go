@@ -93,7 +93,7 @@ func (s *State) renew(r *Renewal) {
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "step.ready":
+	case "session.expired", "step.lapsed", "step.ready", "step.failed":
 		return true
 	case "step.released":
 		return l == nil || l.session != x
