@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/client/core"
@@ -77,6 +79,7 @@ func (n *node) serve(r *request, send func(*response)) *group {
 		n.core.Barrier(n.call(g, 0))
 	case r.renewal != nil:
 		c := n.call(g, 0)
+		n.received[c.id] = n.w.now
 		n.core.Renew(r.renewal(), c)
 		if plant.Is(plant.RenewalBeforeCommit) {
 			c.reply(&response{renewal: fsm.RenewalOutcome{Reply: &v1.KeepAliveResponse{}}})
@@ -111,7 +114,20 @@ func (n *node) take(g *group, commands []*logv1.Command) {
 	}
 	if !n.core.Commands(commands, list) {
 		g.fail(&response{failure: core.Overloaded})
+		return
 	}
+	for _, id := range g.calls {
+		n.received[id] = n.w.now
+	}
+}
+
+// backlog is how long the oldest call waits that the node has received and has not logged.
+func (n *node) backlog() time.Duration {
+	oldest := n.w.now
+	for _, at := range n.received {
+		oldest = min(oldest, at)
+	}
+	return n.w.now - oldest
 }
 
 func waits(c *logv1.Command) bool {
@@ -182,8 +198,10 @@ func (n *node) left(g *group) {
 			continue
 		}
 		delete(n.waiting, id)
-		n.core.Commands([]*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_EndWait{EndWait: &logv1.EndWait{WaitId: id}}}},
-			[]propose.Call{n.call(&group{answers: make([]fsm.Outcome, 1), calls: make([]uint64, 1), left: 1}, 0)})
+		c := n.call(&group{answers: make([]fsm.Outcome, 1), calls: make([]uint64, 1), left: 1}, 0)
+		if n.core.Commands([]*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_EndWait{EndWait: &logv1.EndWait{WaitId: id}}}}, []propose.Call{c}) {
+			n.received[c.id] = n.w.now
+		}
 		n.kick(0)
 	}
 }

@@ -15,6 +15,7 @@ type entry struct {
 	proposed time.Duration
 	asleep   time.Duration // of the proposer, so far
 	pauses   int
+	backlog  time.Duration // how long the oldest call had waited then that the proposer had received and this has not
 	calls    []*serverCall
 	renewals [][]*serverCall
 	barriers []*serverCall

@@ -27,9 +27,10 @@ type node struct {
 	core    *propose.Core
 	applied uint64 // of raft's log
 
-	results  map[uint64]*fsm.Result // of entries that this node proposed, until their calls are answered
-	waiting  map[uint64]*serverCall // by wait id
-	attached []attached             // streams
+	results  map[uint64]*fsm.Result   // of entries that this node proposed, until their calls are answered
+	waiting  map[uint64]*serverCall   // by wait id
+	received map[uint64]time.Duration // when, by call, what is not proposed yet
+	attached []attached               // streams
 	restores int
 	told     time.Duration // when the proposer is told next of leadership
 	wake     time.Duration // when the proposer is looked at next; negative when it is not
@@ -40,7 +41,7 @@ type node struct {
 // start begins a life of the node with what its disk has.
 func (n *node) start() {
 	n.up = true
-	n.results, n.waiting = map[uint64]*fsm.Result{}, map[uint64]*serverCall{}
+	n.results, n.waiting, n.received = map[uint64]*fsm.Result{}, map[uint64]*serverCall{}, map[uint64]time.Duration{}
 	n.core, n.wake, n.handing, n.told = propose.New(n.w.proposer), -1, false, 0
 	if err := n.open(); err != nil {
 		n.up, n.refused = false, err.Error()
@@ -212,6 +213,7 @@ func (n *node) notify(leads bool) {
 	delay = n.told - n.w.now
 	n.w.by(n.process, delay, func() {
 		back := n.core.Lose()
+		clear(n.received)
 		n.w.history.times.loses(n)
 		if leads {
 			n.core.Lead(n.raft.term, n.mono(n.w.now))
@@ -286,6 +288,8 @@ func (n *node) propose(b *propose.Batch) {
 	for _, list := range b.Renewals {
 		e.renewals = append(e.renewals, calls(list))
 	}
+	n.answer(e, func(c *serverCall) { delete(n.received, c.id) })
+	e.backlog = n.backlog()
 	if !n.raft.propose(e, func(committed bool) { n.landed(b, e, committed) }) {
 		n.core.Done(b)
 		n.answer(e, func(c *serverCall) { c.refuse(n.noLeader()) })

@@ -22,8 +22,10 @@ type times struct {
 	// term yet moves none.
 	outage time.Duration
 	terms  int
-	// How far the newest entry's tick is behind its time.
-	behind time.Duration
+	// How far the newest entry's tick is behind its time, and how long the oldest call had waited that it did not take: of
+	// it, and of the one before.
+	behind        time.Duration
+	waits, waited time.Duration
 
 	sessions map[int64]*life
 	// What a leader has received and not logged yet: renewals by session, completions by token.
@@ -106,7 +108,7 @@ func (t *times) entry(e *entry, x *model.Entry, uptime int64) {
 		}
 		t.last = e.proposed
 	}
-	t.behind = time.Duration(x.Elapsed - x.Due)
+	t.backlog(e, x)
 	if e.term != t.term {
 		t.term, t.since, t.at = e.term, e.proposed, uptime
 		t.terms++
@@ -125,6 +127,15 @@ func (t *times) entry(e *entry, x *model.Entry, uptime int64) {
 		if c.Kind == model.Complete {
 			delete(t.results, c.Token)
 		}
+	}
+}
+
+// backlog: an entry expires what was due until then, but for what was due after the oldest call came that still waits.
+func (t *times) backlog(e *entry, x *model.Entry) {
+	t.behind = time.Duration(x.Elapsed - x.Due)
+	t.waits, t.waited = e.backlog, t.waits
+	if most := time.Duration(float64(e.backlog)*(1+rateError)) + maxSample + 10*time.Millisecond; t.behind > most {
+		t.h.w.fail("L3", "the tick of entry %d is %s behind its time, and what its leader has not logged waits for %s", e.index, t.behind, e.backlog)
 	}
 }
 
@@ -178,7 +189,7 @@ func (t *times) expired(e *entry, id int64) {
 	if l.trusted > e.proposed {
 		w.fail("S6", "session %d expires at %s, and its holder trusts it until %s", id, e.proposed, l.trusted)
 	}
-	most := time.Duration(float64(l.ttl)*(1+rateError)) + (t.outage - l.outage) + time.Duration(t.terms-l.terms)*perChange + slack
+	most := time.Duration(float64(l.ttl)*(1+rateError)) + (t.outage - l.outage) + time.Duration(t.terms-l.terms)*perChange + slack + t.waited
 	if lived := e.proposed - l.renewed; lived > most {
 		w.fail("L2", "session %d lives on for %s after its last renewal; %s is the most", id, lived, most)
 	}
