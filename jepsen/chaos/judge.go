@@ -15,6 +15,57 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
+// needs of the workloads' steps, and the permits of their locks.
+var (
+	needs = map[string][]string{
+		"named/b": {"a"}, "named/c": {"a"}, "named/d": {"b", "c"},
+		"polled/both": {"take"}, "polled/some": {"take"}, "polled/end": {"both", "some"},
+	}
+	limits = map[string]int64{"permits-3": 3}
+)
+
+// judge takes everything to its end and checks it.
+func (w *world) judge(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+	ops, err := w.history.Close()
+	if err != nil {
+		return err
+	}
+	w.report.count(ops)
+	var ids []string
+	for _, op := range ops {
+		if op.Kind == "start" && op.Outcome == check.OK && strings.HasPrefix(op.Instance, "named-") {
+			ids = append(ids, op.Instance)
+		}
+	}
+	w.report.check("nothing is stuck", "liveness", w.finish(ctx, ids, ops))
+	for _, p := range w.workers {
+		if p != nil {
+			_ = p.Close() // nothing is left to do
+		}
+	}
+	events, facts, err := w.feeds(ctx)
+	if err != nil {
+		return err
+	}
+	w.report.check("all nodes tell the same events", "S7", facts)
+	w.report.check("the feed keeps the rules", "S1", check.Feed(events, needs, limits))
+	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
+	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
+	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
+	w.report.check("watches have no gap", "L7", w.report.watched())
+	w.report.check("all digests are equal", "S7", w.digests(ctx))
+	writes, err := w.register.Close()
+	if err != nil {
+		return err
+	}
+	w.report.register(writes, events)
+	w.report.Events = len(events)
+	w.report.verdict()
+	return nil
+}
+
 // finish takes every instance that was started to its end; one that does not get there is explained.
 func (w *world) finish(ctx context.Context, named []string, ops []*check.Op) (facts []check.Fact) {
 	if err := workload.Finish(ctx, w.client, named); err != nil {

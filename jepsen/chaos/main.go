@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	"github.com/lockstep-dev/lockstep/jepsen/results"
 	"github.com/lockstep-dev/lockstep/jepsen/workload"
 )
@@ -175,7 +176,12 @@ func work(args []string) int {
 	register := f.String("register", "", "")
 	name := f.String("name", "", "")
 	ttl := f.Duration("ttl", 0, "")
+	bug := f.String("plant", "", "")
 	if err := f.Parse(args); err != nil {
+		return 2
+	}
+	if err := plant.Set(*bug); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -12,13 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect"
-
 	"github.com/lockstep-dev/lockstep/client"
-	"github.com/lockstep-dev/lockstep/jepsen/check"
 	"github.com/lockstep-dev/lockstep/jepsen/lab"
 	"github.com/lockstep-dev/lockstep/jepsen/workload"
-	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 // Sizes of a run.
@@ -50,6 +46,7 @@ type world struct {
 	mu    sync.Mutex // guards what follows
 	taken map[*lab.Node]bool
 	cuts  map[[2]*lab.Node]bool
+	wired map[[2]*lab.Node]bool
 }
 
 // errBroken says that the cluster did not come back from a fault: why is in the report.
@@ -68,7 +65,7 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 	}
 	w := &world{
 		config: c, report: newReport(c), single: map[*lab.Node]*client.Client{}, ids: map[*lab.Node]string{},
-		taken: map[*lab.Node]bool{}, cuts: map[[2]*lab.Node]bool{},
+		taken: map[*lab.Node]bool{}, cuts: map[[2]*lab.Node]bool{}, wired: map[[2]*lab.Node]bool{},
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.open(ctx); err != nil {
@@ -93,7 +90,7 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 }
 
 func (w *world) open(ctx context.Context) (err error) {
-	args := []string{"--log-bytes", "2000000"} // snapshots, and logs cut behind them, while things break
+	args := []string{"--log-bytes", "1000000"} // snapshots, and logs cut behind them, while things break
 	if w.Plant != "" {
 		args = append(args, "--plant", w.Plant)
 	}
@@ -166,6 +163,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	for range lapsing {
 		lane(func(c *client.Client, n int) { w.history.Lapse(ctx, c, w.register, n, w.Seed) })
 	}
+	for _, n := range w.lab.Nodes {
+		lanes.Go(func() { w.history.Reads(ctx, w.single[n], w.Seed+uint64(n.Number)) })
+	}
 	w.pulse = newPulse(w.history.Now)
 	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c) })
 	for at := range w.lab.Nodes {
@@ -175,7 +175,7 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	for i := 0; i < workers && err == nil; i++ {
 		var p *lab.Worker
 		name := fmt.Sprint("worker-", i)
-		p, err = w.lab.StartWorker(name, self, "worker", "--servers", strings.Join(w.lab.APIs(), ","), "--register", w.register.URL(), "--name", name, "--ttl", workerTTL.String())
+		p, err = w.lab.StartWorker(name, self, "worker", "--servers", strings.Join(w.lab.APIs(), ","), "--register", w.register.URL(), "--name", name, "--ttl", workerTTL.String(), "--plant", w.Plant)
 		w.workers = append(w.workers, p)
 	}
 	if err != nil {
@@ -226,17 +226,27 @@ func (w *world) hurt(ctx context.Context) error {
 			chance.Shuffle(len(fresh), func(i, j int) { fresh[i], fresh[j] = fresh[j], fresh[i] })
 			bag = append(bag, fresh...)
 		}
-		n := 1 + chance.IntN(3)
-		round := slices.Clone(bag[:min(n, len(bag))])
-		if i := slices.IndexFunc(round, func(f fault) bool { return f.whole }); i >= 0 {
-			round = round[:max(i, 1)]
-		}
+		round := together(bag[:min(1+chance.IntN(3), len(bag))])
 		bag = bag[len(round):]
 		if err := w.round(ctx, round, chance); err != nil {
 			return err
 		}
 	}
 	return ctx.Err()
+}
+
+// together returns those of the first faults that may overlap.
+func together(bag []fault) []fault {
+	taken := false
+	for i, f := range bag {
+		if i > 0 && (f.whole || f.takes && taken) {
+			return slices.Clone(bag[:i])
+		}
+		if taken = taken || f.takes; f.whole {
+			return slices.Clone(bag[:i+1])
+		}
+	}
+	return slices.Clone(bag)
 }
 
 func (w *world) round(ctx context.Context, some []fault, chance *rand.Rand) error {
@@ -315,104 +325,6 @@ func (w *world) recovered(ctx context.Context, healed time.Duration) error {
 	return nil
 }
 
-// status asks a node how it is; nil when it does not say.
-func (w *world) status(n *lab.Node) *v1.GroupStatus {
-	asking, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
-	defer cancel()
-	res, err := w.single[n].Cluster.GetStatus(asking, connect.NewRequest(&v1.GetStatusRequest{Local: true}))
-	if err != nil || len(res.Msg.Groups) == 0 {
-		return nil
-	}
-	w.mu.Lock()
-	w.ids[n] = res.Msg.NodeId
-	w.mu.Unlock()
-	return res.Msg.Groups[0]
-}
-
-// id is a node's own, as it said last.
-func (w *world) id(n *lab.Node) string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.ids[n]
-}
-
-// leader is the node that says so in the newest term; nil when none does.
-func (w *world) leader() (lead *lab.Node) {
-	var newest uint64
-	for _, n := range w.lab.Nodes {
-		if s := w.status(n); s != nil && s.State == "Leader" && s.Term >= newest {
-			lead, newest = n, s.Term
-		}
-	}
-	return lead
-}
-
-func (w *world) term() (term int) {
-	for _, n := range w.lab.Nodes {
-		if s := w.status(n); s != nil {
-			term = max(term, int(s.Term))
-		}
-	}
-	return term
-}
-
-// ready waits until a node follows, or leads, and has what was committed when it was first asked.
-func (w *world) ready(ctx context.Context, n *lab.Node, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	var want uint64
-	for {
-		if s := w.status(n); s != nil && s.LeaderId != "" {
-			if want == 0 {
-				want = s.CommitIndex
-			}
-			if s.AppliedIndex >= want {
-				return nil
-			}
-		}
-		pause(ctx, 20*time.Millisecond)
-		if ctx.Err() != nil {
-			return fmt.Errorf("node %d does not come back: %w", n.Number, ctx.Err())
-		}
-	}
-}
-
-func (w *world) handOver(ctx context.Context) error {
-	_, err := w.client.Cluster.TransferLeadership(ctx, connect.NewRequest(&v1.TransferLeadershipRequest{}))
-	return err
-}
-
-func (w *world) removeMember(ctx context.Context, id string) error {
-	for {
-		_, err := w.client.Cluster.RemoveMember(ctx, connect.NewRequest(&v1.RemoveMemberRequest{NodeId: id}))
-		refusal, refused := client.AsRefusal(err)
-		if err == nil || refused && refusal.Code == v1.Code_CODE_MEMBER_NOT_FOUND || ctx.Err() != nil {
-			if refused && refusal.Code == v1.Code_CODE_MEMBER_NOT_FOUND {
-				return nil
-			}
-			return err
-		}
-		pause(ctx, 200*time.Millisecond)
-	}
-}
-
-// voter waits until a node votes.
-func (w *world) voter(ctx context.Context, n *lab.Node) (bool, error) {
-	for {
-		if s := w.status(n); s != nil {
-			for _, m := range s.Members {
-				if m.NodeId == w.id(n) && m.Voter {
-					return true, nil
-				}
-			}
-		}
-		pause(ctx, 50*time.Millisecond)
-		if ctx.Err() != nil {
-			return false, fmt.Errorf("node %d does not become a voter: %w", n.Number, ctx.Err())
-		}
-	}
-}
-
 func (w *world) logs() string {
 	var b strings.Builder
 	for _, n := range w.lab.Nodes {
@@ -442,54 +354,4 @@ func (w *world) close() error {
 		errs = append(errs, w.lab.Close())
 	}
 	return errors.Join(append(errs, os.RemoveAll(w.Dir))...)
-}
-
-// needs of the workloads' steps, and the permits of their locks.
-var (
-	needs = map[string][]string{
-		"named/b": {"a"}, "named/c": {"a"}, "named/d": {"b", "c"},
-		"polled/both": {"take"}, "polled/some": {"take"}, "polled/end": {"both", "some"},
-	}
-	limits = map[string]int64{"permits-3": 3}
-)
-
-// judge takes everything to its end and checks it.
-func (w *world) judge(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
-	defer cancel()
-	ops, err := w.history.Close()
-	if err != nil {
-		return err
-	}
-	w.report.count(ops)
-	var ids []string
-	for _, op := range ops {
-		if op.Kind == "start" && op.Outcome == check.OK && strings.HasPrefix(op.Instance, "named-") {
-			ids = append(ids, op.Instance)
-		}
-	}
-	w.report.check("nothing is stuck", "liveness", w.finish(ctx, ids, ops))
-	for _, p := range w.workers {
-		if p != nil {
-			_ = p.Close() // nothing is left to do
-		}
-	}
-	events, facts, err := w.feeds(ctx)
-	if err != nil {
-		return err
-	}
-	w.report.check("all nodes tell the same events", "S7", facts)
-	w.report.check("the feed keeps the rules", "S1", check.Feed(events, needs, limits))
-	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
-	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
-	w.report.check("watches have no gap", "L7", w.report.watched())
-	w.report.check("all digests are equal", "S7", w.digests(ctx))
-	writes, err := w.register.Close()
-	if err != nil {
-		return err
-	}
-	w.report.register(writes, events)
-	w.report.Events = len(events)
-	w.report.verdict()
-	return nil
 }

@@ -19,7 +19,7 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, lease, release, complete, read, acquire, unlock or look.
+	// Kind is start, lease, release, complete, read, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`

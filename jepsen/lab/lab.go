@@ -35,10 +35,11 @@ type Config struct {
 type Lab struct {
 	Config
 	Nodes []*Node
-	// Lacks names what this machine does not give, with the reason: "network", "disk".
+	// Lacks names what this machine does not give, with the reason: "network", "wire", "disk".
 	Lacks map[string]error
 
 	names int
+	wires *wires
 }
 
 // Node is one machine of the lab.
@@ -59,7 +60,7 @@ const subnet = "10.77.0."
 
 // Open makes a cluster of new nodes and starts them. Close it in any case.
 func Open(ctx context.Context, c Config) (*Lab, error) {
-	l := &Lab{Config: c, Lacks: map[string]error{}}
+	l := &Lab{Config: c, Lacks: map[string]error{}, wires: newWires()}
 	if l.Say == nil {
 		l.Say = func(string, ...any) {}
 	}
@@ -69,7 +70,7 @@ func Open(ctx context.Context, c Config) (*Lab, error) {
 		return l, fmt.Errorf("open lab: %w", err)
 	}
 	if err := bridge(ctx); err != nil {
-		l.Lacks["network"] = err
+		l.Lacks["network"], l.Lacks["wire"] = err, err
 	}
 	for range c.Nodes {
 		n, err := l.add(ctx)
@@ -100,6 +101,9 @@ func (l *Lab) add(ctx context.Context) (n *Node, err error) {
 		n.address = fmt.Sprint(subnet, n.Number)
 		if n.hold, err = newHolder(ctx, n.Number, n.address); err != nil {
 			return nil, err
+		}
+		if err := l.wires.add(ctx, n.hold, n.wireName(), n.address); err != nil {
+			l.Lacks["wire"] = err
 		}
 		n.API, n.Peer, n.Gossip = n.address+":7400", n.address+":7401", n.address+":7402"
 	} else if n.API, n.Peer, n.Gossip, err = ports(); err != nil {
@@ -166,6 +170,7 @@ func (l *Lab) Close() error {
 	for _, n := range l.Nodes {
 		errs = append(errs, n.close())
 	}
+	errs = append(errs, l.wires.close())
 	return errors.Join(errs...)
 }
 

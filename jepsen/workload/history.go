@@ -16,7 +16,9 @@ import (
 
 // Recorder keeps operations, in memory and as lines of JSON in a file. It is safe for concurrent use.
 type Recorder struct {
-	began time.Time
+	began     time.Time
+	instances newest
+	locks     newest
 
 	mu   sync.Mutex // guards what follows
 	file *os.File

@@ -33,7 +33,7 @@ func (r *Recorder) Locks(ctx context.Context, c *client.Client, lane, keys int, 
 		key := fmt.Sprintf("key-%d-%d", r.Now()/(10*time.Second), chance.IntN(keys))
 		switch l := held[key]; {
 		case chance.IntN(3) == 0:
-			r.look(ctx, c, key)
+			r.look(ctx, c, "look", key)
 		case l != nil:
 			// Asked again until the answer is known: releasing is idempotent by its token.
 			for r.release(ctx, c, key, l.Token) == check.Unknown && ctx.Err() == nil {
@@ -54,6 +54,7 @@ func (r *Recorder) acquire(ctx context.Context, session *client.Session, key str
 	_ = r.Do(check.Op{Kind: "acquire", Lock: key}, func(op *check.Op) (err error) {
 		if l, err = session.Lock(calling, key, client.LockOptions{}); err == nil {
 			op.Token = l.Token
+			r.locks.note(key)
 		}
 		return err
 	}) // its outcome is on record
@@ -66,6 +67,9 @@ func (r *Recorder) release(ctx context.Context, c *client.Client, key string, to
 	var outcome string
 	_ = r.Do(check.Op{Kind: "unlock", Lock: key, Token: token}, func(op *check.Op) error {
 		_, err := c.Locks.ReleaseLock(calling, connect.NewRequest(&v1.ReleaseLockRequest{Lock: key, Token: token}))
+		if err == nil {
+			r.locks.note(key)
+		}
 		if refusal, ok := client.AsRefusal(err); err == nil || ok && !open(refusal) {
 			outcome = check.OK
 		} else {
@@ -76,10 +80,10 @@ func (r *Recorder) release(ctx context.Context, c *client.Client, key string, to
 	return outcome
 }
 
-func (r *Recorder) look(ctx context.Context, c *client.Client, key string) {
+func (r *Recorder) look(ctx context.Context, c *client.Client, kind, key string) {
 	calling, cancel := call(ctx)
 	defer cancel()
-	_ = r.Do(check.Op{Kind: "look", Lock: key}, func(op *check.Op) error {
+	_ = r.Do(check.Op{Kind: kind, Lock: key}, func(op *check.Op) error {
 		res, err := c.Locks.GetLock(calling, connect.NewRequest(&v1.GetLockRequest{Lock: key}))
 		if refusal, ok := client.AsRefusal(err); ok && refusal.Code == v1.Code_CODE_LOCK_NOT_FOUND {
 			return nil // nobody has it

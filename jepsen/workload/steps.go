@@ -88,6 +88,9 @@ func (r *Recorder) step(ctx context.Context, c *client.Client, session *client.S
 	}
 	return r.Do(check.Op{Kind: "complete", Instance: id, Step: step, Token: lease.Token}, func(*check.Op) error {
 		_, err := lease.Complete(calling, map[string]any{"token": lease.Token})
+		if err == nil {
+			r.instances.note(id)
+		}
 		return err
 	})
 }

@@ -31,15 +31,16 @@ type Disk struct {
 	stalled chan struct{}
 	fails   syscall.Errno
 	full    bool
+	slow    time.Duration
 	seen    Seen
 	journal journal
 }
 
 // Seen counts what a disk's faults did to whoever used it: a fault that nobody met proves nothing.
 type Seen struct {
-	Stalled, Failed, Full int // operations
-	Syncs                 int
-	Lost                  int // writes, and changes of directories, that a loss of power took
+	Stalled, Failed, Full, Slowed int // operations
+	Syncs                         int
+	Lost                          int // writes, and changes of directories, that a loss of power took
 }
 
 // Mount has a directory, back, appear at another one; both exist.
@@ -127,6 +128,13 @@ func (d *Disk) Fill(on bool) {
 	d.full = on
 }
 
+// Slow has every sync take so much longer from now on; zero ends it. What is written is in memory until then, and fast.
+func (d *Disk) Slow(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = by
+}
+
 // LosePower takes what was not synced. Of the lost writes to files, those stay for whose pages of 4 KiB keep says so,
 // in any order, as a real disk may; nil keeps none. No process may have a file of the disk open: kill them before.
 // The disk is there again afterwards, without faults.
@@ -150,6 +158,7 @@ func (d *Disk) Heal() {
 	d.Stall(false)
 	d.Fail(0)
 	d.Fill(false)
+	d.Slow(0)
 }
 
 func (d *Disk) unmount() error {

@@ -193,7 +193,13 @@ func TestFaultsAreMet(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if s := d.Seen(); s.Failed != 2 || s.Full != 1 || s.Stalled != 1 {
+	d.Slow(50 * time.Millisecond)
+	began := time.Now()
+	if err := f.Sync(); err != nil || time.Since(began) < 50*time.Millisecond {
+		t.Errorf("a sync of a slow disk took %s: %v", time.Since(began), err)
+	}
+	d.Slow(0)
+	if s := d.Seen(); s.Failed != 2 || s.Full != 1 || s.Stalled != 1 || s.Slowed != 1 {
 		t.Errorf("seen: %+v", s)
 	}
 }

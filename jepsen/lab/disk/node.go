@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -206,9 +207,14 @@ func (d *Disk) sync(inode uint64) syscall.Errno {
 		return errno
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.seen.Syncs++
-	return fs.ToErrno(d.journal.synced(inode))
+	err, slow := d.journal.synced(inode), d.slow
+	if slow > 0 {
+		d.seen.Slowed++
+	}
+	d.mu.Unlock()
+	time.Sleep(slow) // it is on the disk, and nobody is told: what is written from now on is not synced with it
+	return fs.ToErrno(err)
 }
 
 // What the journal does not know is refused.

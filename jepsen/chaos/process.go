@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/jepsen/lab"
+)
+
+func (h *harm) kill(ctx context.Context, nodes ...*lab.Node) (bool, error) {
+	if nodes = given(nodes); len(nodes) == 0 {
+		return false, errBusy
+	}
+	for _, n := range nodes {
+		if err := n.Kill(); err != nil {
+			return false, err
+		}
+	}
+	h.strikes(nodes...)
+	h.last(ctx, 200*time.Millisecond, 3*time.Second)
+	for _, n := range nodes {
+		if err := n.Start(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (h *harm) stop(ctx context.Context, n *lab.Node) (bool, error) {
+	if n == nil || !n.Running() {
+		return false, errBusy
+	}
+	if err := n.Pause(); err != nil {
+		return false, err
+	}
+	h.strikes(n)
+	h.last(ctx, 500*time.Millisecond, 6*time.Second)
+	silent := h.status(n) == nil
+	return silent, n.Resume()
+}
+
+func (h *harm) transfer(ctx context.Context) (bool, error) {
+	before := h.leader()
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if before == nil {
+		return false, errBusy
+	}
+	_ = h.handOver(asking) // it may not be answered, or fail for another fault's sake: who leads tells
+	after := h.leader()
+	return after != nil && after != before, nil
+}
+
+func (h *harm) rolling(ctx context.Context) (bool, error) {
+	nodes := given(h.all())
+	for _, n := range nodes {
+		if err := n.Stop(); err != nil {
+			return false, err
+		}
+		if err := n.Start(); err != nil {
+			return false, err
+		}
+		if err := h.ready(ctx, n, 30*time.Second); err != nil {
+			return false, err
+		}
+	}
+	return len(nodes) > 0, nil
+}
