@@ -183,6 +183,7 @@ func (g *group) close() error {
 		}
 	}
 	g.machine.restores.Add(1) // raft waits for a snapshot that is being written
+	g.peers.ends()
 	err := g.raft.Shutdown().Error()
 	close(g.end)
 	g.tasks.Wait()

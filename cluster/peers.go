@@ -12,14 +12,17 @@ import (
 // last asked what a member then answered.
 type peers struct {
 	raft.Transport
+	reached signals       // by member: it has answered a heartbeat
+	end     chan struct{} // closed before raft is shut down
 
 	mu    sync.Mutex // guards what follows
 	match map[raft.ServerID]uint64
 	asked map[raft.ServerID]time.Time
+	term  chan struct{} // closed when leadership changes
 }
 
 func newPeers(t raft.Transport) *peers {
-	p := &peers{Transport: t}
+	p := &peers{Transport: t, reached: newSignals(), end: make(chan struct{}), term: make(chan struct{})}
 	p.forget()
 	return p
 }
@@ -29,7 +32,12 @@ func (p *peers) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.match, p.asked = map[raft.ServerID]uint64{}, map[raft.ServerID]time.Time{}
+	close(p.term)
+	p.term = make(chan struct{})
 }
+
+// ends has nothing wait for a member any more.
+func (p *peers) ends() { close(p.end) }
 
 // matches returns the newest entry up to which a member is known to have this leader's log.
 func (p *peers) matches(id raft.ServerID) uint64 {
@@ -58,10 +66,23 @@ func (p *peers) led(self raft.ServerID, voters []raft.Server) time.Time {
 	return times[len(times)/2]
 }
 
-// AppendEntries implements raft.Transport.
+// AppendEntries implements raft.Transport. Entries that do not reach a member are not given back to raft before it
+// answers a heartbeat again: raft waits twice as long after each failure, up to ten seconds, and would not ask a member
+// that is back for as long, so that it counts for no majority.
 func (p *peers) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	heartbeat := len(args.Entries) == 0 && args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0
+	var back <-chan struct{}
+	if !heartbeat {
+		back = p.reached.next(string(id))
+	}
 	asked := time.Now()
 	err := p.Transport.AppendEntries(id, target, args, resp)
+	switch {
+	case err == nil && heartbeat:
+		p.reached.fire(string(id))
+	case err != nil && !heartbeat:
+		p.await(back)
+	}
 	if err == nil && resp.Success {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -70,6 +91,25 @@ func (p *peers) AppendEntries(id raft.ServerID, target raft.ServerAddress, args 
 		p.match[id] = max(p.match[id], args.PrevLogEntry+uint64(len(args.Entries)))
 	}
 	return err
+}
+
+// awayAtMost bounds how long raft is not told that entries did not arrive: a member that was removed meanwhile is not
+// waited for for good.
+const awayAtMost = time.Minute
+
+// await waits for a member to be back, no longer than this node leads.
+func (p *peers) await(back <-chan struct{}) {
+	p.mu.Lock()
+	term := p.term
+	p.mu.Unlock()
+	limit := time.NewTimer(awayAtMost)
+	defer limit.Stop()
+	select {
+	case <-back:
+	case <-term:
+	case <-p.end:
+	case <-limit.C:
+	}
 }
 
 // AppendEntriesPipeline implements raft.Transport: a pipeline can wedge a follower for good (raft issue 612).

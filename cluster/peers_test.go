@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"testing"
+	"time"
+)
+
+// A follower that was away for long, and is back, counts at once: when another goes then, nothing waits. Raft asks one
+// that was away again only after as many as ten seconds.
+func TestAFollowerThatWasAwayCountsAtOnce(t *testing.T) {
+	for _, away := range []time.Duration{15 * time.Second, 4 * time.Minute} {
+		t.Run(away.String(), func(t *testing.T) {
+			inBubble(t, options{voters: 3}, func(t *testing.T, c *bubble) {
+				c.put(create("a"))
+				lead, _ := c.leader()
+				back, goes := (lead+1)%3, (lead+2)%3
+				c.cut(back)
+				time.Sleep(away)
+				c.put(create("b"))
+				c.heal(back)
+				time.Sleep(500 * time.Millisecond)
+				if got, want := c.group(back).raft.LastIndex(), c.group(lead).raft.LastIndex(); got != want {
+					t.Errorf("half a second after it is back it has %d entries of %d", got, want)
+				}
+				c.cut(goes)
+				began := time.Now()
+				c.put(create("c"))
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("a command took %s, with two of three nodes up for as long", took)
+				}
+			})
+		})
+	}
+}
+
+// Whoever closes a node, or hands leadership over, does not wait for a member that is away.
+func TestAMemberThatIsAwayHoldsNobodyUp(t *testing.T) {
+	inBubble(t, options{voters: 3}, func(t *testing.T, c *bubble) {
+		c.put(create("a"))
+		lead, n := c.leader()
+		c.cut((lead + 1) % 3)
+		time.Sleep(10 * time.Second)
+		began := time.Now()
+		if _, err := n.TransferLeadership(c.soon(time.Minute), ""); err != nil {
+			t.Error(err)
+		}
+		c.put(create("b"))
+		c.stop(lead)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
