@@ -199,7 +199,13 @@ func (w fakeWorkers) Work(ctx context.Context, stream *connect.BidiStream[v1.Wor
 			if m.Credit != nil {
 				credit = m.Credit
 			}
-			if reply := w.results(m); len(reply.Outcomes) > 0 {
+			reply := w.results(m)
+			for i, c := range m.Completions {
+				if c.Next != nil && reply.Outcomes[i].Refusal == nil {
+					credit = &v1.Credit{Queues: c.Next.Queues, Count: credit.Count + c.Next.Count}
+				}
+			}
+			if len(reply.Outcomes) > 0 {
 				if err := stream.Send(reply); err != nil {
 					return err
 				}

@@ -107,7 +107,11 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	}
 	switch {
 	case r.State == v1.RunState_RUN_STATE_COMPLETED && r.Token == c.Token:
-		return &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: r.Lapsed}, nil
+		reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: r.Lapsed}
+		if t.env.WaitId != 0 { // what a stream asks for next is for that stream, whoever told the completion first
+			t.next(c, i.graph.Nodes[node].Queue, reply)
+		}
+		return reply, nil
 	case !holds(r, c.Token) && !late:
 		refusal := i.fenced(node, c.Token)
 		t.keepLate(i, node, c)
@@ -126,7 +130,8 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	return reply, nil
 }
 
-// next grants more runs in the command that completed one. It ranks as a poll made now.
+// next grants more runs in the command that completed one. It ranks as a poll made now. What it is not granted at once
+// parks as credit of the stream that the command came by, if it came by one.
 func (t *turn) next(c *v1.CompleteStepRequest, queue string, reply *v1.CompleteStepResponse) {
 	s := t.m.sessions[sessionID(c.SessionId)]
 	if c.Next == nil || s == nil || s.ns != t.ns {
@@ -136,7 +141,22 @@ func (t *turn) next(c *v1.CompleteStepRequest, queue string, reply *v1.CompleteS
 	if len(queues) == 0 {
 		queues = []string{queue}
 	}
-	for len(reply.Next) < int(min(c.Next.Count, maxPoll)) {
+	left := min(c.Next.Count, maxPoll)
+	for ; left > 0; left-- {
+		run := t.leaseNext(s, queues)
+		if run == nil {
+			break
+		}
+		reply.Next = append(reply.Next, run)
+	}
+	if left > 0 && t.env.WaitId != 0 {
+		t.parkCredit(s, queues, left)
+	}
+}
+
+// leaseNext leases the first run of queues whose claim is granted; nil when none is ready.
+func (t *turn) leaseNext(s *session, queues []string) *v1.LeasedRun {
+	for {
 		var best *readyRun
 		for _, name := range queues {
 			if first, ok := t.ns.queue(name).ready.Min(); ok && (best == nil || first.less(*best)) {
@@ -144,12 +164,12 @@ func (t *turn) next(c *v1.CompleteStepRequest, queue string, reply *v1.CompleteS
 			}
 		}
 		if best == nil {
-			return
+			return nil
 		}
 		i, refusal := t.instance(best.run.instance)
 		must(refusalError(refusal))
 		if t.claim(i, best.run.node, s) {
-			reply.Next = append(reply.Next, t.leasedRun(i, best.run.node))
+			return t.leasedRun(i, best.run.node)
 		}
 	}
 }

@@ -241,6 +241,32 @@ func (t *turn) dropCredit(s *session) {
 	}
 }
 
+// parkCredit adds to the credit of the stream that the command came by, which then ranks as one given now. A stream's credit
+// is for the same queues throughout; for others nothing parks.
+func (t *turn) parkCredit(s *session, queues []string, count int32) {
+	queues = sorted(queues)
+	w := t.m.waits[t.env.WaitId]
+	if w == nil {
+		t.addWait(s, &logv1.Wait{Queues: queues, Remaining: count, Credit: true}, 0)
+		return
+	}
+	if w.session != s || !w.rec.Credit || !slices.Equal(w.rec.Queues, queues) {
+		return
+	}
+	t.m.unlineWait(w)
+	t.m.group.LastWait++
+	w.rec.Remaining += count
+	w.rec.Order, w.rec.OrderSeq = t.uptime(), t.m.group.LastWait
+	t.m.lineWait(w)
+	t.m.dirtySession(s)
+}
+
+func sorted(queues []string) []string {
+	queues = slices.Clone(queues)
+	slices.Sort(queues)
+	return slices.Compact(queues)
+}
+
 // pollSteps leases ready runs of queues, or waits for one.
 func (t *turn) pollSteps(r *logv1.PollSteps) (proto.Message, *Refusal) {
 	s, refusal := t.session(r.Session)
@@ -256,13 +282,11 @@ func (t *turn) pollSteps(r *logv1.PollSteps) (proto.Message, *Refusal) {
 	if r.Count == 0 {
 		return &v1.PollStepsResponse{}, nil
 	}
-	queues := slices.Clone(r.Queues)
-	slices.Sort(queues)
 	wait := r.Wait
 	if r.Credit {
 		wait = 0
 	}
-	w := t.addWait(s, &logv1.Wait{Queues: slices.Compact(queues), Remaining: r.Count, Credit: r.Credit}, wait)
+	w := t.addWait(s, &logv1.Wait{Queues: sorted(r.Queues), Remaining: r.Count, Credit: r.Credit}, wait)
 	for _, name := range w.rec.Queues {
 		t.match(t.ns.queue(name))
 	}

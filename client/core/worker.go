@@ -12,13 +12,15 @@ import (
 // Worker decides for a worker that runs up to so many steps at a time: what to start, what to tell the cluster, how much
 // more to ask for. A run is held from its grant until its result has been answered.
 //
-// Results are sent in batches, one batch on its way at a time, each with the credit that its results free: so the cluster
-// grants the next runs in answer to the last ones, and never more than there are slots, except for grants that crossed
-// with a message. Those are released at once, which costs nobody an attempt.
+// Results are sent in batches, one batch on its way at a time. On a stream completions ask for the next runs, as many as
+// slots have become free: so the cluster grants them in the command that takes the result, adds to the credit what it cannot
+// grant yet, and grants no more than there are slots. Where there is no completion to ask with, credit is set anew, and
+// grants that cross with it may find no slot. Those are released at once, which costs nobody an attempt.
 type Worker struct {
 	queues   []string
 	slots    int
 	draining bool
+	streams  bool // a stream is open
 
 	runs map[int64]*held
 	// What the cluster may still grant without another word.
@@ -37,6 +39,8 @@ type held struct {
 	run    *v1.LeasedRun
 	result Result
 	state  heldState
+	// What it asked for next, as long as it is unanswered.
+	next int
 	// A result is not sent again before.
 	notBefore time.Duration
 }
@@ -96,6 +100,7 @@ func NewWorker(queues []string, slots int) *Worker {
 // sent and not answered is sent again, which its token makes safe.
 func (w *Worker) Opened(runs []*v1.LeasedRun) {
 	w.Closed()
+	w.streams = true
 	listed := make(map[int64]bool, len(runs))
 	for _, run := range runs {
 		listed[run.Token] = true
@@ -110,10 +115,10 @@ func (w *Worker) Opened(runs []*v1.LeasedRun) {
 
 // Closed says that the stream is gone: credit with it, and what it had not answered must be sent again.
 func (w *Worker) Closed() {
-	w.credit, w.inFlight = 0, 0
+	w.credit, w.inFlight, w.streams = 0, 0, false
 	for _, h := range w.runs {
 		if h.state == sent {
-			h.state = finished
+			h.state, h.next = finished, 0
 		}
 	}
 }
@@ -182,6 +187,10 @@ func (w *Worker) Answered(now time.Duration, outcomes []*v1.WorkOutcome) {
 			continue
 		}
 		w.inFlight--
+		if o.Refusal != nil {
+			w.credit = max(0, w.credit-h.next)
+		}
+		h.next = 0
 		switch code := o.Refusal.GetCode(); {
 		case code == v1.Code_CODE_NO_LEADER || code == v1.Code_CODE_UNKNOWN_OUTCOME || code == v1.Code_CODE_OVERLOADED || code == v1.Code_CODE_UNAVAILABLE:
 			h.state, h.notBefore = finished, now+resendAfter
@@ -227,7 +236,9 @@ func (w *Worker) Message(now time.Duration) (m *v1.WorkRequest, again time.Durat
 		h.state = sent
 		h.put(m)
 	}
-	if free := w.free(); free != w.credit {
+	switch free := w.free(); {
+	case free > w.credit && w.ask(m, free-w.credit):
+	case free != w.credit:
 		w.credit = free
 		m.Credit = &v1.Credit{Queues: w.queues, Count: int32(free)}
 	}
@@ -235,6 +246,23 @@ func (w *Worker) Message(now time.Duration) (m *v1.WorkRequest, again time.Durat
 		return nil, again
 	}
 	return m, again
+}
+
+// ask has completions of a message ask for more runs, if it can: the last first, for that comes when the others have made
+// theirs ready.
+func (w *Worker) ask(m *v1.WorkRequest, more int) (asked bool) {
+	if !w.streams {
+		return false
+	}
+	for _, c := range slices.Backward(m.Completions) {
+		if more == 0 {
+			break
+		}
+		n := min(more, maxBatch)
+		c.Next, w.runs[c.Token].next = &v1.Next{Queues: w.queues, Count: int32(n)}, n
+		more, w.credit, asked = more-n, w.credit+n, true
+	}
+	return asked
 }
 
 func (w *Worker) free() int {

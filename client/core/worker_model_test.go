@@ -97,12 +97,16 @@ func (c *cluster) deliverUp() {
 	}
 	m := c.up[0]
 	c.up = c.up[1:]
+	reply := &v1.WorkResponse{}
+	for _, done := range m.Completions {
+		outcome := c.end(done.Token, c.accepted, c.released)
+		if outcome[0].Refusal == nil {
+			c.credit += int(done.Next.GetCount())
+		}
+		reply.Outcomes = append(reply.Outcomes, outcome...)
+	}
 	if m.Credit != nil {
 		c.credit = int(m.Credit.Count)
-	}
-	reply := &v1.WorkResponse{}
-	for _, token := range tokens(m.Completions) {
-		reply.Outcomes = append(reply.Outcomes, c.end(token, c.accepted, c.released)...)
 	}
 	for _, token := range tokens(m.Releases) {
 		reply.Outcomes = append(reply.Outcomes, c.end(token, c.released, c.accepted)...)

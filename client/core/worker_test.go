@@ -37,7 +37,7 @@ func started(t *testing.T, w *Worker, want ...int64) {
 	}
 }
 
-// message expects one with these results, and this credit; credit -1 is none.
+// message expects one with these results, and this credit of the cluster with it, set or asked for; credit -1 is no word of it.
 func message(t *testing.T, w *Worker, credit int, completed, failed, released []int64) {
 	t.Helper()
 	m, _ := w.Message(0)
@@ -47,6 +47,8 @@ func message(t *testing.T, w *Worker, credit int, completed, failed, released []
 	got := -1
 	if m.Credit != nil {
 		got = int(m.Credit.Count)
+	} else if slices.ContainsFunc(m.Completions, func(c *v1.CompleteStepRequest) bool { return c.Next != nil }) {
+		got = w.credit
 	}
 	if got != credit {
 		t.Fatalf("credit %d, want %d", got, credit)
@@ -96,6 +98,50 @@ func TestWorkerCredit(t *testing.T) {
 	quiet(t, w)
 	w.Finished(1, Result{})
 	message(t, w, 2, []int64{1}, nil, nil)
+}
+
+// A stream's completions ask for what has become free; what a refused one asked for is asked for again.
+func TestWorkerAsksByCompletions(t *testing.T) {
+	w := opened(t, 300)
+	for token := range int64(300) {
+		w.Granted(runs(token + 1))
+	}
+	for token := range int64(150) {
+		w.Finished(token+1, Result{Outcome: Failed})
+	}
+	for token := range int64(150) {
+		w.Finished(token+151, Result{})
+	}
+	next := func(m *v1.WorkRequest) (counts []int32) {
+		for _, c := range m.Completions {
+			counts = append(counts, c.Next.GetCount())
+		}
+		return counts
+	}
+	m, _ := w.Message(0) // 100 failures: there is nothing to ask with
+	if m.Credit.GetCount() != 300 {
+		t.Fatalf("credit %v", m.Credit)
+	}
+	w.Answered(0, answers(tokens(m.Failures)...))
+	w.Granted(runs(1001, 1002))
+	for range 250 {
+		w.credit-- // as granted, without all the runs
+	}
+	m, _ = w.Message(0)
+	if got := next(m); m.Credit != nil || len(got) != 50 || got[49] != 100 || got[48] != 100 || got[47] != 50 || got[46] != 0 {
+		t.Fatalf("credit %v, next %v", m.Credit, got)
+	}
+	w.Answered(0, refused(200, v1.Code_CODE_FENCED)) // it asked for 100
+	w.Answered(0, answers(append(tokens(m.Failures), tokens(m.Completions[:49])...)...))
+	m, _ = w.Message(0)
+	if got := next(m); m.Credit != nil || got[99] != 100 || got[98] != 0 {
+		t.Fatalf("credit %v, next %v", m.Credit, got)
+	}
+	w.Closed()
+	w.Opened(nil)
+	if m, _ = w.Message(0); len(m.Completions) != 100 || next(m)[99] != 100 || next(m)[97] != 98 {
+		t.Fatalf("sent again: credit %v, next %v", m.Credit, next(m))
+	}
 }
 
 // One batch is on its way at a time: what ends meanwhile goes with the next.
@@ -173,6 +219,7 @@ func TestWorkerRefusals(t *testing.T) {
 	w.Finished(1, Result{})
 	message(t, w, 1, []int64{1}, nil, nil)
 	w.Answered(0, refused(1, v1.Code_CODE_NO_LEADER))
+	message(t, w, 1, nil, nil, nil)
 	if m, again := w.Message(0); m != nil || again != 100*time.Millisecond {
 		t.Fatalf("sent %v, again at %s", m, again)
 	}

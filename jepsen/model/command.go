@@ -274,14 +274,38 @@ func (s *State) complete(c *Command, r *run) func() {
 		if c.Answer.State != r.of.state {
 			fault("S4", "%s is told that the instance is %s; it is %s", c.say(), c.Answer.State, r.of.state)
 		}
-		if x := s.session(c.Session); x != nil && c.HasNext && !again {
-			s.tell(x, c.Answer.Grants, func(o *run) bool {
-				return slices.Contains(c.Queues, o.step.Queue) || len(c.Queues) == 0 && o.step.Queue == r.step.Queue
-			})
+		if x := s.session(c.Session); x != nil && c.HasNext && (!again || c.Call != 0) {
+			queues := c.Queues
+			if len(queues) == 0 {
+				queues = []string{r.step.Queue}
+			}
+			s.tell(x, c.Answer.Grants, func(o *run) bool { return slices.Contains(queues, o.step.Queue) })
+			s.park(c, x, queues)
 		} else if len(c.Answer.Grants) > 0 {
 			fault("S2", "%s is given runs that it did not ask for", c.say())
 		}
 	}
+}
+
+// park: what a completion asked for next and was not granted is credit of the stream that it came by, if it came by one; a
+// stream's credit is for the same queues throughout.
+func (s *State) park(c *Command, x *session, queues []string) {
+	left := min(c.Count, 100) - int32(len(c.Answer.Grants))
+	if left < 0 {
+		fault("S2", "%s asks for %d runs and gets %d", c.say(), c.Count, len(c.Answer.Grants))
+	}
+	if left == 0 || c.Call == 0 {
+		return
+	}
+	for _, w := range s.waits {
+		if w.call == c.Call {
+			if w.session == x && w.credit && slices.Equal(slices.Sorted(slices.Values(w.queues)), slices.Sorted(slices.Values(queues))) {
+				w.left += left
+			}
+			return
+		}
+	}
+	s.waits = append(s.waits, &wait{call: c.Call, session: x, queues: queues, left: left, credit: true})
 }
 
 func (s *State) acquire(c *Command, x *session) func() {

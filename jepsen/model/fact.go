@@ -139,7 +139,7 @@ func (s *State) runLeased(f *Fact, r *run) {
 		fault("S2", "step %s of %s is leased to session %d, which is not alive", f.Step, f.Instance, f.Session)
 	case r.state != Ready || r.of.state != Running:
 		fault("S1", "step %s of %s is leased while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
-	case !s.asks(x, r):
+	case !s.asks(x, r, f.Token):
 		fault("S2", "step %s of %s is leased to session %d, which does not ask", f.Step, f.Instance, f.Session)
 	}
 	s.newToken(f.Token)
@@ -161,10 +161,12 @@ func after(now, d int64) int64 {
 	return now + d
 }
 
-// asks: the session waits for such a run, or the command that is decided asks for one. Credit is used up by it.
-func (s *State) asks(x *session, r *run) bool {
+// asks: the session waits for such a run, or the command that is decided asks for one and is told of it. Credit is used up
+// by it.
+func (s *State) asks(x *session, r *run, token int64) bool {
 	if c := s.cause.command; c != nil && c.Session == x.id {
-		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name || c.Kind == Complete && c.HasNext {
+		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name ||
+			c.Kind == Complete && c.HasNext && slices.Contains(tokensOf(c.Answer.Grants), token) {
 			return true
 		}
 	}

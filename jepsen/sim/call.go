@@ -104,12 +104,9 @@ func (n *node) take(g *group, commands []*logv1.Command) {
 		c := n.call(g, i)
 		g.calls[i] = c.id
 		list[i] = c
-		command.Envelope.WaitId = c.id
-		if command.GetPollSteps().GetCredit() {
-			command.Envelope.WaitId = g.request.stream
-			n.waiting[g.request.stream] = c
-		} else if waits(command) {
-			n.waiting[c.id] = c
+		if id := g.waitID(c, command); id != 0 {
+			command.Envelope.WaitId = id
+			n.waiting[id] = c
 		}
 	}
 	if !n.core.Commands(commands, list) {
@@ -130,12 +127,22 @@ func (n *node) backlog() time.Duration {
 	return n.w.now - oldest
 }
 
-func waits(c *logv1.Command) bool {
-	switch c.Body.(type) {
-	case *logv1.Command_PollSteps, *logv1.Command_LeaseStep, *logv1.Command_AcquireLock:
-		return true
+// waitID names what may be told later of a command: what is granted to the stream's credit, or the answer to a call.
+func (g *group) waitID(c *serverCall, command *logv1.Command) uint64 {
+	switch b := command.Body.(type) {
+	case *logv1.Command_PollSteps:
+		if b.PollSteps.Credit {
+			return g.request.stream
+		}
+		return c.id
+	case *logv1.Command_LeaseStep, *logv1.Command_AcquireLock:
+		return c.id
+	case *logv1.Command_CompleteStep:
+		if b.CompleteStep.Next != nil {
+			return g.request.stream
+		}
 	}
-	return false
+	return 0
 }
 
 func (g *group) fail(r *response) {

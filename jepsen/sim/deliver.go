@@ -34,6 +34,11 @@ func items(m *v1.WorkRequest) (out []item) {
 
 // deliver sends results, and tells the core what became of each; on a stream, credit goes with them.
 func (k *worker) deliver(m *v1.WorkRequest) {
+	for _, c := range m.Completions {
+		if c.Next != nil {
+			c.SessionId = sessionName(k.s.id)
+		}
+	}
 	list := items(m)
 	credit := m.Credit
 	if !k.streams {
@@ -73,6 +78,7 @@ func (k *worker) deliver(m *v1.WorkRequest) {
 // answered tells the core what became of results, and of what credit was used at once.
 func (k *worker) answered(list []item, res *response, credit bool) {
 	outcomes := make([]*v1.WorkOutcome, len(list))
+	var granted []*v1.LeasedRun
 	for i, x := range list {
 		outcomes[i] = &v1.WorkOutcome{Token: x.token}
 		if !res.ok() {
@@ -82,16 +88,16 @@ func (k *worker) answered(list []item, res *response, credit bool) {
 		outcomes[i].Refusal = res.outcomes[i].Refusal
 		if done, is := res.outcomes[i].Reply.(*v1.CompleteStepResponse); is {
 			outcomes[i].Late = done.Late
+			granted = append(granted, done.Next...)
 		}
 	}
-	var granted []*v1.LeasedRun
 	if credit {
 		last := res.outcomes[len(list)]
 		if last.Refusal != nil {
 			k.s.end()
 			return
 		}
-		granted = last.Reply.(*v1.PollStepsResponse).Runs
+		granted = append(granted, last.Reply.(*v1.PollStepsResponse).Runs...)
 	}
 	k.update(func(c *core.Worker) { c.Answered(k.c.own(), outcomes); c.Granted(granted) })
 }

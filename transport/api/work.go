@@ -120,7 +120,7 @@ func (w *worker) grant(settlement fsm.Settlement) error {
 
 // handle proposes what a batch of messages asks, and answers.
 func (w *worker) handle(ctx context.Context, batch []*v1.WorkRequest) error {
-	p := proposal{namespace: w.namespace}
+	p := proposal{w: w}
 	var credit *v1.Credit
 	for _, r := range batch {
 		if n := items(r) - 1; n > maxItems {
@@ -159,26 +159,29 @@ func (w *worker) handle(ctx context.Context, batch []*v1.WorkRequest) error {
 
 // proposal collects commands, each with the token that its outcome is told by; zero is for credit.
 type proposal struct {
-	namespace string
-	commands  []*logv1.Command
-	tokens    []int64
-	refused   []*v1.WorkOutcome
+	w        *worker
+	commands []*logv1.Command
+	tokens   []int64
+	refused  []*v1.WorkOutcome
 }
 
 func (p *proposal) add(ctx context.Context, r *v1.WorkRequest) {
 	one := func(namespace string, token int64, err error, command *logv1.Command) {
 		if err == nil {
-			err = within(p.namespace, namespace)
+			err = within(p.w.namespace, namespace)
 		}
 		if err != nil {
 			p.refused = append(p.refused, &v1.WorkOutcome{Token: token, Refusal: refuseAny(err)})
 			return
 		}
-		command.Envelope = envelope(ctx, p.namespace)
+		command.Envelope = envelope(ctx, p.w.namespace)
+		if command.GetCompleteStep().GetNext() != nil {
+			command.Envelope.WaitId = p.w.waitID // what is not granted at once parks as the stream's credit
+		}
 		p.commands, p.tokens = append(p.commands, command), append(p.tokens, token)
 	}
 	for _, c := range r.Completions {
-		one(c.Namespace, c.Token, checkComplete(c), &logv1.Command{Body: &logv1.Command_CompleteStep{CompleteStep: c}})
+		one(c.Namespace, c.Token, p.w.checkComplete(c), &logv1.Command{Body: &logv1.Command_CompleteStep{CompleteStep: c}})
 	}
 	for _, c := range r.Failures {
 		one(c.Namespace, c.Token, checkFail(c), &logv1.Command{Body: &logv1.Command_FailStep{FailStep: c}})
@@ -189,6 +192,18 @@ func (p *proposal) add(ctx context.Context, r *v1.WorkRequest) {
 	for _, c := range r.Progress {
 		one(c.Namespace, c.Token, checkProgress(c), &logv1.Command{Body: &logv1.Command_ReportProgress{ReportProgress: c}})
 	}
+}
+
+// checkComplete checks a completion. What it asks for next is for the stream's session.
+func (w *worker) checkComplete(c *v1.CompleteStepRequest) error {
+	session := fsm.SessionName(w.session)
+	if c.Next != nil && c.SessionId != "" && c.SessionId != session {
+		return invalid("the stream is that of session %s, and next is asked for session %s", session, c.SessionId)
+	}
+	if c.Next != nil {
+		c.SessionId = session
+	}
+	return checkComplete(c)
 }
 
 func collect(response *v1.WorkResponse, token int64, o fsm.Outcome) error {

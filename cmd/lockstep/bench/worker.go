@@ -162,8 +162,10 @@ func (w *worker) want(m *v1.WorkRequest) {
 			w.asked = append(w.asked, now)
 		}
 	}
-	// Credit replaces what was given before: with runs granted since, the same number is news.
-	if len(w.asked) > before || len(m.Completions) > 0 && len(w.asked) > 0 {
+	switch more := len(w.asked) - before; {
+	case more > 0 && len(m.Completions) > 0:
+		m.Completions[len(m.Completions)-1].Next = &v1.Next{Count: int32(more)}
+	case more > 0: // credit replaces what was given before, and may cross with what that was used for
 		m.Credit = &v1.Credit{Queues: []string{w.load.chain.name}, Count: int32(len(w.asked))}
 	}
 	if m.Credit != nil || len(m.Completions) > 0 {

@@ -1082,7 +1082,8 @@ func (x *LeaseStepResponse) GetRun() *LeasedRun {
 	return nil
 }
 
-// Next asks for more runs in the command that completes one.
+// Next asks for more runs in the command that completes one. What is not granted at once is added to the credit of the stream
+// that the completion came by, if its credit is for the same queues; of a unary call it is asked for no more.
 type Next struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Count int32                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
@@ -1146,7 +1147,7 @@ type CompleteStepRequest struct {
 	Output        *structpb.Value        `protobuf:"bytes,6,opt,name=output,proto3" json:"output,omitempty"`
 	OutputPayload *Payload               `protobuf:"bytes,7,opt,name=output_payload,json=outputPayload,proto3" json:"output_payload,omitempty"`
 	Next          *Next                  `protobuf:"bytes,8,opt,name=next,proto3" json:"next,omitempty"`
-	// Required with next.
+	// Required with next, but on a stream, which has one.
 	SessionId     string `protobuf:"bytes,9,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

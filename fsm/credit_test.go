@@ -1,0 +1,92 @@
+package fsm
+
+import (
+	"testing"
+
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+const stream = 77 // the wait id of a stream
+
+// completeNext completes a run as a stream does, or by a unary call, whose wait id is zero.
+func (r *rig) completeNext(run *v1.LeasedRun, waitID uint64, count int32, queues ...string) *v1.CompleteStepResponse {
+	r.t.Helper()
+	reply, refusal := r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
+		InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(`{"n":1}`)},
+		SessionId: run.SessionId, Next: &v1.Next{Count: count, Queues: queues},
+	}}})
+	if refusal != nil {
+		r.t.Fatal(refusal)
+	}
+	return reply.(*v1.CompleteStepResponse)
+}
+
+// granted starts an instance and returns what streams are told of it.
+func (r *rig) granted(id string) []Settlement {
+	r.t.Helper()
+	return r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
+		Workflow: "chain", InstanceId: id, InputPayload: &v1.Payload{Bytes: []byte(`{}`)},
+	}}}}}).Settled
+}
+
+// What a stream's completion asks for and is not granted at once waits as credit, and adds to what is there.
+func TestWhatIsAskedForNextParksAsCredit(t *testing.T) {
+	r := newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{}`)
+	run := r.poll(r.session(60*second), "q", 1)[0]
+	next := r.completeNext(run, stream, 2).Next
+	if len(next) != 1 || next[0].Step != "b" {
+		t.Fatalf("granted at once: %v", next)
+	}
+	r.reopened()
+	r.completeNext(next[0], stream, 1) // 1 is left of the first, and nothing is ready
+	for i, more := range []bool{true, false} {
+		got := r.granted([]string{"i2", "i3"}[i])
+		if len(got) != 1 || got[0].WaitID != stream || got[0].More != more || len(got[0].Reply.(*v1.PollStepsResponse).Runs) != 1 {
+			t.Fatalf("grant %d: %+v", i, got)
+		}
+	}
+	if got := r.granted("i4"); len(got) != 0 {
+		t.Fatalf("granted beyond the credit: %v", got)
+	}
+}
+
+func TestWhatParksNowhere(t *testing.T) {
+	for name, x := range map[string]struct {
+		waitID uint64
+		queues []string
+	}{
+		"of a unary call":              {0, nil},
+		"for other queues than before": {stream, []string{"q", "r"}},
+	} {
+		r := newRig(t)
+		r.register(chain)
+		r.start("chain", "i1", `{}`)
+		session := r.session(60 * second)
+		run := r.completeNext(r.poll(session, "q", 1)[0], stream, 2, "q").Next[0]
+		r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: stream}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
+			Session: session, Queues: []string{"r"}, Count: 1, Credit: true,
+		}}})
+		r.completeNext(run, x.waitID, 5, x.queues...)
+		if got := r.granted("i2"); len(got) != 0 {
+			t.Errorf("%s: granted %v", name, got)
+		}
+	}
+}
+
+// A completion that was accepted before grants a stream what it asks for: the stream counts on it.
+func TestACompletionToldAgainStillAsksForMore(t *testing.T) {
+	r := newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{}`)
+	run := r.poll(r.session(60*second), "q", 1)[0]
+	r.complete(run, `{"n":1}`)
+	if next := r.completeNext(run, 0, 1).Next; len(next) != 0 {
+		t.Fatalf("a retried call is granted %v, beyond what it was granted first", next)
+	}
+	if next := r.completeNext(run, stream, 1).Next; len(next) != 1 {
+		t.Fatalf("the stream is granted %v", next)
+	}
+}
