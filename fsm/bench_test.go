@@ -16,13 +16,13 @@ import (
 )
 
 // The state machine alone, per command: entries of 128 commands, as a loaded leader packs them, 256 bytes in and out of
-// each step, five steps to an instance, 64 sessions. Decoding an entry is not in it. Flushes are as production has them: at 4 MiB of
-// dirt, and each second.
+// each step, five steps to an instance, 64 sessions. Decoding an entry is not in it. Flushes are as production has them: at 8 MiB of
+// dirt, and every five seconds.
 const (
 	benchPack  = 128
 	benchRound = 64 * benchPack
 	benchSteps = 5
-	benchDirt  = 4 << 20
+	benchDirt  = 8 << 20
 
 	benchSessions = 64
 )
@@ -84,7 +84,7 @@ func (r *bench) apply(e *logv1.Entry) Result {
 	r.index++
 	e.Header = &logv1.Header{Term: 1, Elapsed: int64(r.index) * 1e6, Wall: 1e18 + int64(r.index)*1e6, Level: Level}
 	result := r.m.Apply(r.index, 1, e)
-	if r.m.Dirty() >= benchDirt || time.Since(r.flushed) > time.Second {
+	if r.m.Dirty() >= benchDirt || time.Since(r.flushed) > 5*time.Second {
 		r.flush()
 	}
 	return result

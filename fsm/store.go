@@ -269,8 +269,8 @@ func (m *Machine) flush() error {
 	if err := m.engine.Write(b); err != nil {
 		return fmt.Errorf("flush state at entry %d: %w", m.group.Index, err)
 	}
+	m.evict(d.instances)
 	m.dirty, m.dirtyBytes, m.flushed = dirt{}, 0, m.group.Index
-	m.evict()
 	return nil
 }
 
@@ -284,14 +284,22 @@ type lateRow struct {
 	rec       *logv1.LateResult
 }
 
-// evict lets the instances go that were used the longest ago. All are clean: it follows a flush.
-func (m *Machine) evict() {
-	for m.resident.Len() > maxResident {
-		last := m.resident.Back()
-		i := last.Value.(*instance)
-		m.resident.Remove(last)
-		delete(i.ns.instances, i.rec.InstanceId)
+// evict lets the instances go that have ended, and those that were used the longest ago. All are clean: it follows a
+// flush, which wrote those of a list.
+func (m *Machine) evict(written []*instance) {
+	for _, i := range written {
+		if !i.live() {
+			m.letGo(i)
+		}
 	}
+	for m.resident.Len() > maxResident {
+		m.letGo(m.resident.Back().Value.(*instance))
+	}
+}
+
+func (m *Machine) letGo(i *instance) {
+	m.resident.Remove(i.element)
+	delete(i.ns.instances, i.rec.InstanceId)
 }
 
 // insertSorted adds s to a sorted slice that does not have it.

@@ -75,7 +75,9 @@ func openPebble(dir string, o Options) (*pebbleEngine, error) {
 		// what they exchange is logical.
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       o.MemtableBytes, MemTableStopWritesThreshold: 3,
-		L0CompactionThreshold: 4, L0StopWritesThreshold: 24,
+		// A flush of the state is a file or two in the first level. They are merged when there are many: each time that
+		// they are, what they overlap is written again, and reads ask filters before files.
+		L0CompactionThreshold: 12, L0StopWritesThreshold: 36,
 		Logger: pebbleLog{e},
 		EventListener: &pebble.EventListener{
 			BackgroundError: e.fail,
