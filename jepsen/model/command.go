@@ -14,12 +14,13 @@ func (c *Command) say() string {
 
 var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
-	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow",
+	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
 func (s *State) command(ordinal int, c *Command) {
 	s.begin(cause{command: c})
+	s.sawAnswer(c)
 	if s.recall(c) {
 		return // events of it, if there are any, have no cause
 	}
@@ -61,6 +62,8 @@ func (s *State) decide(c *Command) (check func()) {
 		s.endWait(c)
 	case Revoke:
 		return s.revoke(c)
+	case Signal:
+		return s.signal(c)
 	case ReleaseLock:
 		return s.releaseLock(c)
 	case Complete, Fail, Release, Progress:
@@ -158,7 +161,7 @@ func (s *State) poll(c *Command, x *session) func() {
 			s.dropWait(w)
 		}
 		for _, q := range c.Queues {
-			if len(c.Answer.Grants) < int(c.Count) && s.ready[q] > 0 {
+			if len(c.Answer.Grants) < int(c.Count) && len(s.ready[q]) > 0 {
 				fault("liveness", "%s leaves a run of queue %s ready", c.say(), q)
 			}
 		}
@@ -389,7 +392,7 @@ func (s *State) start(c *Command) func() {
 		return nil
 	}
 	if i := s.instance(c.Instance); i != nil {
-		if i.flow != flow {
+		if i.flow != flow || i.input != c.Input {
 			s.refused(c, "INSTANCE_EXISTS")
 			return nil
 		}

@@ -9,11 +9,17 @@ type Workflow struct {
 // Step of a workflow. Times are nanoseconds; zero is none.
 type Step struct {
 	Name, Queue           string
+	Signal                string // a step that waits for one has no queue
 	Needs                 []string
+	AtLeast               int32 // of its needs must complete; zero: all must end
+	When                  *When
 	Locks                 []Want
 	Attempts              int32
+	NonRetryable          []string
 	Backoff, MaxBackoff   int64
 	RunTimeout, Heartbeat int64
+	QueueTimeout, Total   int64
+	Priority              int64
 }
 
 // Want is what a claim needs of a lock: all of it, a share, or Take of Limit places.
@@ -66,6 +72,7 @@ const (
 	Cancel
 	EndWait
 	Register
+	Signal
 )
 
 // Command of a client. What does not apply is zero.
@@ -82,6 +89,8 @@ type Command struct {
 	Retryable                bool
 	Want                     Want
 	TTL, Wait                int64
+	Input, Output            int64 // the number in an instance's input, and in a step's output
+	Signal, Name             string
 	Queues                   []string
 	Count                    int32
 	Credit, HasNext          bool
@@ -98,9 +107,11 @@ type Answer struct {
 	Session  int64
 	Late     bool
 	Existing bool
-	State    string
-	Grants   []Grant
-	Sum      uint64 // of all its bytes
+	// Of a signal.
+	Delivered, Duplicate bool
+	State                string
+	Grants               []Grant
+	Sum                  uint64 // of all its bytes
 }
 
 // Grant is a leased run, as its holder is told of it.

@@ -16,6 +16,8 @@ func (s *State) fact(f *Fact) {
 		s.lockGranted(f)
 	case "lock.released":
 		s.lockReleased(f)
+	case "signal.received":
+		s.signalReceived(f)
 	case "instance.started":
 		s.instanceStarted(f)
 	case "workflow.registered":
@@ -47,7 +49,17 @@ func (s *State) runFact(f *Fact, r *run) {
 		s.runReady(f, r)
 	case "step.leased":
 		s.runLeased(f, r)
+	case "step.waiting":
+		s.runWaiting(f, r)
+	case "signal.delivered":
+		s.signalDelivered(f, r)
+	case "step.skipped":
+		s.runSkipped(f, r)
 	case "step.completed":
+		if r.step.Signal != "" {
+			s.signalled(f, r)
+			break
+		}
 		if !about || c.Kind != Complete || !r.holds(c.Token) && !r.late(c.Token) {
 			fault("S1", "step %s of %s is completed while it is %s under token %d, by %s", f.Step, f.Instance, r.state, r.token, c.say())
 		}
@@ -57,7 +69,7 @@ func (s *State) runFact(f *Fact, r *run) {
 	case "step.released":
 		s.runReleased(f, r)
 	case "step.retried":
-		if !about || c.Kind != Fail || !r.holds(c.Token) || !c.Retryable || r.used+1 >= r.step.Attempts {
+		if !about || c.Kind != Fail || !r.holds(c.Token) || !c.Retryable || r.used+1 >= r.step.Attempts || slices.Contains(r.step.NonRetryable, c.Code) {
 			fault("S1", "step %s of %s is retried by %s", f.Step, f.Instance, c.say())
 		}
 		s.runRetried(f, r)
@@ -66,6 +78,9 @@ func (s *State) runFact(f *Fact, r *run) {
 	case "step.cancelled":
 		if r.of.state == Running || over(r.state) {
 			fault("S1", "step %s of %s is cancelled while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
+		}
+		if r.state == Leased {
+			s.saw(CancelLeased)
 		}
 		s.runStopped(r, Cancelled)
 	case "step.progressed":
@@ -79,6 +94,7 @@ func (s *State) runFact(f *Fact, r *run) {
 		if !about || c.Kind != Complete || c.Answer.Code != "FENCED" || f.Token != c.Token {
 			fault("S2", "a late result of step %s of %s is kept by %s", f.Step, f.Instance, c.say())
 		}
+		s.saw(LateKept)
 		return
 	default:
 		fault("S7", "an event of unknown kind %s", f.Kind)
@@ -95,7 +111,7 @@ func (s *State) instanceStarted(f *Fact) {
 	if c == nil || c.Kind != Start || c.Instance != f.Instance || c.Workflow != f.Workflow || flow == nil || s.instances[f.Instance] != nil {
 		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
 	}
-	i := &instance{id: f.Instance, flow: flow, state: Running}
+	i := &instance{id: f.Instance, flow: flow, state: Running, input: c.Input, seen: map[string]*seen{}}
 	for at := range flow.Steps {
 		i.runs = append(i.runs, &run{of: i, step: &flow.Steps[at], state: Pending})
 	}
@@ -124,11 +140,18 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 }
 
 func (s *State) runReady(f *Fact, r *run) {
-	first := r.state == Pending && r.joined() && r.of.state == Running
+	first := r.goes() && r.step.Signal == ""
 	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
 	}
+	if first {
+		s.joins(r)
+		r.totalDeadline = after(s.Uptime, r.step.Total)
+	} else {
+		s.saw(Retried)
+	}
+	r.order, r.readyAt = s.Uptime-r.step.Priority*priorityWorth, f.Position
 	s.enter(r, Ready)
 }
 
@@ -141,6 +164,11 @@ func (s *State) runLeased(f *Fact, r *run) {
 		fault("S1", "step %s of %s is leased while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
 	case !s.asks(x, r, f.Token):
 		fault("S2", "step %s of %s is leased to session %d, which does not ask", f.Step, f.Instance, f.Session)
+	}
+	if s.named(x, r) {
+		s.saw(ByName)
+	} else {
+		s.first(r)
 	}
 	s.newToken(f.Token)
 	s.dropLapsed(r)
@@ -165,8 +193,11 @@ func after(now, d int64) int64 {
 // by it.
 func (s *State) asks(x *session, r *run, token int64) bool {
 	if c := s.cause.command; c != nil && c.Session == x.id {
-		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name ||
-			c.Kind == Complete && c.HasNext && slices.Contains(tokensOf(c.Answer.Grants), token) {
+		if c.Kind == Complete && c.HasNext && slices.Contains(tokensOf(c.Answer.Grants), token) {
+			s.saw(ByNext)
+			return true
+		}
+		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name {
 			return true
 		}
 	}
@@ -183,6 +214,7 @@ func (s *State) asks(x *session, r *run, token int64) bool {
 	if credit == nil {
 		return false
 	}
+	s.saw(ByCredit)
 	if credit.left--; credit.left == 0 {
 		s.dropWait(credit)
 	}
@@ -197,11 +229,16 @@ func (s *State) runCompleted(f *Fact, r *run) {
 	if late {
 		s.dropLapsed(r)
 		s.Late++
+		s.saw(LateDone)
 	} else {
 		s.endRunLease(r)
 	}
 	s.enter(r, Completed)
 	r.lapsed = late
+	r.output = s.cause.command.Output
+	if r.of.state == Cancelling {
+		s.saw(DoneCancelled)
+	}
 	s.Completed++
 }
 
@@ -227,8 +264,10 @@ func (s *State) lapses(f *Fact, r *run) {
 	case "SESSION_EXPIRED":
 		reason = s.ending(l.session)
 	case "TIMEOUT_RUN":
+		s.saw(TimeoutRun)
 		reason = s.cause.tick && due(r.runDeadline, s.horizon)
 	case "TIMEOUT_HEARTBEAT":
+		s.saw(TimeoutBeat)
 		reason = s.cause.tick && due(r.heartbeatDeadline, s.horizon)
 	}
 	if !reason {
@@ -244,6 +283,7 @@ func (s *State) runReleased(f *Fact, r *run) {
 	c := s.cause.command
 	held := c != nil && c.Token == r.token
 	reason := false
+	s.saw(map[string]Class{"release": Released, "orphan": Orphan, "revoke": Revoked}[f.Name])
 	switch f.Name {
 	case "release":
 		reason = held && c.Kind == Release || s.ending(l.session)
@@ -275,17 +315,61 @@ func (s *State) runRetried(f *Fact, r *run) {
 	r.retryAt, r.lapsed = s.Uptime+f.Delay, false
 }
 
+// runFailed: a run fails by its holder's word, by its last attempt, or because its time is up.
 func (s *State) runFailed(f *Fact, r *run) {
 	c := s.cause.command
-	asked := c != nil && c.Kind == Fail && c.Instance == f.Instance && c.Step == f.Step && r.holds(c.Token)
-	if !asked {
-		s.lapses(f, r)
+	last := r.used+1 >= r.step.Attempts
+	counts := true
+	switch {
+	case c != nil && c.Kind == Fail && c.Instance == f.Instance && c.Step == f.Step && r.holds(c.Token):
+		if c.Retryable && !last && !slices.Contains(r.step.NonRetryable, c.Code) {
+			fault("S1", "step %s of %s fails with %d of %d attempts used", f.Step, f.Instance, r.used, r.step.Attempts)
+		}
+		if last {
+			s.saw(UsedUp)
+		} else {
+			s.saw(NotRetryable)
+		}
+	case f.Code == "TIMEOUT_QUEUE" || f.Code == "TIMEOUT_TOTAL":
+		counts = r.state == Leased
+		s.timedOut(f, r)
+	default:
+		if s.lapses(f, r); !last {
+			fault("S1", "step %s of %s fails with %d of %d attempts used", f.Step, f.Instance, r.used, r.step.Attempts)
+		}
+		s.saw(UsedUp)
 	}
-	if asked && c.Retryable && r.used+1 < r.step.Attempts || !asked && r.used+1 < r.step.Attempts {
-		fault("S1", "step %s of %s fails with %d of %d attempts used", f.Step, f.Instance, r.used, r.step.Attempts)
+	if counts {
+		r.used++
 	}
-	r.used++
 	s.runStopped(r, Failed)
+}
+
+// timedOut: no worker took the run in time, or the step as a whole took too long.
+func (s *State) timedOut(f *Fact, r *run) {
+	reason := false
+	switch {
+	case f.Code == "TIMEOUT_QUEUE":
+		s.saw(TimeoutQueue)
+		reason = r.state == Ready && due(r.queueDeadline, s.horizon)
+	case r.step.Signal != "":
+		s.saw(TimeoutSignal)
+		reason = r.state == Waiting && due(r.totalDeadline, s.horizon)
+	default:
+		s.saw(TimeoutTotal)
+		reason = !over(r.state) && r.state != Pending && due(r.totalDeadline, s.horizon)
+	}
+	if !reason || !s.cause.tick {
+		fault("S6", "step %s of %s, which is %s, fails before its time, as %s", f.Step, f.Instance, r.state, f.Code)
+	}
+}
+
+// signalled completes a step that has its signal.
+func (s *State) signalled(f *Fact, r *run) {
+	if r.state != Waiting || !r.delivered {
+		fault("S1", "step %s of %s is completed without its signal, while it is %s", f.Step, f.Instance, r.state)
+	}
+	s.enter(r, Completed)
 }
 
 func (s *State) runStopped(r *run, to string) {

@@ -103,6 +103,9 @@ func (s *State) lockGranted(f *Fact) {
 		return
 	}
 	c := s.claim
+	if c != nil && len(c.left) > 1 {
+		s.saw(ClaimMany)
+	}
 	if c == nil || f.Token != c.token {
 		fault("S2", "lock %s is granted to token %d, whose run is not being leased", f.Lock, f.Token)
 	}
@@ -154,6 +157,12 @@ func (s *State) place(l *lock, w Want, p place) {
 	}
 	if w.Limit > 0 && p.slot < 1 || slices.ContainsFunc(l.holders, func(o place) bool { return p.slot > 0 && o.slot == p.slot }) {
 		fault("S2", "slot %d of lock %s is granted to token %d", p.slot, l.name, p.token)
+	}
+	switch {
+	case len(l.holders) > 0 && w.Limit > 0:
+		s.saw(Permits)
+	case len(l.holders) > 0:
+		s.saw(SharedBeside)
 	}
 	l.limit = w.Limit
 	s.need(l, w)
@@ -229,7 +238,7 @@ func (s *State) idle(w *wait) {
 		}
 	default:
 		for _, q := range w.queues {
-			if s.ready[q] > 0 {
+			if len(s.ready[q]) > 0 {
 				fault("liveness", "call %d waits for queue %s, which has a ready run", w.call, q)
 			}
 		}

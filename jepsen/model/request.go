@@ -30,6 +30,7 @@ func (s *State) recall(c *Command) (done bool) {
 		return false
 	}
 	if first.parked {
+		s.saw(AgainParked)
 		if !c.Answer.Parked && s.settledHere(x, c) {
 			return true
 		}
@@ -46,6 +47,7 @@ func (s *State) recall(c *Command) (done bool) {
 	if c.Answer.Sum != first.sum {
 		fault("S5", "the retry of request %d of session %d is answered otherwise than the first: %+v", c.Request, c.By, c.Answer)
 	}
+	s.saw(Again)
 	s.retold(c.Answer)
 	return true
 }
@@ -152,7 +154,10 @@ func (s *State) settle(w *wait, x *Settled) {
 	switch {
 	case a.Code == "SESSION_EXPIRED" && alive, a.Code == "WAIT_TIMEOUT" && !due(w.deadline, s.horizon):
 		fault("liveness", "call %d of session %d is answered %s before its time", w.call, w.session.id, a.Code)
+	case a.Code == "WAIT_TIMEOUT" && w.want != nil:
+		s.saw(LockTimeout)
 	case a.Code == "" && w.want != nil:
+		s.saw(LockWaited)
 		l := s.leases[a.Token]
 		if granted := s.granted(a.Token); !granted || l != nil && (l.session != w.session || l.lock != w.want.Lock) {
 			fault("S2", "call %d for lock %s is told of token %d, which is not its grant", w.call, w.want.Lock, a.Token)

@@ -5,6 +5,7 @@ import "slices"
 // States of a run.
 const (
 	Pending   = "PENDING"
+	Waiting   = "WAITING"
 	Ready     = "READY"
 	Leased    = "LEASED"
 	Backoff   = "BACKOFF"
@@ -27,6 +28,10 @@ type instance struct {
 	flow  *Workflow
 	state string
 	runs  []*run
+	input int64
+	// Signals that are kept, oldest first, and those that were seen, by id.
+	messages []message
+	seen     map[string]*seen
 }
 
 // run is one activation of a step.
@@ -38,7 +43,12 @@ type run struct {
 	token         int64
 	session       int64
 	// lapsed: the lease under token lapsed, and a late completion is still good. Of a completed run: it was late.
-	lapsed                                  bool
+	lapsed    bool
+	delivered bool  // a signal step has its signal
+	output    int64 // of a completed run
+	// Its place in its queue: the order, and behind that when it became ready.
+	order, readyAt                          int64
+	queueDeadline, totalDeadline            int64
 	runDeadline, heartbeatDeadline, retryAt int64
 	ended                                   []ending
 }
@@ -98,10 +108,19 @@ func (i *instance) run(step string) *run {
 // enter moves a run to a state.
 func (s *State) enter(r *run, state string) {
 	if r.state == Ready && len(r.step.Locks) == 0 {
-		s.ready[r.step.Queue]--
+		s.ready[r.step.Queue] = without(s.ready[r.step.Queue], r)
 	}
 	if state == Ready && len(r.step.Locks) == 0 {
-		s.ready[r.step.Queue]++
+		s.ready[r.step.Queue] = append(s.ready[r.step.Queue], r)
+	}
+	if r.state == Ready || r.state == Waiting {
+		s.idling = without(s.idling, r)
+	}
+	if state == Ready || state == Waiting {
+		s.idling = append(s.idling, r)
+	}
+	if state == Ready {
+		r.queueDeadline = after(s.Uptime, r.step.QueueTimeout)
 	}
 	if r.state == Ready && len(r.step.Locks) > 0 || state == Ready && len(r.step.Locks) > 0 {
 		by := 1
@@ -115,7 +134,7 @@ func (s *State) enter(r *run, state string) {
 		}
 	}
 	if r.state == Backoff {
-		s.backoff = slices.DeleteFunc(s.backoff, func(o *run) bool { return o == r })
+		s.backoff = without(s.backoff, r)
 	}
 	if state == Backoff {
 		s.backoff = append(s.backoff, r)
@@ -124,14 +143,16 @@ func (s *State) enter(r *run, state string) {
 	s.touch(r.of)
 }
 
-// joined: every need of a run has ended, and not all by being skipped.
-func (r *run) joined() bool {
-	for _, need := range r.step.Needs {
-		if !over(r.of.run(need).state) {
-			return false
+// without takes a run out of a list whose order does not matter.
+func without(list []*run, r *run) []*run {
+	for at, o := range list {
+		if o == r {
+			last := len(list) - 1
+			list[at], list[last] = list[last], nil
+			return list[:last]
 		}
 	}
-	return true
+	return list
 }
 
 // instanceWhole checks that a command or a tick left an instance in one of the states that it may rest in.
@@ -144,8 +165,10 @@ func (s *State) instanceWhole(i *instance) {
 		switch {
 		case r.state == Leased:
 			leased++
-		case i.state == Running && r.state == Pending && r.joined():
-			fault("liveness", "step %s of %s has all that it needs, and is not ready", r.step.Name, i.id)
+		case i.state == Running && r.state == Pending && r.joined() != waits:
+			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.step.Name, i.id)
+		case r.state == Waiting && i.oldest(r.step.Signal) >= 0:
+			fault("liveness", "step %s of %s waits for a signal that is there", r.step.Name, i.id)
 		case i.state == Running && r.state == Failed:
 			fault("S1", "step %s of %s has failed, and the instance runs on", r.step.Name, i.id)
 		case i.state != Running && !over(r.state):

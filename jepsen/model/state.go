@@ -24,10 +24,12 @@ type State struct {
 	waits     []*wait
 	dropped   []*wait // in this entry
 	backoff   []*run
-	ready     map[string]int // runs that are ready and need no lock, by queue
+	ready     map[string][]*run // that are ready and need no lock, by queue
+	idling    []*run            // that are ready, or wait for a signal
 
 	// Completions accepted, late ones among them, and sessions that expired.
 	Completed, Late, Expired int
+	Seen                     map[Class]int
 
 	// Of the entry, and of the cause that is being looked at.
 	e       *Entry
@@ -61,7 +63,7 @@ type claim struct {
 func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
-		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string]int{}, told: map[int64]bool{},
+		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
 	}
 }
 
@@ -190,18 +192,32 @@ func (s *State) overdue() {
 			if r := l.run; r != nil && (due(r.runDeadline, s.horizon) || due(r.heartbeatDeadline, s.horizon)) {
 				fault("L3", "step %s of %s is leased beyond its timeout", r.step.Name, r.of.id)
 			}
+			if l.run != nil {
+				s.beyond(l.run)
+			}
 		}
 	}
 	for _, r := range s.backoff {
 		if r.retryAt <= s.horizon {
 			fault("liveness", "step %s of %s backs off beyond its time", r.step.Name, r.of.id)
 		}
+		s.beyond(r)
+	}
+	for _, r := range s.idling {
+		s.beyond(r)
 	}
 	for _, w := range s.waits {
 		if due(w.deadline, s.horizon) {
 			fault("liveness", "call %d waits beyond its deadline", w.call)
 		}
 		s.idle(w)
+	}
+}
+
+// beyond: what a step may take as a whole, or wait for a worker, has not passed.
+func (s *State) beyond(r *run) {
+	if due(r.totalDeadline, s.horizon) || r.state == Ready && due(r.queueDeadline, s.horizon) {
+		fault("liveness", "step %s of %s is %s beyond its timeout", r.step.Name, r.of.id, r.state)
 	}
 }
 

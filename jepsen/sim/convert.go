@@ -23,6 +23,11 @@ func number(name string) int64 {
 	return n
 }
 
+// amount is the number in a payload: it is one, or the n of an object.
+func amount(p *v1.Payload) int64 {
+	return number(strings.TrimSuffix(strings.TrimPrefix(string(p.GetBytes()), `{"n":`), "}"))
+}
+
 func sessionName(id int64) string { return strconv.FormatInt(id, 10) }
 
 func codeOf(r *v1.Refusal) string {
@@ -85,6 +90,7 @@ func command(c *logv1.Command) model.Command {
 	case *logv1.Command_CompleteStep:
 		p := b.CompleteStep
 		m.Kind, m.Session, m.Instance, m.Step, m.Token = model.Complete, number(p.SessionId), p.InstanceId, p.Step, p.Token
+		m.Output = amount(p.OutputPayload)
 		m.HasNext, m.Count, m.Queues = p.Next != nil, p.Next.GetCount(), p.Next.GetQueues()
 	case *logv1.Command_FailStep:
 		p := b.FailStep
@@ -105,8 +111,12 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Token = model.Revoke, b.RevokeLease.Token
 	case *logv1.Command_StartInstance:
 		m.Kind, m.Instance, m.Workflow = model.Start, b.StartInstance.InstanceId, b.StartInstance.Workflow
+		m.Input = amount(b.StartInstance.InputPayload)
 	case *logv1.Command_CancelInstance:
 		m.Kind, m.Instance = model.Cancel, b.CancelInstance.InstanceId
+	case *logv1.Command_SendSignal:
+		p := b.SendSignal
+		m.Kind, m.Instance, m.Name, m.Signal, m.TTL = model.Signal, p.InstanceId, p.Name, p.SignalId, p.Ttl.AsDuration().Nanoseconds()
 	case *logv1.Command_EndWait:
 		m.Kind, m.Ended = model.EndWait, b.EndWait.WaitId
 	case *logv1.Command_RegisterWorkflow:
@@ -134,6 +144,8 @@ func (h *history) answer(reply proto.Message, refusal *v1.Refusal) model.Answer 
 	case *v1.StartInstanceResponse:
 		m.Existing = r.Existing
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	case *v1.SendSignalResponse:
+		m.Delivered, m.Duplicate = r.Delivered, r.Duplicate
 	case *v1.CancelInstanceResponse:
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}

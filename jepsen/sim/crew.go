@@ -5,9 +5,11 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
+	"github.com/lockstep-dev/lockstep/jepsen/model"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -40,7 +42,7 @@ type pace struct {
 
 func paces(d draws) pace {
 	if d.one(3) {
-		return pace{workers: 1 + d.IntN(5), start: d.between(5*time.Millisecond, 60*time.Millisecond), open: 8, took: 120 * time.Millisecond, room: 8, look: time.Second}
+		return pace{workers: 1 + d.IntN(5), start: d.between(5*time.Millisecond, 60*time.Millisecond), open: 8, took: 120 * time.Millisecond, room: pick(d, []int{1, 2, 8}), look: time.Second}
 	}
 	return pace{
 		hot: true, workers: 3 + d.IntN(5), start: d.between(time.Millisecond, 8*time.Millisecond), open: 10 + d.IntN(90),
@@ -141,9 +143,10 @@ func (s *starter) next() {
 	if s.started > 1 && s.c.draws.one(20) {
 		id = fmt.Sprintf("%s-%d", s.c.name, 1+s.c.draws.IntN(s.started-1)) // again, and perhaps another
 	}
+	n := s.c.draws.IntN(4)
 	r := &request{commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
-			InstanceId: id, Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: []byte("{}")},
+			InstanceId: id, Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, n)},
 		}}}}
 	}}
 	s.c.call(r, options{kind: "start"}, func(res *response) {
@@ -151,8 +154,32 @@ func (s *starter) next() {
 			s.open--
 			return
 		}
+		s.signals(id, flow)
 		s.wait(id)
 	})
+}
+
+// signals sends what the steps of an instance wait for: before or after they do, now and then twice, or never.
+func (s *starter) signals(id string, flow model.Workflow) {
+	d := s.c.draws
+	for _, step := range flow.Steps {
+		if step.Signal == "" || d.one(6) {
+			continue
+		}
+		message := &v1.SendSignalRequest{InstanceId: id, Name: step.Signal, SignalId: step.Name, PayloadBytes: &v1.Payload{Bytes: []byte("1")}}
+		if d.one(3) {
+			message.Ttl = durationpb.New(d.between(100*time.Millisecond, 2*time.Second))
+		}
+		for range 1 + d.IntN(2) {
+			s.c.w.by(s.c.process, d.between(0, 2*time.Second), func() {
+				s.c.call(&request{commands: one(signal(message))}, options{kind: "signal"}, func(*response) {})
+			})
+		}
+	}
+}
+
+func signal(r *v1.SendSignalRequest) *logv1.Command {
+	return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_SendSignal{SendSignal: r}}
 }
 
 // wait reads the instance until it has ended.

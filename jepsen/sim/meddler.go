@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -87,7 +88,7 @@ func (m *meddler) command() *logv1.Command {
 	n := d.IntN(40)
 	switch {
 	case n < 8 && known:
-		c.Body = &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{InstanceId: run.instance, Step: run.step, Token: run.token}}
+		c.Body = &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{InstanceId: run.instance, Step: run.step, Token: run.token, OutputPayload: &v1.Payload{Bytes: []byte("2")}}}
 	case n < 12 && known:
 		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.instance, Step: run.step, Token: run.token}}
 	case n < 15 && known:
@@ -102,6 +103,9 @@ func (m *meddler) command() *logv1.Command {
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: held.token}}
 	case n == 22 && known && d.one(2):
 		c.Body = &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: run.instance}}
+	case n == 24 && known:
+		message := &v1.SendSignalRequest{InstanceId: run.instance, Name: pick(d, theSignals), SignalId: fmt.Sprint("m", d.IntN(3))}
+		return signal(message)
 	case n == 23 && known:
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: -run.token}}
 	default:
@@ -135,7 +139,7 @@ func (m *meddler) remembered() {
 			c.Body = &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: s.id, Queues: theQueues[:1], Count: 1, Wait: wait}}
 		case 3:
 			c.Body = &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
-				InstanceId: run.instance, Step: run.step, Token: run.token, SessionId: sessionName(s.id), Next: &v1.Next{Count: 2},
+				InstanceId: run.instance, Step: run.step, Token: run.token, OutputPayload: &v1.Payload{Bytes: []byte("0")}, SessionId: sessionName(s.id), Next: &v1.Next{Count: 2},
 			}}
 		default:
 			c.Body = &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{Session: s.id, Lock: want.Lock, Shared: want.Shared, Limit: want.Limit, Take: want.Take, Wait: wait}}

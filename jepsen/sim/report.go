@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"github.com/lockstep-dev/lockstep/jepsen/model"
 	"time"
 )
 
@@ -33,4 +34,6 @@ type Report struct {
 	Leaders, Truncations, Crashes, Snapshots, Installs, Restores, Pauses, Transfers int
 	Entries, Commands, Reads, Compared, Watched, Reconnects, Expiries               int
 	Faults                                                                          map[string]*Fault
+	// How often each class of things happened.
+	Seen map[model.Class]int
 }

@@ -101,6 +101,7 @@ func Run(c Config) (report *Report) {
 	w.net = newNetwork(w, maxSites)
 	w.build()
 	w.run()
+	w.report.Seen = w.history.model.Seen
 	w.report.Hash, w.report.Events, w.report.Simulated = w.trace, w.count, w.now
 	return &w.report
 }

@@ -87,6 +87,7 @@ func TestNoGuaranteeIsBroken(t *testing.T) {
 			t.Errorf("shrunk: %v\n  %s", small.Violation, c.Command())
 		}
 	})
+	t.Logf("seen:\n%s", total.Coverage())
 	t.Logf("TOTAL %s", total)
 	if *oneSeed != 0 || *without != "" || t.Failed() {
 		return

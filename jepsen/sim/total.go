@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lockstep-dev/lockstep/jepsen/model"
 )
 
 // Total adds reports up.
@@ -14,6 +16,7 @@ type Total struct {
 	Expiries, Reads, Compared, Watched, Reconnects, WorkerPauses, Violations  int
 	Simulated                                                                 time.Duration
 	Faults                                                                    map[string]*Fault
+	Seen                                                                      map[model.Class]int
 }
 
 // Add adds a report.
@@ -38,6 +41,12 @@ func (t *Total) Add(r *Report) {
 	}
 	if t.Faults == nil {
 		t.Faults = map[string]*Fault{}
+	}
+	if t.Seen == nil {
+		t.Seen = map[model.Class]int{}
+	}
+	for class, n := range r.Seen {
+		t.Seen[class] += n
 	}
 	for name, f := range r.Faults {
 		sum := t.Faults[name]
@@ -73,6 +82,11 @@ func (t *Total) Void() []string {
 	least("snapshots installed", t.Installs, 1)
 	least("reconnects of watches", t.Reconnects, t.Seeds)
 	least("reads compared", t.Compared, t.Seeds)
+	for _, class := range model.Classes() {
+		if t.Seen[class] == 0 && t.Simulated > 30*time.Minute {
+			out = append(out, "nothing was seen of: "+string(class))
+		}
+	}
 	for _, k := range faultKinds {
 		f := t.Faults[k.name]
 		if f == nil && t.Simulated > 30*time.Minute || f != nil && f.Injected > 4 && f.Observed == 0 {
@@ -80,6 +94,15 @@ func (t *Total) Void() []string {
 		}
 	}
 	return out
+}
+
+// Coverage lists how often each class of things happened, one a line.
+func (t *Total) Coverage() string {
+	var b strings.Builder
+	for _, class := range model.Classes() {
+		fmt.Fprintf(&b, "  %9d  %s\n", t.Seen[class], class)
+	}
+	return b.String()
 }
 
 // String is one line.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/client/core"
@@ -188,12 +189,12 @@ func (k *worker) finish(x *work, taken bool) {
 	}
 	x.over = true
 	d := k.c.draws
-	result := core.Result{Outcome: core.Completed, Output: &v1.Payload{Bytes: []byte("1")}}
+	result := core.Result{Outcome: core.Completed, Output: &v1.Payload{Bytes: fmt.Appendf(nil, "%d", d.IntN(4))}}
 	switch n := d.IntN(24); {
 	case !taken:
 		result = core.Result{Outcome: core.Released, Reason: "fenced"}
 	case n < 2:
-		result = core.Result{Outcome: core.Failed, Code: "E", Reason: "drawn", Retryable: n == 0 || d.one(2)}
+		result = core.Result{Outcome: core.Failed, Code: pick(d, []string{"E", "E", "N"}), Reason: "drawn", Retryable: n == 0 || d.one(2)}
 	case n == 3:
 		result = core.Result{Outcome: core.Released, Reason: "drawn"}
 	}

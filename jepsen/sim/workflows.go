@@ -2,39 +2,82 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/jepsen/model"
 )
 
-// drawWorkflows draws a few definitions: graphs with locks of each kind, retries and timeouts.
+var theSignals = []string{"g0", "g1"}
+
+// drawWorkflows draws a few definitions: graphs with conditions, joins, signals and priorities, locks of each kind, retries
+// and timeouts.
 func drawWorkflows(d draws) []model.Workflow {
 	var out []model.Workflow
 	for i := range 2 + d.IntN(3) {
 		f := model.Workflow{Name: fmt.Sprint("w", i)}
-		for j := range 1 + d.IntN(5) {
-			s := model.Step{
-				Name: fmt.Sprint("s", j), Queue: pick(d, theQueues), Attempts: int32(3 + d.IntN(4)),
-				Backoff: ms(d, 100, 1000), MaxBackoff: int64(2 * time.Second),
-			}
-			for need := range j {
-				if d.one(2) {
-					s.Needs = append(s.Needs, fmt.Sprint("s", need))
-				}
-			}
-			if d.one(2) {
-				s.RunTimeout = ms(d, 300, 3000)
-			}
-			if d.one(8) {
-				s.Heartbeat = ms(d, 500, 3000)
-			}
-			s.Locks = drawLocks(d)
-			f.Steps = append(f.Steps, s)
+		for j := range 1 + d.IntN(6) {
+			f.Steps = append(f.Steps, drawStep(d, f.Steps, j))
 		}
 		out = append(out, f)
 	}
 	return out
+}
+
+func drawStep(d draws, before []model.Step, at int) model.Step {
+	s := model.Step{Name: fmt.Sprint("s", at)}
+	for _, need := range before {
+		if d.one(2) {
+			s.Needs = append(s.Needs, need.Name)
+		}
+	}
+	if n := len(s.Needs); n > 1 && d.one(3) {
+		s.AtLeast = int32(1 + d.IntN(n))
+	}
+	if d.one(4) {
+		s.When = drawWhen(d, s, before)
+	}
+	if d.one(8) {
+		s.Signal, s.Total = pick(d, theSignals), ms(d, 1000, 6000)
+		return s
+	}
+	s.Queue, s.Attempts = pick(d, theQueues), int32(3+d.IntN(4))
+	s.Backoff, s.MaxBackoff = ms(d, 100, 1000), int64(2*time.Second)
+	if d.one(4) {
+		s.NonRetryable = []string{"N"}
+	}
+	if d.one(4) {
+		s.Priority = pick(d, []int64{-1, 1, 2})
+	}
+	if d.one(2) {
+		s.RunTimeout = ms(d, 300, 3000)
+	}
+	if d.one(8) {
+		s.Heartbeat = ms(d, 500, 3000)
+	}
+	if d.one(8) {
+		s.QueueTimeout = ms(d, 1000, 12000)
+	}
+	if d.one(8) {
+		s.Total = ms(d, 1000, 15000)
+	}
+	s.Locks = drawLocks(d)
+	return s
+}
+
+// drawWhen draws a condition on the input, or on the output of a need that is never skipped: a step that is begun has it.
+func drawWhen(d draws, s model.Step, before []model.Step) *model.When {
+	w := &model.When{Above: int64(d.IntN(3))}
+	if s.AtLeast > 0 {
+		return w
+	}
+	for _, need := range before {
+		if slices.Contains(s.Needs, need.Name) && len(need.Needs) == 0 && need.When == nil && need.Signal == "" {
+			w.Step = need.Name
+		}
+	}
+	return w
 }
 
 // ms draws whole milliseconds, for definitions say no less.
@@ -64,36 +107,61 @@ func yamlOf(f model.Workflow) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "workflow: %s\nsteps:\n", f.Name)
 	for _, s := range f.Steps {
-		fmt.Fprintf(&b, "  %s:\n    queue: %s\n", s.Name, s.Queue)
+		fmt.Fprintf(&b, "  %s:\n", s.Name)
 		if len(s.Needs) > 0 {
 			fmt.Fprintf(&b, "    needs: [%s]\n", strings.Join(s.Needs, ", "))
 		}
-		fmt.Fprintf(&b, "    retry: {attempts: %d, backoff: %dms, maxBackoff: %dms}\n", s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6)
-		var limits []string
-		for _, t := range []struct {
-			name string
-			at   int64
-		}{{"run", s.RunTimeout}, {"heartbeat", s.Heartbeat}} {
-			if t.at > 0 {
-				limits = append(limits, fmt.Sprintf("%s: %dms", t.name, t.at/1e6))
-			}
+		switch {
+		case s.AtLeast == 1:
+			b.WriteString("    join: any\n")
+		case s.AtLeast > 1:
+			fmt.Fprintf(&b, "    join: {atLeast: %d}\n", s.AtLeast)
 		}
-		if len(limits) > 0 {
-			fmt.Fprintf(&b, "    timeouts: {%s}\n", strings.Join(limits, ", "))
+		switch w := s.When; {
+		case w != nil && w.Step == "":
+			fmt.Fprintf(&b, "    when: input.n > %d\n", w.Above)
+		case w != nil:
+			fmt.Fprintf(&b, "    when: steps.%s.output > %d\n", w.Step, w.Above)
 		}
-		if len(s.Locks) > 0 {
-			b.WriteString("    locks:\n")
+		writeTimeouts(&b, s)
+		if s.Signal != "" {
+			fmt.Fprintf(&b, "    signal: {name: %s}\n", s.Signal)
+			continue
 		}
-		for _, l := range s.Locks {
-			switch {
-			case l.Limit > 0:
-				fmt.Fprintf(&b, "      - {name: %s, limit: %d, take: %d}\n", l.Lock, l.Limit, l.Take)
-			case l.Shared:
-				fmt.Fprintf(&b, "      - {name: %s, shared: true}\n", l.Lock)
-			default:
-				fmt.Fprintf(&b, "      - %s\n", l.Lock)
-			}
-		}
+		fmt.Fprintf(&b, "    queue: %s\n    priority: %d\n", s.Queue, s.Priority)
+		fmt.Fprintf(&b, "    retry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
+		writeLocks(&b, s.Locks)
 	}
 	return b.String()
+}
+
+func writeTimeouts(b *strings.Builder, s model.Step) {
+	var limits []string
+	for _, t := range []struct {
+		name string
+		at   int64
+	}{{"run", s.RunTimeout}, {"heartbeat", s.Heartbeat}, {"queue", s.QueueTimeout}, {"total", s.Total}} {
+		if t.at > 0 {
+			limits = append(limits, fmt.Sprintf("%s: %dms", t.name, t.at/1e6))
+		}
+	}
+	if len(limits) > 0 {
+		fmt.Fprintf(b, "    timeouts: {%s}\n", strings.Join(limits, ", "))
+	}
+}
+
+func writeLocks(b *strings.Builder, locks []model.Want) {
+	if len(locks) > 0 {
+		b.WriteString("    locks:\n")
+	}
+	for _, l := range locks {
+		switch {
+		case l.Limit > 0:
+			fmt.Fprintf(b, "      - {name: %s, limit: %d, take: %d}\n", l.Lock, l.Limit, l.Take)
+		case l.Shared:
+			fmt.Fprintf(b, "      - {name: %s, shared: true}\n", l.Lock)
+		default:
+			fmt.Fprintf(b, "      - %s\n", l.Lock)
+		}
+	}
 }

@@ -1,0 +1,76 @@
+package model
+
+// Class is something that happens to workflows, locks or requests.
+type Class string
+
+// The classes. A run of many seeds in which one never happened shows nothing of it.
+const (
+	SkipWhen      Class = "skipped by its condition"
+	SkipPassedOn  Class = "skipped with its needs"
+	SkipCounted   Class = "begun beside skipped needs"
+	JoinAny       Class = "join any before the rest"
+	JoinAtLeast   Class = "join atLeast before the rest"
+	SignalAtOnce  Class = "signal taken at once"
+	SignalKept    Class = "signal kept and taken"
+	SignalAgain   Class = "signal told again"
+	SignalExpired Class = "signal kept too long"
+	PriorityFirst Class = "overtaken by priority"
+	TimeoutRun    Class = "run timeout"
+	TimeoutBeat   Class = "heartbeat timeout"
+	TimeoutQueue  Class = "queue timeout"
+	TimeoutTotal  Class = "total timeout"
+	TimeoutSignal Class = "total timeout of a signal"
+	Retried       Class = "retried after a backoff"
+	UsedUp        Class = "attempts used up"
+	NotRetryable  Class = "failed for good"
+	CancelLeased  Class = "cancelled while leased"
+	DoneCancelled Class = "completed while cancelling"
+	Again         Class = "request told again"
+	AgainParked   Class = "waiting request told again"
+	TooOld        Class = "request too old"
+	SessionGone   Class = "session expired, and asked"
+	Fenced        Class = "fenced"
+	LateDone      Class = "late completion accepted"
+	LateKept      Class = "late result kept"
+	Orphan        Class = "orphan given back"
+	Revoked       Class = "lease revoked"
+	Released      Class = "run released"
+	ByName        Class = "leased by name"
+	ByNext        Class = "leased with a completion"
+	ByCredit      Class = "leased by credit"
+	ClaimMany     Class = "claim of several locks"
+	Permits       Class = "permit beside permits"
+	SharedBeside  Class = "share beside shares"
+	LockWaited    Class = "lock granted to a wait"
+	LockTimeout   Class = "lock's wait timed out"
+	Deadlock      Class = "deadlock refused"
+	LimitDiffers  Class = "limit of a lock differs"
+)
+
+// Classes lists them all.
+func Classes() []Class {
+	return []Class{
+		SkipWhen, SkipPassedOn, SkipCounted, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired, PriorityFirst,
+		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
+		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
+		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
+	}
+}
+
+func (s *State) saw(c Class) { s.Seen[c]++ }
+
+// sawAnswer counts what only an answer tells.
+func (s *State) sawAnswer(c *Command) {
+	switch c.Answer.Code {
+	case "FENCED":
+		s.saw(Fenced)
+	case "SESSION_EXPIRED":
+		s.saw(SessionGone)
+	case "REQUEST_TOO_OLD":
+		s.saw(TooOld)
+	case "DEADLOCK":
+		s.saw(Deadlock)
+	case "LOCK_LIMIT_DIFFERS":
+		s.saw(LimitDiffers)
+	}
+}
