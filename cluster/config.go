@@ -50,6 +50,7 @@ type Config struct {
 	// ComparePatience is how long voters may be missing whose digests would decide between others that differ: 10 s.
 	ComparePatience time.Duration
 	diverged        func(*divergence) // of a test: what becomes of a node that must not go on
+	wrapLog         func(raftLog) raftLog
 
 	Propose propose.Config
 	Logger  hclog.Logger

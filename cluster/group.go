@@ -12,12 +12,13 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/lockstep-dev/lockstep/cluster/logstore"
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs six goroutines, the proposer's two (propose.go), the keeper and
-// the flusher (below), the observer of leadership (leader.go) and the comparer (compare.go), those that take a snapshot
-// or promote a member now and then, and raft's own.
+// group is one raft group of the node. Until close it runs seven goroutines, the proposer's two (propose.go), the one that
+// writes the log (ahead.go), the keeper and the flusher (below), the observer of leadership (leader.go) and the comparer
+// (compare.go), those that take a snapshot or promote a member now and then, and raft's own.
 type group struct {
 	id        string
 	config    *Config
@@ -29,7 +30,9 @@ type group struct {
 	raft      *raft.Raft
 	peers     *peers
 	machine   *machine
+	disk      *logstore.Store // nil when the log is in memory
 	log       raftLog
+	ahead     *ahead
 	tail      *tail
 	snapshots *snapshots
 	board     board
@@ -78,14 +81,15 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		restore, err = g.compare()
 	}
 	if err == nil {
-		g.peers = newPeers(g.transport())
+		g.peers = newPeers(g.transport(), g.ahead.durable)
 		g.proposer = newProposer(g)
-		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.tail, halt{g.log, &g.live, g.failed}, g.snapshots, g.peers)
+		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.ahead, halt{g.log, &g.live, g.failed}, g.snapshots, g.peers)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open group %s: %w", id, err), g.closeStores())
 	}
 	g.live.Store(true)
+	g.tasks.Go(g.ahead.run)
 	g.tasks.Go(g.proposer.run)
 	g.tasks.Go(g.proposer.count)
 	g.tasks.Go(g.keep)
@@ -186,6 +190,7 @@ func (g *group) close() error {
 	g.peers.ends()
 	err := g.raft.Shutdown().Error()
 	close(g.end)
+	g.ahead.end()
 	g.tasks.Wait()
 	g.proposer.flying.Wait()
 	return errors.Join(err, g.closeStores())

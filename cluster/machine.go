@@ -30,6 +30,7 @@ type machine struct {
 	fatal      func(error)
 	stall      time.Duration
 	leads      func() bool
+	await      func(index uint64) // until an entry is on this node's disk; nil: each is before it is applied
 
 	// swap guards current: a restore puts another machine in its place.
 	swap    sync.RWMutex
@@ -95,6 +96,9 @@ func (m *machine) Apply(log *raft.Log) any {
 // ApplyBatch implements raft.BatchingFSM. It is told of configurations too, so that raft can take a snapshot right
 // behind one.
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	if m.await != nil {
+		m.await(logs[len(logs)-1].Index)
+	}
 	out := make([]any, len(logs))
 	for i, log := range logs {
 		out[i] = m.Apply(log)

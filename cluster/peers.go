@@ -14,6 +14,7 @@ type peers struct {
 	raft.Transport
 	reached signals       // by member: it has answered a heartbeat
 	end     chan struct{} // closed before raft is shut down
+	durable func() uint64 // the newest entry that this node's disk has: of no other is it said that it is committed
 
 	mu    sync.Mutex // guards what follows
 	match map[raft.ServerID]uint64
@@ -21,8 +22,8 @@ type peers struct {
 	term  chan struct{} // closed when leadership changes
 }
 
-func newPeers(t raft.Transport) *peers {
-	p := &peers{Transport: t, reached: newSignals(), end: make(chan struct{}), term: make(chan struct{})}
+func newPeers(t raft.Transport, durable func() uint64) *peers {
+	p := &peers{Transport: t, reached: newSignals(), end: make(chan struct{}), durable: durable, term: make(chan struct{})}
 	p.forget()
 	return p
 }
@@ -76,6 +77,7 @@ func (p *peers) AppendEntries(id raft.ServerID, target raft.ServerAddress, args 
 		back = p.reached.next(string(id))
 	}
 	asked := time.Now()
+	args.LeaderCommitIndex = min(args.LeaderCommitIndex, p.durable())
 	err := p.Transport.AppendEntries(id, target, args, resp)
 	switch {
 	case err == nil && heartbeat:

@@ -41,10 +41,12 @@ func (g *group) openStores(n *Node) (err error) {
 	if n.logMade(g.id) && !exists {
 		return fmt.Errorf("group %s: the log %s is gone, and with it what this node voted for and acknowledged; %s", g.id, path, remedy)
 	}
-	g.log, err = logstore.Open(logstore.Config{Path: path, Fatal: g.fail, Leads: g.leads, StallAfter: g.config.StallAfter})
-	if err != nil {
-		g.log = nil
+	if g.disk, err = logstore.Open(logstore.Config{Path: path, Fatal: g.fail, Leads: g.leads, StallAfter: g.config.StallAfter}); err != nil {
 		return err
+	}
+	g.log = g.disk
+	if g.config.wrapLog != nil {
+		g.log = g.config.wrapLog(g.log)
 	}
 	if err := n.rememberLog(g.id); err != nil {
 		return err
@@ -61,9 +63,17 @@ func (g *group) openStores(n *Node) (err error) {
 }
 
 func (g *group) measure() (err error) {
+	var seal func(*raft.Log) error
+	if disk, ok := g.log.(interface{ Seal(*raft.Log) error }); ok {
+		seal = disk.Seal
+	}
+	// raft is there once the group is live, and asks only then to store what it leads.
+	leads := func() bool { return g.live.Load() && g.raft.State() == raft.Leader }
 	if g.tail, err = newTail(halt{g.log, &g.live, g.failed}, g.config.CacheBytes); err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
+	g.ahead = newAhead(g.tail, seal, leads)
+	g.machine.await = g.ahead.await
 	return nil
 }
 
@@ -72,8 +82,8 @@ func (g *group) closeStores() error {
 	if g.machine.current != nil {
 		errs = append(errs, g.machine.close())
 	}
-	if c, ok := g.log.(*logstore.Store); ok {
-		errs = append(errs, c.Close())
+	if g.disk != nil {
+		errs = append(errs, g.disk.Close())
 	}
 	return errors.Join(errs...)
 }

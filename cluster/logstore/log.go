@@ -70,6 +70,9 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	})
 }
 
+// Seal gives an entry the checksum that StoreLogs would give it.
+func (s *Store) Seal(log *raft.Log) error { return sealed(log) }
+
 // fitting returns how many entries fit into the newest segment, or else into a new one; at least one.
 func (s *Store) fitting(logs []*raft.Log) (n, size int) {
 	room := s.newest().room() * blockRoom
