@@ -205,7 +205,7 @@ func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]by
 	s.node, err = cluster.Open(cluster.Config{
 		DataDir: c.data, NodeID: c.nodeID, Layer: s.mux.Layer, APIAddress: directory.apiAddress,
 		Engine: c.engine, Heartbeat: c.heartbeat, LogBytes: c.logBytes, Logger: s.logger,
-		Exchange: s.exchange,
+		Exchange: s.exchange, Wall: wallClock(s.logger),
 	})
 	if err != nil {
 		return s, err

@@ -54,6 +54,8 @@ var faults = []fault{
 	{"disks-slow-followers", "the followers' disks are slow, and do not stall", "disk", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.slowFollowers(ctx) }},
 	{"disks-slow", "every disk is slow, and does not stall", "disk", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.slow(ctx, h.lab.Nodes...) }},
 	{"mute-leader-slow-disks", "the leader is not heard any more, while the others' disks are slow: what it acknowledges they may not know yet", "network", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.muteWhileSlow(ctx) }},
+	{"clock-step", "a node's wall clock is set to another time, and back", "clock", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.clockStep(ctx) }},
+	{"clock-rate", "a node's wall clock runs too fast or too slow", "clock", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.clockRate(ctx) }},
 	{"power-one", "a node takes its power, and with it what was not synced", "disk", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.power(ctx, h.any()) }},
 	{"power-all", "all nodes lose their power at once", "disk", true, false, func(ctx context.Context, h *harm) (bool, error) { return h.power(ctx, h.all()...) }},
 	{"kill-all", "SIGKILL of all nodes at once", "", true, false, func(ctx context.Context, h *harm) (bool, error) { return h.kill(ctx, h.all()...) }},

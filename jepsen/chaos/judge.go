@@ -54,6 +54,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
 	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
+	w.report.check("no lease ends early", "S6", check.Leases(ops))
 	w.report.check("watches have no gap", "L7", w.report.watched())
 	w.report.check("all digests are equal", "S7", w.digests(ctx))
 	writes, err := w.register.Close()
@@ -159,7 +160,7 @@ func event(e *v1.Event) check.Event {
 	d := e.Data
 	return check.Event{
 		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: d.GetStep(), Token: d.GetToken(), Lock: d.GetLock(),
-		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(),
+		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(), Wall: e.Time.AsTime().UnixNano(),
 	}
 }
 

@@ -30,6 +30,8 @@ type config struct {
 	JSON, List              bool
 	// Record says that what comes out is a row of jepsen/RESULTS.md; Hours, that runs follow each other for so long.
 	Record bool
+	// Clocks says that the binary is a build with -tags faults.
+	Clocks bool
 	Hours  float64
 }
 
@@ -106,6 +108,7 @@ func parse(args []string) (*config, error) {
 	f.BoolVar(&c.JSON, "json", false, "one JSON object at the end")
 	f.BoolVar(&c.Record, "record", false, "append what comes out to jepsen/RESULTS.md, of the repository that this runs in")
 	f.Float64Var(&c.Hours, "hours", 0, "run seeds one after the other until they have taken so long together; goes on where it was, with the same --out")
+	f.BoolVar(&c.Clocks, "clocks", false, "the binary is a build with -tags faults: its wall clock can be moved")
 	f.BoolVar(&c.List, "list", false, "list the faults")
 	if err := f.Parse(args); err != nil {
 		return nil, err

@@ -94,7 +94,7 @@ func (w *world) open(ctx context.Context) (err error) {
 	if w.Plant != "" {
 		args = append(args, "--plant", w.Plant)
 	}
-	if w.lab, err = lab.Open(ctx, lab.Config{Dir: w.Dir, Binary: w.Binary, Nodes: w.Nodes, Args: args}); err != nil {
+	if w.lab, err = lab.Open(ctx, lab.Config{Dir: w.Dir, Binary: w.Binary, Nodes: w.Nodes, Args: args, Clocks: w.Clocks}); err != nil {
 		return err
 	}
 	host := "127.0.0.1"

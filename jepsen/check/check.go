@@ -26,6 +26,7 @@ type Op struct {
 	Lock     string        `json:"lock,omitempty"`
 	Token    int64         `json:"token,omitempty"`
 	Lapses   bool          `json:"lapses,omitempty"` // of a session that may expire
+	Until    time.Duration `json:"until,omitempty"`  // when it may, at the earliest
 	Seen     []string      `json:"seen,omitempty"`   // steps that a read saw completed
 	Outcome  string        `json:"outcome"`
 	Code     string        `json:"code,omitempty"`
@@ -44,6 +45,7 @@ type Event struct {
 	Shared   bool
 	Take     int64
 	Late     bool
+	Wall     int64 // unix nanoseconds, as it shows
 }
 
 // Fact is a violation.
@@ -65,18 +67,23 @@ func (f *faults) add(guarantee, format string, args ...any) {
 type step struct{ instance, step string }
 
 // Feed checks a feed by itself: no gap, tokens that only grow, one completion of a run under the token of its newest
-// lease, no step before those it needs, no lock held by more than it takes.
+// lease, no step before those it needs, no lock held by more than it takes; and its wall clock does not run backwards.
 //
 // needs are the steps that a step needs, by the first word of an instance's name and the step; limits are permits by
 // lock.
 func Feed(events []Event, needs map[string][]string, limits map[string]int64) []Fact {
 	var f faults
+	var wall int64
 	state := feed{f: &f, needs: needs, limits: limits, leased: map[step]int64{}, completed: map[step]bool{}, holders: map[string][]Event{}}
 	for i, e := range events {
 		if e.Position != int64(i)+1 {
 			f.add("L7", "event %d of the feed has position %d", i+1, e.Position)
 			return f.list
 		}
+		if e.Wall < wall {
+			f.add("S6", "position %d is %s older than the one before it", e.Position, time.Duration(wall-e.Wall))
+		}
+		wall = max(wall, e.Wall)
 		state.see(e)
 	}
 	return f.list

@@ -27,6 +27,8 @@ type Config struct {
 	Nodes       int
 	// Args are given to every server.
 	Args []string
+	// Clocks says that the binary is a build with -tags faults, whose wall clock can be moved.
+	Clocks bool
 	// Say is told what the lab does, if set.
 	Say func(format string, args ...any)
 }
@@ -35,7 +37,7 @@ type Config struct {
 type Lab struct {
 	Config
 	Nodes []*Node
-	// Lacks names what this machine does not give, with the reason: "network", "wire", "disk".
+	// Lacks names what this machine does not give, with the reason: "network", "wire", "disk", "clock".
 	Lacks map[string]error
 
 	names int
@@ -56,6 +58,8 @@ type Node struct {
 	process *process
 }
 
+var errNoClock = errors.New("the binary's clock cannot be moved (needs a build with -tags faults)")
+
 const subnet = "10.77.0."
 
 // Open makes a cluster of new nodes and starts them. Close it in any case.
@@ -68,6 +72,9 @@ func Open(ctx context.Context, c Config) (*Lab, error) {
 	rand.Read(secret)
 	if err := os.WriteFile(l.secret(), []byte(hex.EncodeToString(secret)), 0o600); err != nil {
 		return l, fmt.Errorf("open lab: %w", err)
+	}
+	if !c.Clocks {
+		l.Lacks["clock"] = errNoClock
 	}
 	if err := bridge(ctx); err != nil {
 		l.Lacks["network"], l.Lacks["wire"] = err, err

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lockstep-dev/lockstep/jepsen/lab/clock"
 )
 
 // process is a child that ends when this process does.
@@ -71,6 +73,11 @@ func (p *process) kill() error {
 	}
 }
 
+func (n *Node) clockFile() string { return n.data + ".clock" }
+
+// Clock has a node's wall clock be wrong; the zero fault has it be right. Use it where the lab has clocks.
+func (n *Node) Clock(f clock.Fault) error { return clock.Write(n.clockFile(), f) }
+
 func (n *Node) logFile() string { return n.data + ".log" }
 
 // Start starts a node's process.
@@ -92,6 +99,7 @@ func (n *Node) Start() error {
 	if n.hold != nil {
 		args = append(n.hold.enter(), args...)
 	}
+	args = append([]string{"env", clock.File + "=" + n.clockFile()}, args...)
 	p, err := start(n.logFile(), args[0], args[1:]...)
 	if err != nil {
 		return fmt.Errorf("start node %d: %w", n.Number, err)

@@ -101,21 +101,22 @@ func (r *Recorder) Lapse(ctx context.Context, c *client.Client, register *Regist
 	chance := rand.New(rand.NewPCG(seed, uint64(3000+lane)))
 	for ctx.Err() == nil {
 		calling, cancel := call(ctx)
+		until := r.Now() + time.Second
 		opened, err := c.Workers.OpenSession(calling, connect.NewRequest(&v1.OpenSessionRequest{Ttl: seconds(1)}))
 		cancel()
 		if err != nil {
 			continue
 		}
-		r.lapse(ctx, c, register, opened.Msg.SessionId, chance)
+		r.lapse(ctx, c, register, opened.Msg.SessionId, until, chance)
 	}
 }
 
-func (r *Recorder) lapse(ctx context.Context, c *client.Client, register *Register, session string, chance *rand.Rand) {
+func (r *Recorder) lapse(ctx context.Context, c *client.Client, register *Register, session string, until time.Duration, chance *rand.Rand) {
 	const lock = "lapsing"
 	calling, cancel := call(ctx)
 	defer cancel()
 	var token int64
-	err := r.Do(check.Op{Kind: "acquire", Lock: lock, Lapses: true}, func(op *check.Op) error {
+	err := r.Do(check.Op{Kind: "acquire", Lock: lock, Lapses: true, Until: until}, func(op *check.Op) error {
 		res, err := c.Locks.AcquireLock(calling, connect.NewRequest(&v1.AcquireLockRequest{SessionId: session, Lock: lock, RequestId: 1, Wait: seconds(8)}))
 		if err == nil {
 			token, op.Token = res.Msg.Token, res.Msg.Token
