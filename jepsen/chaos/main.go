@@ -22,12 +22,12 @@ import (
 
 // config is what a run is told.
 type config struct {
-	Binary, Dir, Out, Plant string
-	Nodes                   int
-	Time                    time.Duration
-	Seed                    uint64
-	Faults                  []string
-	JSON, List              bool
+	Binary, Dir, Out, Plant, Pipelines string
+	Nodes                              int
+	Time                               time.Duration
+	Seed                               uint64
+	Faults                             []string
+	JSON, List                         bool
 	// Record says that what comes out is a row of jepsen/RESULTS.md; Hours, that runs follow each other for so long.
 	Record bool
 	// Clocks says that the binary is a build with -tags faults.
@@ -101,6 +101,7 @@ func parse(args []string) (*config, error) {
 	f.StringVar(&c.Binary, "binary", "bin/lockstep", "the lockstep under test")
 	f.StringVar(&c.Out, "out", "", "directory for histories and reports; default: a temporary one")
 	f.StringVar(&c.Plant, "plant", "", "a bug to plant, in a binary built with -tags sabotage")
+	f.StringVar(&c.Pipelines, "pipelines", "", "directory with recorded executions in WfFormat (wfcommons.org), to run too")
 	f.IntVar(&c.Nodes, "nodes", 0, "3 or 5; default: 3, and with --hours one after the other")
 	minutes := f.Float64("minutes", 5, "how long to hurt the cluster")
 	f.Uint64Var(&c.Seed, "seed", 1, "what is drawn: faults, their order, their lengths")
@@ -126,6 +127,11 @@ func parse(args []string) (*config, error) {
 		}
 	}
 	var err error
+	if c.Pipelines != "" {
+		if c.Pipelines, err = filepath.Abs(c.Pipelines); err != nil {
+			return nil, err
+		}
+	}
 	if c.Binary, err = filepath.Abs(c.Binary); err != nil {
 		return nil, err
 	}

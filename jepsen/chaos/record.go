@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,9 @@ func (c *config) command() string {
 	out := fmt.Sprintf("scripts/chaos --nodes %d --minutes %g --seed %d", c.Nodes, c.Time.Minutes(), c.Seed)
 	if len(c.Faults) > 0 {
 		out += " --faults " + strings.Join(c.Faults, ",")
+	}
+	if c.Pipelines != "" {
+		out += " --pipelines " + filepath.Base(c.Pipelines)
 	}
 	if c.Plant != "" {
 		out += " --plant " + c.Plant

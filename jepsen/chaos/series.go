@@ -96,6 +96,9 @@ func (c *config) once() (*report, error) {
 		return nil, err
 	}
 	args := []string{"--binary", c.Binary, "--out", c.Out, "--nodes", fmt.Sprint(c.Nodes), "--minutes", fmt.Sprint(c.Time.Minutes()), "--seed", fmt.Sprint(c.Seed)}
+	if c.Pipelines != "" {
+		args = append(args, "--pipelines", c.Pipelines)
+	}
 	if c.Clocks {
 		args = append(args, "--clocks")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,14 +20,16 @@ import (
 
 // Sizes of a run.
 const (
-	workerTTL  = time.Second
-	workers    = 6
-	pausing    = 2 // workers that are stopped at a time
-	named      = 4
-	starters   = 2
-	startEvery = 150 * time.Millisecond
-	locking    = 4
-	lapsing    = 3
+	workerTTL     = time.Second
+	workers       = 6
+	pausing       = 2 // workers that are stopped at a time
+	named         = 4
+	contending    = 2
+	starters      = 2
+	startEvery    = 150 * time.Millisecond
+	pipelineEvery = 6 * time.Second
+	locking       = 4
+	lapsing       = 3
 )
 
 // world is a run: the lab, the work on it, and what is known of both.
@@ -42,6 +45,8 @@ type world struct {
 	pulse    *pulse
 	report   *report
 	ids      map[*lab.Node]string
+
+	pipelines []workload.Pipeline
 
 	mu    sync.Mutex // guards what follows
 	taken map[*lab.Node]bool
@@ -122,9 +127,33 @@ func (w *world) open(ctx context.Context) (err error) {
 			return fmt.Errorf("register a workflow: %w\n%s", err, w.logs())
 		}
 	}
+	if err := w.importPipelines(starting); err != nil {
+		return err
+	}
 	for _, n := range w.lab.Nodes {
 		if err := w.ready(starting, n, 30*time.Second); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// importPipelines has the product make workflows of recorded executions, as a user would.
+func (w *world) importPipelines(ctx context.Context) (err error) {
+	if w.Pipelines == "" {
+		w.report.NotRun["pipelines"] = "no --pipelines"
+		return nil
+	}
+	if w.pipelines, err = workload.Pipelines(w.Pipelines); err != nil {
+		return err
+	}
+	for _, p := range w.pipelines {
+		text, err := exec.CommandContext(ctx, w.Binary, "workflow", "import", p.Path, "--name", p.Name, "--queue", "work").Output()
+		if err != nil {
+			return fmt.Errorf("import %s: %w", p.Path, err)
+		}
+		if _, err := w.client.Register(ctx, string(text)); err != nil {
+			return fmt.Errorf("register %s: %w", p.Path, err)
 		}
 	}
 	return nil
@@ -154,8 +183,14 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	for range named {
 		lane(func(c *client.Client, n int) { w.history.Named(ctx, c, n, w.Seed) })
 	}
+	for range contending {
+		lane(func(c *client.Client, n int) { w.history.Contend(ctx, c, n, w.Seed) })
+	}
 	for range starters {
 		lane(func(c *client.Client, n int) { w.history.Start(ctx, c, n, w.Seed, startEvery) })
+	}
+	if len(w.pipelines) > 0 {
+		lane(func(c *client.Client, n int) { w.history.Replay(ctx, c, w.pipelines, n, w.Seed, pipelineEvery) })
 	}
 	for range locking {
 		lane(func(c *client.Client, n int) { w.history.Locks(ctx, c, n, 3, w.Seed) })

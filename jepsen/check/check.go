@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,7 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, lease, release, complete, read, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
@@ -28,6 +29,7 @@ type Op struct {
 	Lapses   bool          `json:"lapses,omitempty"` // of a session that may expire
 	Until    time.Duration `json:"until,omitempty"`  // when it may, at the earliest
 	Seen     []string      `json:"seen,omitempty"`   // steps that a read saw completed
+	Age      time.Duration `json:"age,omitempty"`    // of a stale read: how old it says that it may be
 	Outcome  string        `json:"outcome"`
 	Code     string        `json:"code,omitempty"`
 	Invoke   time.Duration `json:"invoke"`
@@ -69,12 +71,12 @@ type step struct{ instance, step string }
 // Feed checks a feed by itself: no gap, tokens that only grow, one completion of a run under the token of its newest
 // lease, no step before those it needs, no lock held by more than it takes; and its wall clock does not run backwards.
 //
-// needs are the steps that a step needs, by the first word of an instance's name and the step; limits are permits by
-// lock.
+// needs are the steps that a step needs, by the first word of an instance's name and the step: each step has its place
+// there, also one that needs none. limits are permits by lock.
 func Feed(events []Event, needs map[string][]string, limits map[string]int64) []Fact {
 	var f faults
 	var wall int64
-	state := feed{f: &f, needs: needs, limits: limits, leased: map[step]int64{}, completed: map[step]bool{}, holders: map[string][]Event{}}
+	state := feed{f: &f, needs: needs, steps: stepsOf(needs), limits: limits, leased: map[step]int64{}, completed: map[step]bool{}, holders: map[string][]Event{}}
 	for i, e := range events {
 		if e.Position != int64(i)+1 {
 			f.add("L7", "event %d of the feed has position %d", i+1, e.Position)
@@ -89,9 +91,19 @@ func Feed(events []Event, needs map[string][]string, limits map[string]int64) []
 	return f.list
 }
 
+func stepsOf(needs map[string][]string) map[string][]string {
+	out := map[string][]string{}
+	for key := range needs {
+		name, step, _ := strings.Cut(key, "/")
+		out[name] = append(out[name], step)
+	}
+	return out
+}
+
 type feed struct {
 	f         *faults
 	needs     map[string][]string
+	steps     map[string][]string // by the first word of an instance's name
 	limits    map[string]int64
 	token     int64
 	leased    map[step]int64 // the token of the newest lease
@@ -121,6 +133,12 @@ func (s *feed) see(e Event) {
 			}
 		}
 		s.completed[run] = true
+	case "instance.completed":
+		for _, name := range s.steps[first(e.Instance)] {
+			if !s.completed[step{e.Instance, name}] {
+				s.f.add("S1", "position %d: %s is completed, and its step %s is not", e.Position, e.Instance, name)
+			}
+		}
 	case "lock.granted":
 		if e.Instance == "" {
 			s.newToken(e)

@@ -4,15 +4,20 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"github.com/lockstep-dev/lockstep/client"
+	"github.com/lockstep-dev/lockstep/jepsen/check"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 // Sizes of Reads.
 const (
-	readEvery = 25 * time.Millisecond
+	readEvery = 30 * time.Millisecond
 	readAhead = 128 // reads that are not answered yet
 	recent    = 4
 )
@@ -54,6 +59,7 @@ func (r *Recorder) Reads(ctx context.Context, c *client.Client, seed uint64) {
 		id, key := r.instances.any(chance), r.locks.any(chance)
 		for _, ask := range []func(){
 			func() { _ = r.read(ctx, c, id) }, // what it says is compared later
+			func() { _ = r.stale(ctx, c, id) },
 			func() { r.look(ctx, c, "peek", key) },
 		} {
 			if id == "" || key == "" {
@@ -70,4 +76,20 @@ func (r *Recorder) Reads(ctx context.Context, c *client.Client, seed uint64) {
 		}
 		pause(ctx, readEvery)
 	}
+}
+
+// stale reads what a node has, and how old it says that this may be.
+func (r *Recorder) stale(ctx context.Context, c *client.Client, id string) error {
+	calling, cancel := call(ctx)
+	defer cancel()
+	return r.Do(check.Op{Kind: "stale", Instance: id}, func(op *check.Op) error {
+		get := &v1.GetInstanceRequest{InstanceId: id, Consistency: v1.Consistency_CONSISTENCY_STALE}
+		res, err := c.Instances.GetInstance(calling, connect.NewRequest(get))
+		if err != nil {
+			return err
+		}
+		age, err := strconv.ParseInt(res.Header().Get("Lockstep-Stale-Ms"), 10, 64)
+		op.Age, op.Seen = time.Duration(age+1)*time.Millisecond, completed(res.Msg) // it counts whole ones
+		return err
+	})
 }

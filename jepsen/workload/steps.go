@@ -30,8 +30,8 @@ workflow: polled
 steps:
   take: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
   both: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}", "right/${input.hot}"]}
-  some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}]}
-  end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}, {name: "many/${input.hot}", shared: true}]}
+  end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["many/${input.hot}"]}
 `}
 
 // Named starts instances and takes each of their steps by name, until the context ends, and reads them in between.
@@ -63,19 +63,43 @@ func (r *Recorder) named(ctx context.Context, c *client.Client, id string, chanc
 		order = []string{"a", "c", "b", "d"}
 	}
 	for _, step := range order {
-		if r.step(ctx, c, session, id, step, chance) != nil {
+		err := r.step(ctx, session, id, step, 5*time.Second, chance)
+		if refusal, ok := client.AsRefusal(err); err != nil && !(ok && refusal.Code == v1.Code_CODE_ALREADY_DONE) {
 			return
 		}
 		_ = r.read(ctx, c, id) // what it says is compared later
 	}
 }
 
-func (r *Recorder) step(ctx context.Context, c *client.Client, session *client.Session, id, step string, chance *rand.Rand) error {
+// Contend leases and completes by name steps of the instances that others are at, until the context ends: of those who
+// ask for one run, each completion has one winner.
+func (r *Recorder) Contend(ctx context.Context, c *client.Client, lane int, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, uint64(8000+lane)))
+	for ctx.Err() == nil {
+		calling, cancel := call(ctx)
+		session, err := c.OpenSession(calling, client.SessionConfig{TTL: 5 * time.Second})
+		cancel()
+		if err != nil {
+			continue
+		}
+		for range 20 {
+			if id := r.instances.any(chance); id != "" {
+				_ = r.step(ctx, session, id, string("abcd"[chance.IntN(4)]), 100*time.Millisecond, chance) // its outcome is on record
+			}
+			pause(ctx, time.Duration(20+chance.IntN(60))*time.Millisecond)
+		}
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		_ = session.Close(closing) // it ends by itself
+		cancel()
+	}
+}
+
+func (r *Recorder) step(ctx context.Context, session *client.Session, id, step string, wait time.Duration, chance *rand.Rand) error {
 	calling, cancel := call(ctx)
 	defer cancel()
 	var lease *client.Lease
 	err := r.Do(check.Op{Kind: "lease", Instance: id, Step: step}, func(op *check.Op) (err error) {
-		if lease, err = session.LeaseStep(calling, client.LeaseOptions{Instance: id, Step: step, Wait: 5 * time.Second}); err == nil {
+		if lease, err = session.LeaseStep(calling, client.LeaseOptions{Instance: id, Step: step, Wait: wait}); err == nil {
 			op.Token = lease.Token
 		}
 		return err
@@ -104,13 +128,18 @@ func (r *Recorder) read(ctx context.Context, c *client.Client, id string) error 
 		if err != nil {
 			return err
 		}
-		for _, run := range i.Runs {
-			if run.State == v1.RunState_RUN_STATE_COMPLETED {
-				op.Seen = append(op.Seen, run.Step)
-			}
-		}
+		op.Seen = completed(i)
 		return nil
 	})
+}
+
+func completed(i *v1.Instance) (steps []string) {
+	for _, run := range i.Runs {
+		if run.State == v1.RunState_RUN_STATE_COMPLETED {
+			steps = append(steps, run.Step)
+		}
+	}
+	return steps
 }
 
 // Start starts instances for the workers' queue until the context ends, and tells their ids.
