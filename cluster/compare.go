@@ -20,6 +20,9 @@ type told struct {
 	Group       string           `json:"group"`
 	Node        string           `json:"node"`
 	Checkpoints []fsm.Checkpoint `json:"checkpoints"`
+	// Asks is of a follower that asks the leader how far it is; State is the answer.
+	Asks  bool     `json:"asks,omitempty"`
+	State *stateAt `json:"state,omitempty"`
 }
 
 // Exchange is what another node's Config.Exchange calls.
@@ -35,8 +38,15 @@ func (n *Node) Exchange(request []byte) ([]byte, error) {
 	if g == nil {
 		return nil, fmt.Errorf("exchange checkpoints: there is no group %q", other.Group)
 	}
+	if other.Asks {
+		state, err := g.tellState()
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(told{Group: g.id, Node: g.node, State: state})
+	}
 	g.hear(other)
-	return json.Marshal(told{g.id, g.node, g.checkpoints()})
+	return json.Marshal(told{Group: g.id, Node: g.node, Checkpoints: g.checkpoints()})
 }
 
 func (g *group) checkpoints() (own []fsm.Checkpoint) {
@@ -107,7 +117,7 @@ func (g *group) exchange(ctx context.Context, voter raft.Server, own []fsm.Check
 	ctx, cancel := context.WithTimeout(ctx, g.config.CompareEvery)
 	defer cancel()
 	var reply []byte
-	request, err := json.Marshal(told{g.id, g.node, own})
+	request, err := json.Marshal(told{Group: g.id, Node: g.node, Checkpoints: own})
 	if err == nil {
 		reply, err = g.config.Exchange(ctx, string(voter.Address), request)
 	}

@@ -40,7 +40,7 @@ type group struct {
 	leader    signals
 	members   signals
 	leading   atomic.Bool
-	lost      atomic.Pointer[loss]
+	fresh     freshness
 	notify    chan bool
 	results   atomic.Pointer[func(fsm.Result, time.Duration)]
 	proposer  *proposer
@@ -63,6 +63,7 @@ func newGroup(id string, n *Node) *group {
 		id: id, config: c, node: n.identity.Node, fail: n.fail, failed: n.done, logger: c.Logger.With("group", id),
 		board:   board{byWait: map[uint64]*subscriber{}},
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
+		fresh:  freshness{wanted: make(chan struct{}, 1)},
 		notify: make(chan bool, 16), end: make(chan struct{}),
 	}
 	g.machine = &machine{
@@ -95,6 +96,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.keep)
 	g.tasks.Go(g.flush)
 	g.tasks.Go(g.observe)
+	g.tasks.Go(g.askStates)
 	if g.config.Exchange != nil {
 		g.tasks.Go(g.compareStates)
 	}

@@ -26,8 +26,7 @@ func (g *group) observe() {
 		select {
 		case leads := <-g.notify:
 			if g.leads() {
-				current := g.current()
-				g.lost.Store(&loss{time.Now(), current})
+				g.fresh.know(g.current())
 			}
 			g.leading.Store(leads)
 			g.peers.forget()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/lockstep-dev/lockstep/cluster/propose"
 	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
@@ -17,7 +15,7 @@ import (
 // read began, or by a non-voter, satisfies it). A stale read is served from what is here, and says how old that may be.
 func (g *group) read(ctx context.Context, c v1.Consistency, fn func(*fsm.Machine) error) (age time.Duration, err error) {
 	if c == v1.Consistency_CONSISTENCY_STALE {
-		current := g.current()
+		current := g.refreshed(ctx)
 		if current.IsZero() {
 			return 0, fsm.Refuse(v1.Code_CODE_UNAVAILABLE, "this node has not heard of a leader yet; try again")
 		}
@@ -38,27 +36,6 @@ func (g *group) read(ctx context.Context, c v1.Consistency, fn func(*fsm.Machine
 	}
 	return 0, g.machine.view(fn)
 }
-
-// current returns when the state here was current: on the leader, when a majority last followed it, so that nobody else
-// can have acknowledged anything; on a follower, when it last heard of the leader, whom it may lag behind by as much as
-// entries are under way. Zero is never.
-func (g *group) current() time.Time {
-	if g.leads() {
-		if led := g.peers.led(raft.ServerID(g.node), g.voters()); !led.IsZero() {
-			return led
-		}
-		// It has just been elected and nobody has answered it yet: it is as current as when it last heard of the one before.
-	}
-	contact := g.raft.LastContact()
-	// raft takes the loss of leadership for a contact.
-	if lost := g.lost.Load(); lost != nil && !contact.After(lost.at) {
-		return lost.current
-	}
-	return contact
-}
-
-// loss is when leadership was lost, and when the state here was current then.
-type loss struct{ at, current time.Time }
 
 // readAgain: a barrier whose outcome is not known changed nothing, so a read is simply tried again.
 func readAgain(err error) error {
