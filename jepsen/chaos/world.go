@@ -152,7 +152,9 @@ func (w *world) importPipelines(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("import %s: %w", p.Path, err)
 		}
-		if _, err := w.client.Register(ctx, string(text)); err != nil {
+		// Workers are stopped more often than a step is tried by default.
+		patient := strings.ReplaceAll(string(text), "\n    queue: ", "\n    retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}\n    queue: ")
+		if _, err := w.client.Register(ctx, patient); err != nil {
 			return fmt.Errorf("register %s: %w", p.Path, err)
 		}
 	}
