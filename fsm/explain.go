@@ -119,7 +119,11 @@ func (m *Machine) explainReady(i *instance, node int32, e *v1.Explanation) {
 		}
 	}
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NO_POLLER
-	e.Sentence = fmt.Sprintf("Step %q is number %d in queue %q, and no worker polls it.", e.Step, e.Place, e.Queue)
+	e.Sentence = fmt.Sprintf("Step %q is number %d in queue %q, and no worker polls it", e.Step, e.Place, e.Queue)
+	if q != nil && q.leased > 0 {
+		e.Sentence += fmt.Sprintf(" now; workers hold %d of its runs", q.leased)
+	}
+	e.Sentence += "."
 }
 
 func sayHolder(h *v1.Holder) string {

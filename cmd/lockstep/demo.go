@@ -43,7 +43,7 @@ history, what happened. Status 0 only when everything held. Takes under a minute
 			return c.showDemo(result)
 		},
 	}
-	cmd.Flags().StringVar(&config.WfCommons, "wfcommons", "", "also run a recorded execution (WfFormat 1.5), scaled to five seconds")
+	cmd.Flags().StringVar(&config.WfCommons, "wfcommons", "", "also run a recorded execution (WfFormat 1.5 or 1.6), scaled to five seconds")
 	engineFlag(cmd.Flags(), &engine)
 	plantFlag(cmd, &planted)
 	return cmd
@@ -93,6 +93,7 @@ func (c *cli) demoParts() []*cobra.Command {
 	f.StringVar(&config.Hang, "hang", "", "")
 	f.StringVar(&config.After, "after", "", "")
 	f.StringVar(&config.Name, "name", "", "")
+	f.IntVar(&config.Slots, "slots", 6, "")
 	f.DurationVar(&config.TTL, "ttl", 10*time.Second, "")
 	return []*cobra.Command{ledger, worker}
 }

@@ -135,7 +135,7 @@ func (c *cli) workflowImport() *cobra.Command {
 	var register bool
 	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Make a workflow of a recorded execution", Args: cobra.ExactArgs(1),
-		Long: "Make a workflow of a recorded execution in WfFormat 1.5 (wfcommons.org): its real tasks and dependencies. Prints the YAML, or registers it.",
+		Long: "Make a workflow of a recorded execution in WfFormat 1.5 or 1.6 (wfcommons.org): its real tasks and dependencies. Prints the YAML, or registers it.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != "wfcommons" {
 				return usage("--format %q is not known; there is wfcommons", format)

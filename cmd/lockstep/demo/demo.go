@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +68,7 @@ type demo struct {
 	http    *http.Client
 	result  Result
 	ledger  string // its address
+	slots   int    // of each worker; zero is the default
 	queues  []string
 	graphs  map[string]*graph.Graph // by workflow
 	started map[string]string       // instance -> workflow
@@ -183,6 +185,9 @@ func contains(list []string, s string) bool {
 
 const pipeline = "pipeline"
 
+// slots are how many steps a worker takes at a time; for a recorded execution that is wide, more.
+const slots = 6
+
 func (d *demo) registerPipeline(ctx context.Context) error {
 	raw, err := os.ReadFile(d.WfCommons)
 	if err != nil {
@@ -192,6 +197,11 @@ func (d *demo) registerPipeline(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.WfCommons, err)
 	}
+	definition, err := source.Parse(text, "yaml")
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.WfCommons, err)
+	}
+	d.slots = max(slots, definition.Steps/40)
 	return d.register(ctx, text)
 }
 
@@ -275,7 +285,7 @@ func (d *demo) ledgerFile() string { return filepath.Join(d.dir, "ledger") }
 func (d *demo) startWorker(name string, more ...string) error {
 	args := append([]string{
 		"demo-worker", "--server", strings.Join(d.cluster.APIs(), ","), "--queue", strings.Join(d.queues, ","),
-		"--ledger", d.ledger, "--files", filepath.Join(d.dir, "files"), "--ttl", ttl.String(), "--name", name,
+		"--ledger", d.ledger, "--files", filepath.Join(d.dir, "files"), "--ttl", ttl.String(), "--name", name, "--slots", strconv.Itoa(max(slots, d.slots)),
 	}, more...)
 	out, err := d.spawn(name, args...)
 	if err == nil {

@@ -31,6 +31,7 @@ type WorkerConfig struct {
 	After string
 	TTL   time.Duration
 	Name  string
+	Slots int // steps at a time
 }
 
 // task is what a step's input may say of a recorded execution.
@@ -49,7 +50,7 @@ func RunWorker(ctx context.Context, c WorkerConfig) error {
 	answers := &answers{c: &c}
 	defer answers.told.Wait()
 	w, err := lockstep.Worker(client.WorkerConfig{
-		Queues: c.Queues, Concurrency: 6, Grace: -1,
+		Queues: c.Queues, Concurrency: c.Slots, Grace: -1,
 		Session: client.SessionConfig{TTL: c.TTL, Worker: c.Name},
 		Handler: func(ctx context.Context, s *client.Step) (any, error) {
 			output, err := c.do(ctx, s)

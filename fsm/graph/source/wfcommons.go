@@ -20,7 +20,7 @@ type WfCommonsOptions struct {
 	CriticalPath float64
 }
 
-// WfCommons turns an execution in WfFormat 1.5 (https://wfcommons.org) into a workflow source, in YAML, of its
+// WfCommons turns an execution in WfFormat 1.5 or 1.6 (https://wfcommons.org) into a workflow source, in YAML, of its
 // real tasks and dependencies. Each step's input is a literal, made for a worker that replays the task:
 //
 //	id              the task's
@@ -36,8 +36,8 @@ func WfCommons(raw []byte, options WfCommonsOptions) ([]byte, error) {
 	if err := json.Unmarshal(raw, &file); err != nil {
 		return nil, fmt.Errorf("read WfFormat: %w", err)
 	}
-	if file.SchemaVersion != "1.5" {
-		return nil, fmt.Errorf("read WfFormat: schemaVersion is %q; only 1.5 is known", file.SchemaVersion)
+	if v := file.SchemaVersion; v != "1.5" && v != "1.6" { // 1.6 adds only what is optional
+		return nil, fmt.Errorf("read WfFormat: schemaVersion is %q; 1.5 and 1.6 are known", v)
 	}
 	tasks, err := file.tasks()
 	if err != nil {
