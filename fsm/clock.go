@@ -82,7 +82,7 @@ func (m *Machine) resetSessions() {
 type deadline struct {
 	at      int64
 	kind    deadlineKind
-	run     runKey
+	run     *runKey
 	session int64
 	wait    uint64
 }
@@ -99,8 +99,13 @@ func (d deadline) less(o deadline) bool {
 	if d.at != o.at {
 		return d.at < o.at
 	}
-	return cmp.Or(cmp.Compare(d.at, o.at), cmp.Compare(d.kind, o.kind), d.run.compare(o.run),
-		cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0
+	if d.kind != o.kind {
+		return d.kind < o.kind
+	}
+	if d.kind == deadlineRun {
+		return d.run.compare(o.run) < 0
+	}
+	return cmp.Or(cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0
 }
 
 // expirations bounds what one tick does; the rest stays due, and the next tick follows at once.
@@ -125,7 +130,7 @@ func (t *turn) tick(header *logv1.Header) {
 		case deadlineWait:
 			t.expireWait(t.m.waits[d.wait])
 		case deadlineRun:
-			t.expireRun(d.run)
+			t.expireRun(*d.run)
 		case deadlineSession:
 			t.expireSession(t.m.sessions[d.session])
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/btree"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -96,10 +97,13 @@ func (m *Machine) explainReady(i *instance, node int32, e *v1.Explanation) {
 	r := i.runs[node]
 	q := i.ns.queues[i.graph.Nodes[node].Queue]
 	if q != nil {
-		q.all.AscendLessThan(readyRun{r.Order, r.OrderSeq, i.key(node)}, func(readyRun) bool {
-			e.Place++
-			return e.Place < 1000
-		})
+		k := i.key(node)
+		for _, line := range [...]*btree.BTreeG[readyRun]{q.ready, q.parked} {
+			line.AscendLessThan(readyRun{r.Order, r.OrderSeq, &k}, func(readyRun) bool {
+				e.Place = min(e.Place+1, 1000)
+				return e.Place < 1000
+			})
+		}
 		e.Place++
 	}
 	for _, want := range r.Locks {

@@ -54,8 +54,12 @@ func (t *turn) instance(id string) (*instance, *Refusal) {
 
 // known is instance for those to whom it is no refusal that there is none.
 func (t *turn) known(id string) *instance {
+	if i := t.last; i != nil && i.ns == t.ns && i.rec.InstanceId == id {
+		return i
+	}
 	if i := t.ns.instances[id]; i != nil {
 		t.m.resident.MoveToFront(i.element)
+		t.last = i
 		return i
 	}
 	i, err := t.m.readInstance(t.m.engine, t.ns, id)

@@ -43,7 +43,7 @@ func (a *claim) less(b *claim) bool {
 	if b.wait != nil {
 		wb = b.wait.rec.WaitId
 	}
-	return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.seq, b.seq), a.run.compare(b.run), cmp.Compare(wa, wb)) < 0
+	return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.seq, b.seq), a.run.compare(&b.run), cmp.Compare(wa, wb)) < 0
 }
 
 // lock finds a lock, or a free one of the name.

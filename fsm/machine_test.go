@@ -183,7 +183,7 @@ func dump(m *Machine) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "index %d uptime %d digest %x wait %d session %d\n", m.group.Index, m.group.Uptime, m.group.Digest, m.group.LastWait, m.group.LastSession)
 	m.deadlines.Ascend(func(d deadline) bool {
-		fmt.Fprintf(&b, "deadline %+v\n", d)
+		fmt.Fprintf(&b, "deadline %d %d %v %d %d\n", d.at, d.kind, d.run, d.session, d.wait)
 		return true
 	})
 	for _, name := range m.names {
@@ -191,12 +191,12 @@ func dump(m *Machine) string {
 		fmt.Fprintf(&b, "namespace %s token %d position %d live %d leases %d\n", name, ns.rec.Token, ns.rec.Position, ns.rec.LiveInstances, len(ns.leases))
 		for _, line := range ns.lines {
 			q := ns.queues[line]
-			if q.all.Len()+q.waits.Len()+int(q.leased) == 0 {
+			if q.ready.Len()+q.parked.Len()+q.waits.Len()+int(q.leased) == 0 {
 				continue
 			}
 			fmt.Fprintf(&b, "queue %s leased %d\n", line, q.leased)
-			q.all.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  all %+v\n", x); return true })
-			q.ready.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  ready %+v\n", x); return true })
+			q.ready.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  ready %d %d %v\n", x.order, x.seq, x.run); return true })
+			q.parked.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  parked %d %d %v\n", x.order, x.seq, x.run); return true })
 			q.waits.Ascend(func(x *wait) bool { fmt.Fprintf(&b, "  wait %d %d\n", x.rec.WaitId, x.rec.Remaining); return true })
 		}
 		for _, lockName := range sortedLocks(m, ns) {

@@ -11,18 +11,18 @@ import (
 type queue struct {
 	ns   *namespace
 	name string
-	// all has every run in state READY; ready those whose claim is not parked on a busy lock. While a wait
+	// Runs in state READY: parked has those whose claim waits for a busy lock, ready all others. While a wait
 	// is in line, ready is empty: between commands nothing that could be granted is left.
-	all, ready *btree.BTreeG[readyRun]
-	waits      *btree.BTreeG[*wait]
-	leased     int64
-	touched    bool
+	ready, parked *btree.BTreeG[readyRun]
+	waits         *btree.BTreeG[*wait]
+	leased        int64
+	touched       bool
 }
 
 // readyRun is a run's place in a queue: lower goes first.
 type readyRun struct {
 	order, seq int64
-	run        runKey
+	run        *runKey
 }
 
 func (a readyRun) less(b readyRun) bool {
@@ -40,12 +40,21 @@ func (ns *namespace) queue(name string) *queue {
 	if q == nil {
 		q = &queue{
 			ns: ns, name: name,
-			all: btree.NewG(32, readyRun.less), ready: btree.NewG(32, readyRun.less), waits: btree.NewG(8, (*wait).less),
+			ready: btree.NewG(32, readyRun.less), parked: btree.NewG(32, readyRun.less), waits: btree.NewG(8, (*wait).less),
 		}
 		ns.queues[name] = q
 		ns.lines = insertSorted(ns.lines, name)
 	}
 	return q
+}
+
+// first is the run in state READY that is the first in order.
+func (q *queue) first() (first readyRun, ok bool) {
+	first, ok = q.ready.Min()
+	if other, any := q.parked.Min(); any && (!ok || other.less(first)) {
+		return other, true
+	}
+	return first, ok
 }
 
 // touchQueue has the queue matched when the command has decided.
@@ -113,12 +122,12 @@ func (m *Machine) ListQueues(r *v1.ListQueuesRequest) (*v1.ListQueuesResponse, e
 	out := &v1.ListQueuesResponse{}
 	for _, name := range ns.lines {
 		q := ns.queues[name]
-		item := &v1.Queue{Queue: name, Ready: int64(q.all.Len()), Leased: q.leased}
+		item := &v1.Queue{Queue: name, Ready: int64(q.ready.Len() + q.parked.Len()), Leased: q.leased}
 		q.waits.Ascend(func(w *wait) bool {
 			item.Waiting += int64(w.rec.Remaining)
 			return true
 		})
-		if first, ok := q.all.Min(); ok {
+		if first, ok := q.first(); ok {
 			item.Oldest = durationpb.New(elapsed(first.order, m.group.Uptime))
 		}
 		out.Queues = append(out.Queues, item)

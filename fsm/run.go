@@ -29,6 +29,7 @@ type run struct {
 	Cancelling bool // its holder is asked to stop
 
 	payloads
+	key *runKey // its name in what orders it, once it was there
 
 	Code, Reason string
 	Parked       string // the busy lock that its claim waits for
@@ -42,7 +43,10 @@ type runKey struct {
 	node, index         int32
 }
 
-func (k runKey) compare(o runKey) int {
+func (k *runKey) compare(o *runKey) int {
+	if k == o {
+		return 0
+	}
 	if c := cmp.Compare(k.instance, o.instance); c != 0 && k.namespace == o.namespace {
 		return c
 	}
@@ -100,13 +104,12 @@ func (i *instance) place(node int32) place {
 // change is how a run's record changes: the orders of queues, locks and deadlines follow it.
 func (m *Machine) change(i *instance, node int32, fn func(*run)) {
 	r := i.runs[node]
-	k := i.key(node)
 	if pending(r) {
-		m.unindexRun(i.ns, k, i.place(node))
+		m.unindexRun(i.ns, i.lasting(node), i.place(node))
 	}
 	fn(r)
 	if pending(r) {
-		m.indexRun(i.ns, k, i.place(node))
+		m.indexRun(i.ns, i.lasting(node), i.place(node))
 	}
 	if p := node / pageRuns; !i.pages[p] {
 		i.pages[p] = true
@@ -115,8 +118,18 @@ func (m *Machine) change(i *instance, node int32, fn func(*run)) {
 	m.touch(i)
 }
 
+// lasting is the run's name for what orders it: one piece of memory for all of them, which outlives the instance in memory.
+func (i *instance) lasting(node int32) *runKey {
+	r := i.runs[node]
+	if r.key == nil {
+		k := i.key(node)
+		r.key = &k
+	}
+	return r.key
+}
+
 // indexRun adds a run to what orders it: its queue, or the locks its claim waits for, and the deadlines.
-func (m *Machine) indexRun(ns *namespace, k runKey, p place) {
+func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
 		m.deadlines.ReplaceOrInsert(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
@@ -129,20 +142,20 @@ func (m *Machine) indexRun(ns *namespace, k runKey, p place) {
 		return
 	}
 	item := readyRun{p.order, p.seq, k}
-	q.all.ReplaceOrInsert(item)
 	if p.parked == "" {
 		q.ready.ReplaceOrInsert(item)
 		return
 	}
+	q.parked.ReplaceOrInsert(item)
 	for _, want := range p.locks {
 		ns.lock(m, want.Lock).claims.ReplaceOrInsert(&claim{
-			order: p.order, seq: p.seq, run: k, want: want, queue: q,
+			order: p.order, seq: p.seq, run: *k, want: want, queue: q,
 			parked: want.Lock == p.parked, skippedAt: p.skippedAt,
 		})
 	}
 }
 
-func (m *Machine) unindexRun(ns *namespace, k runKey, p place) {
+func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
 		m.deadlines.Delete(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
@@ -155,14 +168,14 @@ func (m *Machine) unindexRun(ns *namespace, k runKey, p place) {
 		return
 	}
 	item := readyRun{p.order, p.seq, k}
-	q.all.Delete(item)
 	if p.parked == "" {
 		q.ready.Delete(item)
 		return
 	}
+	q.parked.Delete(item)
 	for _, want := range p.locks {
 		l := ns.lock(m, want.Lock)
-		l.claims.Delete(&claim{order: p.order, seq: p.seq, run: k})
+		l.claims.Delete(&claim{order: p.order, seq: p.seq, run: *k})
 		m.idleLock(l)
 	}
 }

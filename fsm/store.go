@@ -187,7 +187,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 			var p place
 			var node int32
 			if p, node, value, failed = cutPlace(value); failed == nil {
-				m.indexRun(ns, runKey{name, id, node, 0}, p)
+				m.indexRun(ns, &runKey{name, id, node, 0}, p)
 			}
 		}
 		return failed == nil

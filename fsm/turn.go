@@ -22,6 +22,7 @@ type turn struct {
 	env     *logv1.Envelope
 	ns      *namespace
 	emitted bool
+	last    *instance // the one that was looked up last, in ns: most that follows is about it
 
 	// Queues that got a ready run or a wait, in order, to be matched when the command has decided.
 	touched []*queue
@@ -57,7 +58,7 @@ func (t *turn) emit(e event) {
 
 // run decides one command.
 func (t *turn) run(cmd *logv1.Command) Outcome {
-	t.cmd, t.env, t.emitted, t.cause = cmd, cmd.GetEnvelope(), false, ""
+	t.cmd, t.env, t.emitted, t.cause, t.last = cmd, cmd.GetEnvelope(), false, "", nil
 	if t.env == nil {
 		t.env = &logv1.Envelope{}
 	}
