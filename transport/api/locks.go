@@ -81,7 +81,7 @@ func (l *locker) handle(ctx context.Context, batch []*v1.LocksRequest) error {
 		a, err := l.ask(ctx, r)
 		if err != nil {
 			a.answer.Refusal = refuseAny(err)
-			if err := l.send(a.answer); err != nil {
+			if err := l.send(ctx, a.answer); err != nil {
 				return err
 			}
 			continue
@@ -89,6 +89,7 @@ func (l *locker) handle(ctx context.Context, batch []*v1.LocksRequest) error {
 		asks, commands = append(asks, a), append(commands, a.command)
 	}
 	outcomes, err := l.s.proposeAll(ctx, commands)
+	var answers []*v1.LocksResponse
 	for i, a := range asks {
 		switch {
 		case outcomes == nil:
@@ -97,10 +98,13 @@ func (l *locker) handle(ctx context.Context, batch []*v1.LocksRequest) error {
 			l.park(ctx, a)
 		default:
 			a.end()
-			err = errors.Join(err, l.send(a.with(outcomes[i].Reply, outcomes[i].Refusal)))
+			answers = append(answers, a.with(outcomes[i].Reply, outcomes[i].Refusal))
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return l.send(ctx, answers...)
 }
 
 func (l *locker) ask(ctx context.Context, r *v1.LocksRequest) (a *lockAsk, err error) {
@@ -170,12 +174,19 @@ func (l *locker) park(ctx context.Context, a *lockAsk) {
 		if err != nil {
 			answer.Refusal = refuseAny(err)
 		}
-		_ = l.send(answer) // if it fails, receiving does too
+		_ = l.send(ctx, answer) // if it fails, receiving does too
 	})
 }
 
-func (l *locker) send(r *v1.LocksResponse) error {
+func (l *locker) send(ctx context.Context, answers ...*v1.LocksResponse) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.stream.Send(r)
+	return together(ctx, func() error {
+		for _, answer := range answers {
+			if err := l.stream.Send(answer); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+	"reflect"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -25,6 +27,7 @@ type Metrics struct {
 	streams  *prometheus.GaugeVec
 	refusals *prometheus.CounterVec
 	commands *prometheus.CounterVec
+	endings  sync.Map // the counters of commands, by ending
 	commit   prometheus.Histogram
 
 	events    *prometheus.CounterVec
@@ -118,10 +121,6 @@ func (m *Metrics) proposed(commands []*logv1.Command, outcomes []fsm.Outcome, er
 		m.commit.Observe(took.Seconds())
 	}
 	for i, c := range commands {
-		kind := "none"
-		if field := c.ProtoReflect().WhichOneof(m.body); field != nil {
-			kind = string(field.Name())
-		}
 		outcome := "done"
 		switch {
 		case err != nil:
@@ -134,8 +133,29 @@ func (m *Metrics) proposed(commands []*logv1.Command, outcomes []fsm.Outcome, er
 		case outcomes[i].Parked:
 			outcome = "waits"
 		}
-		m.commands.WithLabelValues(kind, outcome).Inc()
+		m.counterOf(c, outcome).Inc()
 	}
+}
+
+// ending is how a command of a type ended.
+type ending struct {
+	body    reflect.Type
+	outcome string
+}
+
+// counterOf finds the counter of a command's type and outcome without looking for names again.
+func (m *Metrics) counterOf(c *logv1.Command, outcome string) prometheus.Counter {
+	key := ending{reflect.TypeOf(c.Body), outcome}
+	if known, ok := m.endings.Load(key); ok {
+		return known.(prometheus.Counter)
+	}
+	kind := "none"
+	if field := c.ProtoReflect().WhichOneof(m.body); field != nil {
+		kind = string(field.Name())
+	}
+	counter := m.commands.WithLabelValues(kind, outcome)
+	m.endings.Store(key, counter)
+	return counter
 }
 
 // answered counts a call.

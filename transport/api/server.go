@@ -158,7 +158,7 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("/readyz", s.readyz)
 	mux.HandleFunc("/{$}", s.statusPage)
-	return mux
+	return withCork(mux)
 }
 
 func services() []string {
