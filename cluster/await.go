@@ -6,8 +6,8 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// board is where calls wait for settlements. Posting never blocks: each subscriber has a queue without bound, which
-// its call drains or leaves.
+// board is where calls wait for settlements. Posting never blocks: what does not fit into a subscriber's channel has a
+// queue without bound, and a goroutine from then on, which its call drains or leaves.
 type board struct {
 	mu     sync.Mutex // guards subscribers
 	byWait map[uint64]*subscriber
@@ -16,19 +16,22 @@ type board struct {
 type subscriber struct {
 	out  chan fsm.Settlement
 	wake chan struct{}
+	end  chan struct{}
 
-	mu    sync.Mutex // guards queue
-	queue []fsm.Settlement
+	mu      sync.Mutex // guards what follows
+	queue   []fsm.Settlement
+	pumping bool
 }
+
+// atOnce is how many settlements wait for a call without a goroutine: most calls have one.
+const atOnce = 4
 
 // Await subscribes to the settlements of a wait. Subscribe before the command is proposed; call cancel when done.
 func (g *group) await(waitID uint64) (<-chan fsm.Settlement, func()) {
-	s := &subscriber{out: make(chan fsm.Settlement), wake: make(chan struct{}, 1)}
-	end := make(chan struct{})
+	s := &subscriber{out: make(chan fsm.Settlement, atOnce), wake: make(chan struct{}, 1), end: make(chan struct{})}
 	g.board.mu.Lock()
 	g.board.byWait[waitID] = s
 	g.board.mu.Unlock()
-	go s.pump(end)
 	var once sync.Once
 	return s.out, func() {
 		once.Do(func() {
@@ -37,12 +40,31 @@ func (g *group) await(waitID uint64) (<-chan fsm.Settlement, func()) {
 				delete(g.board.byWait, waitID)
 			}
 			g.board.mu.Unlock()
-			close(end)
+			close(s.end)
 		})
 	}
 }
 
-func (s *subscriber) pump(end <-chan struct{}) {
+func (s *subscriber) post(settlement fsm.Settlement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.pumping {
+		select {
+		case s.out <- settlement:
+			return
+		default:
+			s.pumping = true
+			go s.pump()
+		}
+	}
+	s.queue = append(s.queue, settlement)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *subscriber) pump() {
 	for {
 		s.mu.Lock()
 		var next fsm.Settlement
@@ -56,13 +78,13 @@ func (s *subscriber) pump(end <-chan struct{}) {
 			select {
 			case <-s.wake:
 				continue
-			case <-end:
+			case <-s.end:
 				return
 			}
 		}
 		select {
 		case s.out <- next:
-		case <-end:
+		case <-s.end:
 			return
 		}
 	}
@@ -76,13 +98,7 @@ func (b *board) post(settled []fsm.Settlement) {
 		if s == nil {
 			continue
 		}
-		s.mu.Lock()
-		s.queue = append(s.queue, settlement)
-		s.mu.Unlock()
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.post(settlement)
 	}
 }
 

@@ -194,6 +194,5 @@ func (g *group) close() error {
 	close(g.end)
 	g.ahead.end()
 	g.tasks.Wait()
-	g.proposer.flying.Wait()
 	return errors.Join(err, g.closeStores())
 }

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,17 +18,17 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// proposer drives the core: one goroutine proposes (run), one counts time (count), and two for each entry in flight await
-// its future.
+// proposer drives the core: one goroutine proposes (run), one counts time (count), and one for each entry in flight awaits
+// its future. raft leaves some futures unanswered when it stops; run answers for those.
 type proposer struct {
 	g       *group
 	origin  time.Time
 	wake    chan struct{}
-	flying  sync.WaitGroup
 	landing signals // one name: an entry's outcome is known
 
 	mu      sync.Mutex // guards what follows
 	core    *propose.Core
+	flying  map[*propose.Batch]bool // entries whose outcome is not known
 	ended   bool
 	refused time.Time // since when raft refuses entries for a transfer of leadership; zero when it does not
 }
@@ -47,7 +49,7 @@ func (c *call) answer(err error) {
 func newCall() *call { return &call{done: make(chan struct{})} }
 
 func newProposer(g *group) *proposer {
-	return &proposer{g: g, origin: time.Now(), wake: make(chan struct{}, 1), landing: newSignals(), core: propose.New(g.config.Propose)}
+	return &proposer{g: g, origin: time.Now(), wake: make(chan struct{}, 1), landing: newSignals(), core: propose.New(g.config.Propose), flying: map[*propose.Batch]bool{}}
 }
 
 func (p *proposer) now() time.Duration { return time.Since(p.origin) }
@@ -89,6 +91,9 @@ func (p *proposer) run() {
 		case <-p.g.end:
 			p.finish()
 			return
+		case <-p.g.failed:
+			p.finish()
+			return
 		case <-p.wake:
 		case <-timer.C:
 		}
@@ -111,8 +116,12 @@ func (p *proposer) finish() {
 	p.mu.Lock()
 	p.ended = true
 	back := p.core.Lose()
+	flying := slices.Collect(maps.Keys(p.flying))
 	p.mu.Unlock()
 	p.giveBack(back)
+	for _, b := range flying {
+		p.landed(b, nil, raft.ErrRaftShutdown)
+	}
 }
 
 // giveBack answers calls that were never proposed.
@@ -148,13 +157,16 @@ func (p *proposer) clock() propose.Clock {
 // propose hands an entry to raft. It waits as long as raft does, for an entry that were refused for lack of time would
 // take renewals with it; the queue behind is bounded, and the watch ends a leader that stalls.
 func (p *proposer) propose(b *propose.Batch) {
+	p.mu.Lock()
+	p.flying[b] = true
+	p.mu.Unlock()
 	data, err := proto.Marshal(b.Entry)
 	if err != nil {
 		p.landed(b, nil, err)
 		return
 	}
 	future := p.g.raft.Apply(data, 0)
-	p.flying.Go(func() { p.landed(b, future, p.g.settle(context.Background(), future)) })
+	go func() { p.landed(b, future, future.Error()) }()
 }
 
 // settle waits for a future, and no longer than the group lives: raft leaves some unanswered when it stops.
@@ -173,9 +185,14 @@ func (g *group) settle(ctx context.Context, future raft.Future) error {
 	}
 }
 
-// landed answers the calls of an entry.
+// landed answers the calls of an entry, once.
 func (p *proposer) landed(b *propose.Batch, future raft.ApplyFuture, err error) {
 	p.mu.Lock()
+	if !p.flying[b] {
+		p.mu.Unlock()
+		return
+	}
+	delete(p.flying, b)
 	p.core.Done(b)
 	if !errors.Is(err, raft.ErrLeadershipTransferInProgress) {
 		p.refused = time.Time{}
