@@ -30,6 +30,7 @@ type config struct {
 	JSON, List                         bool
 	// Record says that what comes out is a row of jepsen/RESULTS.md; Hours, that runs follow each other for so long.
 	Record bool
+	Built  results.Built
 	// Clocks says that the binary is a build with -tags faults.
 	Clocks bool
 	Hours  float64
@@ -84,7 +85,7 @@ func (r *report) end(c *config) error {
 		return err
 	}
 	if c.Record {
-		if err := results.Append(".", r.row(c)); err != nil {
+		if err := results.Append(".", c.Built, r.row(c)); err != nil {
 			return err
 		}
 	}
@@ -108,6 +109,7 @@ func parse(args []string) (*config, error) {
 	names := f.String("faults", "", "comma list of faults; default: all. See --list")
 	f.BoolVar(&c.JSON, "json", false, "one JSON object at the end")
 	f.BoolVar(&c.Record, "record", false, "append what comes out to jepsen/RESULTS.md, of the repository that this runs in")
+	built := f.String("built", "", "what the binary was built from, as go run ./jepsen/results/record --built says")
 	f.Float64Var(&c.Hours, "hours", 0, "run seeds one after the other until they have taken so long together; goes on where it was, with the same --out")
 	f.BoolVar(&c.Clocks, "clocks", false, "the binary is a build with -tags faults: its wall clock can be moved")
 	f.BoolVar(&c.List, "list", false, "list the faults")
@@ -120,6 +122,12 @@ func parse(args []string) (*config, error) {
 	c.Time = time.Duration(*minutes * float64(time.Minute))
 	if *names != "" {
 		c.Faults = strings.Split(*names, ",")
+	}
+	if c.Record || c.Hours != 0 {
+		var err error
+		if c.Built, err = results.ParseBuilt(*built); err != nil {
+			return nil, fmt.Errorf("--built: %w", err)
+		}
 	}
 	for _, name := range c.Faults {
 		if !known(name) {

@@ -51,6 +51,8 @@ type report struct {
 	spans  []span
 	ops    []*check.Op
 	seen   []*watcher
+	dead   map[string]time.Duration // workers that are stopped, by name
+	ended  map[string]bool          // sessions
 }
 
 // tally counts a fault: asked for, and seen to have an effect.
@@ -74,7 +76,7 @@ type span struct {
 }
 
 func newReport(c *config) *report {
-	return &report{Seed: c.Seed, Nodes: c.Nodes, Faults: map[string]*tally{}, NotRun: map[string]string{}, Checks: map[string]string{}, Samples: samples{}, config: c, began: time.Now()}
+	return &report{Seed: c.Seed, Nodes: c.Nodes, Faults: map[string]*tally{}, NotRun: map[string]string{}, Checks: map[string]string{}, Samples: samples{}, dead: map[string]time.Duration{}, ended: map[string]bool{}, config: c, began: time.Now()}
 }
 
 func (r *report) injected(name string, observed bool, from, to time.Duration) {
@@ -107,6 +109,23 @@ func (r *report) took(what string, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Samples.add(what, d)
+}
+
+// died says since when a worker does nothing; zero that it goes on.
+func (r *report) died(worker string, at time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dead[worker] = at
+}
+
+// expired times the end of a session whose worker was stopped, by the first watch that hears of it.
+func (r *report) expired(session, worker string, at time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if since := r.dead[worker]; since != 0 && !r.ended[session] {
+		r.ended[session] = true
+		r.Samples.add(expiry, at-since)
+	}
 }
 
 // paused counts a worker that was stopped for longer than its TTL, and went on.
@@ -184,7 +203,7 @@ type watcher struct {
 	facts []check.Fact
 }
 
-func (r *report) watch(ctx context.Context, c *client.Client, at int) {
+func (r *report) watch(ctx context.Context, c *client.Client, at int, now func() time.Duration) {
 	w := &watcher{}
 	r.mu.Lock()
 	r.seen = append(r.seen, w)
@@ -199,6 +218,9 @@ func (r *report) watch(ctx context.Context, c *client.Client, at int) {
 				w.facts = append(w.facts, check.Fact{Guarantee: "L7", What: fmt.Sprintf("after position %d a watch was sent %d", w.last, e.Position)})
 			}
 			w.last = e.Position
+			if e.Type == "lockstep.session.expired.v1" {
+				r.expired(e.Data.GetSessionId(), e.Data.GetName(), now())
+			}
 		}
 		cancel()
 	}

@@ -16,8 +16,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"text/tabwriter"
-
-	"github.com/lockstep-dev/lockstep/jepsen/results"
 )
 
 // sum is what many runs come to.
@@ -56,10 +54,6 @@ func series(c *config) int {
 }
 
 func runs(c *config) (*sum, error) {
-	code, err := results.Code(".")
-	if err != nil {
-		return nil, err
-	}
 	var stopped atomic.Bool
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -75,7 +69,7 @@ func runs(c *config) (*sum, error) {
 		if c.Nodes == 0 {
 			one.Nodes = 3 + 2*(n%2)
 		}
-		one.Out = filepath.Join(c.Out, fmt.Sprintf("%s-%d-nodes-%g-minutes-seed-%d", code, one.Nodes, one.Time.Minutes(), one.Seed))
+		one.Out = filepath.Join(c.Out, fmt.Sprintf("%s-%d-nodes-%g-minutes-seed-%d", c.Built.Code, one.Nodes, one.Time.Minutes(), one.Seed))
 		r, err := one.once()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", one.command(), err)
@@ -103,7 +97,7 @@ func (c *config) once() (*report, error) {
 		args = append(args, "--clocks")
 	}
 	if c.Record {
-		args = append(args, "--record")
+		args = append(args, "--record", "--built", c.Built.String())
 	}
 	if len(c.Faults) > 0 {
 		args = append(args, "--faults", strings.Join(c.Faults, ","))

@@ -206,7 +206,7 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	w.pulse = newPulse(w.history.Now)
 	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c) })
 	for at := range w.lab.Nodes {
-		lanes.Go(func() { w.report.watch(ctx, w.clients[0], at) })
+		lanes.Go(func() { w.report.watch(ctx, w.clients[0], at, w.history.Now) })
 	}
 	self, err := os.Executable()
 	for i := 0; i < workers && err == nil; i++ {
@@ -230,8 +230,10 @@ func (w *world) pauseWorkers(ctx context.Context, some []*lab.Worker, seed uint6
 	chance := rand.New(rand.NewPCG(seed, 5000))
 	for n := 0; ctx.Err() == nil; n++ {
 		worker := some[n%len(some)]
+		w.report.died(worker.Name, w.history.Now())
 		err := worker.Pause()
 		pause(ctx, workerTTL+400*time.Millisecond+time.Duration(chance.Int64N(int64(1500*time.Millisecond))))
+		w.report.died(worker.Name, 0)
 		err = errors.Join(err, worker.Resume())
 		w.report.paused(err)
 		pause(ctx, time.Duration(chance.Int64N(int64(300*time.Millisecond))))

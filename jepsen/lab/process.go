@@ -140,7 +140,10 @@ func (n *Node) Pause() error { return n.process.signal(syscall.SIGSTOP) }
 func (n *Node) Resume() error { return n.process.signal(syscall.SIGCONT) }
 
 // Worker is a process of the harness's own that the lab can stop.
-type Worker struct{ process *process }
+type Worker struct {
+	Name    string
+	process *process
+}
 
 // StartWorker starts one; it should end when its standard input does.
 func (l *Lab) StartWorker(name string, args ...string) (*Worker, error) {
@@ -148,7 +151,7 @@ func (l *Lab) StartWorker(name string, args ...string) (*Worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start worker %s: %w", name, err)
 	}
-	return &Worker{p}, nil
+	return &Worker{name, p}, nil
 }
 
 // Pause stops a worker where it is.

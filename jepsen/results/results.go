@@ -35,26 +35,41 @@ const none = "-"
 // Row is one run, by column.
 type Row map[string]string
 
+// Built is what was built to be run: the newest commit, with "+changes" when it was built from something else, and the
+// hash of the code. A run tells what it was built from, whatever the tree is when it ends.
+type Built struct{ Commit, Code string }
+
+// Building returns it for the repository at root, as it is now.
+func Building(root string) (b Built, err error) {
+	if b.Code, err = Code(root); err == nil {
+		b.Commit, err = commit(root)
+	}
+	return b, err
+}
+
+func (b Built) String() string { return b.Commit + "/" + b.Code }
+
+// ParseBuilt reads what String writes.
+func ParseBuilt(text string) (Built, error) {
+	commit, code, ok := strings.Cut(text, "/")
+	if !ok || commit == "" || code == "" {
+		return Built{}, fmt.Errorf("%q is not COMMIT/CODE", text)
+	}
+	return Built{commit, code}, nil
+}
+
 // Append adds a row to the table of the repository at root.
-func Append(root string, r Row) error {
+func Append(root string, b Built, r Row) error {
 	for name := range r {
 		if !slices.Contains(Columns, name) || slices.Contains(filled, name) {
 			return fmt.Errorf("a result has no column %q to fill in; they are %q", name, Columns)
 		}
 	}
-	code, err := Code(root)
-	if err != nil {
-		return err
-	}
-	commit, err := commit(root)
-	if err != nil {
-		return err
-	}
 	f, err := os.OpenFile(file(root), os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	cells := []string{time.Now().UTC().Format(time.DateOnly), commit, code}
+	cells := []string{time.Now().UTC().Format(time.DateOnly), b.Commit, b.Code}
 	for _, name := range Columns[len(filled):] {
 		cells = append(cells, strings.NewReplacer("|", "/", "\n", " ").Replace(orNone(r[name])))
 	}

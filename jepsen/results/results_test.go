@@ -38,6 +38,18 @@ func write(t *testing.T, root, name, text string) {
 	}
 }
 
+func built(t *testing.T, root string) Built {
+	t.Helper()
+	b, err := Building(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ParseBuilt(b.String()); err != nil || again != b {
+		t.Fatalf("%s is read as %s, %v", b, again, err)
+	}
+	return b
+}
+
 func only(t *testing.T, root string) *Total {
 	t.Helper()
 	all, err := Totals(root)
@@ -51,7 +63,7 @@ func TestRowsAddUpUntilTheCodeIsAnother(t *testing.T) {
 	root := repository(t)
 	for _, verdict := range []string{Pass, "fail: S1"} {
 		row := Row{"layer": "processes", "command": "`a | b`", "operations": "20", "leader changes": "3", "wall": "1m30s", "verdict": verdict}
-		if err := Append(root, row); err != nil {
+		if err := Append(root, built(t, root), row); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,7 +84,7 @@ func TestRowsAddUpUntilTheCodeIsAnother(t *testing.T) {
 func TestARowSaysWhatItWasRunOn(t *testing.T) {
 	root := repository(t)
 	write(t, root, "cluster/node.go", "package cluster // not committed\n")
-	if err := Append(root, Row{"layer": "simulation", "verdict": Pass}); err != nil {
+	if err := Append(root, built(t, root), Row{"layer": "simulation", "verdict": Pass}); err != nil {
 		t.Fatal(err)
 	}
 	rows, err := Read(root)
@@ -82,7 +94,7 @@ func TestARowSaysWhatItWasRunOn(t *testing.T) {
 	if !strings.HasSuffix(rows[0]["commit"], "+changes") || rows[0]["operations"] != none {
 		t.Errorf("row %v", rows[0])
 	}
-	if Append(root, Row{"no such column": "1"}) == nil || Append(root, Row{"code": "1"}) == nil {
+	if Append(root, Built{}, Row{"no such column": "1"}) == nil || Append(root, Built{}, Row{"code": "1"}) == nil {
 		t.Error("a column was taken that is not to be filled in")
 	}
 }

@@ -1,6 +1,7 @@
 // Command record appends one result to jepsen/RESULTS.md, or adds up what is there.
 //
 //	go run ./jepsen/results/record layer=simulation 'command=scripts/sim 60 1500 1' operations=106509 wall=6s verdict=pass
+//	go run ./jepsen/results/record --built       what is built now, for built=
 //	go run ./jepsen/results/record --totals
 package main
 
@@ -25,15 +26,29 @@ func run(args []string, out io.Writer) error {
 	if len(args) == 1 && args[0] == "--totals" {
 		return totals(out)
 	}
+	built, err := results.Building(".")
+	if err != nil {
+		return err
+	}
+	if len(args) == 1 && args[0] == "--built" {
+		_, err := fmt.Fprintln(out, built)
+		return err
+	}
 	row := results.Row{}
 	for _, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
 		if !ok {
 			return fmt.Errorf("%q is not column=value", arg)
 		}
+		if name == "built" {
+			if built, err = results.ParseBuilt(value); err != nil {
+				return err
+			}
+			continue
+		}
 		row[name] = value
 	}
-	return results.Append(".", row)
+	return results.Append(".", built, row)
 }
 
 func totals(out io.Writer) error {
