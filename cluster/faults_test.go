@@ -12,12 +12,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 var (
 	faultsChanges = flag.Int("faults.changes", 10, "changes of leader on real raft in virtual time")
+	faultsPlant   = flag.String("faults.plant", "", "the bug to plant, in a build with -tags sabotage")
 	faultsSeed    = flag.Uint64("faults.seed", 1, "which faults, and when")
 )
 
@@ -33,6 +35,7 @@ type storm struct {
 	newest int64 // the newest token that was acknowledged
 	ended  int
 	hands  int
+	fenced int // rounds in which a holder that was over was refused
 }
 
 // do has a command applied by whoever leads, again and again until somebody says yes or no.
@@ -88,6 +91,10 @@ func (s *storm) live(ttl time.Duration) {
 			}
 		}
 		time.Sleep(ttl / 5)
+		if there, known := s.sees(id); known && !there && s.ctx.Err() == nil {
+			s.t.Errorf("session %d of %s was acknowledged all the time, and is gone", id, ttl)
+			return
+		}
 	}
 }
 
@@ -241,6 +248,9 @@ func (s *storm) rage(changes int, chance *rand.Rand) {
 // Real raft, in virtual time: whatever becomes of leaders, no session is lost that is renewed, none ends early or lives
 // on beyond L2, tokens grow, and reads see what was acknowledged.
 func TestPromisesInAStorm(t *testing.T) {
+	if err := plant.Set(*faultsPlant); err != nil {
+		t.Fatal(err)
+	}
 	for _, size := range []int{3, 5} {
 		t.Run(fmt.Sprint(size, " nodes"), func(t *testing.T) {
 			inBubble(t, options{voters: size}, func(t *testing.T, c *bubble) {
@@ -255,12 +265,15 @@ func TestPromisesInAStorm(t *testing.T) {
 				for lane := range 3 {
 					s.tasks.Go(func() { s.hand(lane) })
 				}
+				s.tasks.Go(s.stale)
+				s.tasks.Go(s.doomed)
 				s.rage(*faultsChanges, rand.New(rand.NewPCG(*faultsSeed, uint64(size))))
 				stop()
 				s.tasks.Wait()
 				c.agree()
-				t.Logf("%d terms in %s of virtual time: %d sessions ended in theirs, the lock changed hands %d times", s.term()-first, time.Since(began).Round(time.Second), s.ended, s.hands)
-				if s.ended == 0 || s.hands < 5 {
+				t.Logf("%d terms in %s of virtual time: %d sessions ended in theirs, the lock changed hands %d times, %d holders that were over were refused",
+					s.term()-first, time.Since(began).Round(time.Second), s.ended, s.hands, s.fenced)
+				if s.ended == 0 || s.hands < 5 || s.fenced == 0 {
 					t.Error("too little happened to show anything")
 				}
 			})

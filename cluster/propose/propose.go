@@ -98,7 +98,7 @@ func New(config Config) *Core { return &Core{config: config.withDefaults()} }
 // ride on. A term that is begun again keeps its time: word of an earlier one may come when this is led already, and to
 // begin at zero would be to stand still until it is made up for.
 func (c *Core) Lead(term uint64, now time.Duration) {
-	if term != c.term {
+	if term != c.term || plant.Is(plant.TermBegunTwice) {
 		c.elapsed, c.sampled = 0, now
 	}
 	c.reign++

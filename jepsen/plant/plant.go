@@ -45,6 +45,7 @@ const (
 	OrphanKept           Bug = "orphan-kept"
 	ScanMissesDirty      Bug = "scan-misses-dirty"
 	IndexApart           Bug = "index-apart"
+	TermBegunTwice       Bug = "term-begun-twice"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -74,6 +75,7 @@ var All = []Row{
 	{OrphanKept, "L2", "a lease that its holder never heard of is kept alive by the session"},
 	{ScanMissesDirty, "S4", "a list does not see what was not flushed yet"},
 	{IndexApart, "S3", "the applied index is stored apart from the rows that it tells of"},
+	{TermBegunTwice, "L2", "a term that a leader hears of twice begins at zero again, and time stands still until then"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

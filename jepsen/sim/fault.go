@@ -33,7 +33,7 @@ var faultKinds = []faultKind{
 	{"transfer", (*world).transfer, (*world).transfers},
 }
 
-// strike draws faults until the world stops. Up to three at a time overlap.
+// strike draws faults until the world stops. Up to three at a time overlap, or as many as Config.AtOnce says.
 func (w *world) strike() {
 	if slices.Contains(w.config.Without, "all") {
 		return
@@ -46,14 +46,21 @@ func (w *world) strike() {
 		}
 	}
 	pace := d.between(time.Second, 6*time.Second)
-	active := 0
+	most, apart := w.config.AtOnce, time.Duration(0)
+	switch most {
+	case 0:
+		most = 3
+	case 1:
+		apart = 5 * time.Second
+	}
+	active, healed := 0, time.Duration(0)
 	var next func()
 	next = func() {
 		if w.stopping {
 			return
 		}
 		w.after(d.between(0, 2*pace), next)
-		if active >= 3 || len(kinds) == 0 {
+		if active >= most || len(kinds) == 0 || w.now < healed {
 			return
 		}
 		k := pick(d, kinds)
@@ -75,6 +82,7 @@ func (w *world) strike() {
 			if !over {
 				over = true
 				active--
+				healed = w.now + apart
 				end()
 				if k.effect(w) > before {
 					f.Observed++

@@ -16,6 +16,8 @@ type Config struct {
 	Ops int
 	// Without names kinds of faults that are left out; "all" is every kind.
 	Without []string
+	// AtOnce is how many faults may overlap; zero means three. With one, each has been over for a while before the next begins.
+	AtOnce int
 	// Trace is told every entry of the log and every fault; nil is nobody.
 	Trace io.Writer
 }
