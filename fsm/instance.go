@@ -137,46 +137,42 @@ func (m *Machine) touch(i *instance) {
 	}
 }
 
-func (m *Machine) flushInstance(b *table.Batch, i *instance) {
-	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
+func (m *Machine) flushHead(b *table.Batch, i *instance) {
 	i.dirty = false
 	i.rec.Payloads = uint32(i.own.has)
-	b.Put(m.room.key(tableInstance, ns, id), m.room.encode(i.rec))
-	m.flushPayloads(b, i, whole)
-	m.flushHistory(b, i)
+	b.Put(m.room.key(tableInstance, i.ns.rec.Namespace, i.rec.InstanceId), m.room.encode(i.rec))
+}
+
+// flushPending writes what is pending of the pages that are dirty.
+func (m *Machine) flushPending(b *table.Batch, i *instance) {
 	for p, dirty := range i.pages {
-		if dirty {
-			i.pages[p] = false
-			m.flushPage(b, i, p)
+		if !dirty {
+			continue
 		}
-	}
-	i.own.letGo(roleOutput)
-	if !i.live() {
-		i.own.letGo(roleInput)
+		m.scratch = i.appendPending(m.scratch[:0], p)
+		stored := i.stored[p]
+		if i.stored[p] = len(m.scratch) > 0; !stored && !i.stored[p] {
+			continue
+		}
+		k := table.AppendUint64(m.room.key(tablePending, i.ns.rec.Namespace, i.rec.InstanceId), uint64(p))
+		if i.stored[p] {
+			b.Put(k, m.room.copy(m.scratch))
+		} else {
+			b.Delete(k)
+		}
 	}
 }
 
-// flushPage writes a page of runs, what is pending of it, and the payloads that are new.
-func (m *Machine) flushPage(b *table.Batch, i *instance, p int) {
-	ns, id := i.ns.rec.Namespace, i.rec.InstanceId
-	m.scratch = i.appendPage(m.scratch[:0], p)
-	b.Put(table.AppendUint64(m.room.key(tablePage, ns, id), uint64(p)), m.room.copy(m.scratch))
-	m.scratch = i.appendPending(m.scratch[:0], p)
-	switch k := table.AppendUint64(m.room.key(tablePending, ns, id), uint64(p)); {
-	case len(m.scratch) > 0:
-		b.Put(k, m.room.copy(m.scratch))
-		i.stored[p] = true
-	case i.stored[p]:
-		b.Delete(k)
-		i.stored[p] = false
-	}
-	for n, r := range i.page(p) {
-		m.flushPayloads(b, i, int32(p*pageRuns+n))
-		r.letGo(roleOutput)
-		r.letGo(roleProgress)
-		if ended(r.State) {
-			r.letGo(roleInput)
+// flushPages writes the pages that are dirty. It is the last of what is written of an instance.
+func (m *Machine) flushPages(b *table.Batch, i *instance) {
+	for p, dirty := range i.pages {
+		if !dirty {
+			continue
 		}
+		i.pages[p] = false
+		m.scratch = i.appendPage(m.scratch[:0], p)
+		k := table.AppendUint64(m.room.key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId), uint64(p))
+		b.Put(k, m.room.copy(m.scratch))
 	}
 }
 

@@ -40,7 +40,8 @@ type Machine struct {
 	dirty      dirt
 	dirtyBytes int
 	room       room
-	scratch    []byte                   // of the flush
+	batch      table.Batch // of the flush, and the memory in which it encodes
+	scratch    []byte
 	fact       fact                     // memory of the event that is being encoded
 	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }

@@ -80,8 +80,28 @@ func (m *Machine) setPayload(i *instance, node int32, as role, payload *v1.Paylo
 	m.dirtyBytes += len(payload.GetBytes())
 }
 
-// flushPayloads writes what is fresh of a run's payloads, or of the instance's own.
-func (m *Machine) flushPayloads(b *table.Batch, i *instance, node int32) {
+// flushPayloads writes what is fresh of an instance's payloads, and lets go of what no lease will need.
+func (m *Machine) flushPayloads(b *table.Batch, i *instance) {
+	m.flushPayloadsOf(b, i, whole)
+	if i.own.letGo(roleOutput); !i.live() {
+		i.own.letGo(roleInput)
+	}
+	for p, dirty := range i.pages {
+		if !dirty {
+			continue
+		}
+		for n, r := range i.page(p) {
+			m.flushPayloadsOf(b, i, int32(p*pageRuns+n))
+			r.letGo(roleOutput)
+			r.letGo(roleProgress)
+			if ended(r.State) {
+				r.letGo(roleInput)
+			}
+		}
+	}
+}
+
+func (m *Machine) flushPayloadsOf(b *table.Batch, i *instance, node int32) {
 	p := i.payloads(node)
 	for as := role(0); p.fresh != 0; as++ {
 		if p.fresh&(1<<as) == 0 {

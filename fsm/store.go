@@ -1,9 +1,11 @@
 package fsm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -224,54 +226,89 @@ func (m *Machine) flush() error {
 	if m.flushed == m.group.Index {
 		return nil
 	}
-	b := &table.Batch{}
+	b := &m.batch
+	b.Reset()
 	if plant.Is(plant.IndexApart) {
 		b.Put([]byte{tableGroup}, encode(m.group))
 		must(m.engine.Write(b))
-		b = &table.Batch{}
+		b.Reset()
 	}
+	m.gather(b)
+	if err := m.engine.Write(b); err != nil {
+		return fmt.Errorf("flush state at entry %d: %w", m.group.Index, err)
+	}
+	b.Reset()
+	m.evict(m.dirty.instances)
+	m.dirty, m.dirtyBytes, m.flushed = dirt{}, 0, m.group.Index
+	return nil
+}
+
+// gather adds every dirty row, behind the ranges that go. Rows are in the order of their keys, which costs little here, and
+// much where an engine has to find their order by comparing keys.
+func (m *Machine) gather(b *table.Batch) {
 	d := &m.dirty
+	slices.SortFunc(d.instances, func(a, b *instance) int {
+		return cmp.Or(strings.Compare(a.ns.rec.Namespace, b.ns.rec.Namespace), strings.Compare(a.rec.InstanceId, b.rec.InstanceId))
+	})
+	slices.SortFunc(d.locks, func(a, b *lock) int {
+		return cmp.Or(strings.Compare(a.ns.rec.Namespace, b.ns.rec.Namespace), strings.Compare(a.rec.Lock, b.rec.Lock))
+	})
 	for _, name := range d.dropped {
 		for _, tbl := range namespaceTables {
 			prefix := key(tbl, name)
 			b.DeleteRange(prefix, table.End(prefix))
 		}
 	}
-	for _, ns := range d.namespaces {
-		ns.dirty = false
-		ns.feed.flush(b, &m.room, ns.rec.Namespace)
-		b.Put(key(tableNamespace, ns.rec.Namespace), encode(ns.rec))
+	for _, i := range d.instances {
+		m.flushPayloads(b, i)
 	}
-	for _, w := range d.workflows {
-		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))
+	for _, ns := range d.namespaces {
+		ns.feed.flush(b, &m.room, ns.rec.Namespace)
+	}
+	b.Put([]byte{tableGroup}, encode(m.group))
+	for _, i := range d.instances {
+		m.flushHistory(b, i)
 	}
 	for _, i := range d.instances {
-		m.flushInstance(b, i)
+		m.flushHead(b, i)
 	}
 	for _, l := range d.locks {
 		m.flushLock(b, l)
 	}
+	for _, ns := range d.namespaces {
+		ns.dirty = false
+		b.Put(key(tableNamespace, ns.rec.Namespace), encode(ns.rec))
+	}
+	for _, i := range d.instances {
+		m.flushPending(b, i)
+	}
+	for _, i := range d.instances {
+		m.flushPages(b, i)
+	}
+	m.gatherOthers(b)
+}
+
+func (m *Machine) gatherOthers(b *table.Batch) {
+	d := &m.dirty
+	slices.Sort(d.sessions)
 	for _, id := range d.sessions {
-		if s := m.sessions[id]; s != nil {
-			s.dirty = false
-			if plant.Is(plant.RequestsNotStored) {
-				s.rec.Outcomes = nil
-			}
-			b.Put(sessionKey(id), m.room.encode(s.rec))
-		} else {
+		s := m.sessions[id]
+		if s == nil {
 			b.Delete(sessionKey(id))
+			continue
 		}
+		s.dirty = false
+		if plant.Is(plant.RequestsNotStored) {
+			s.rec.Outcomes = nil
+		}
+		b.Put(sessionKey(id), m.room.encode(s.rec))
 	}
 	for _, late := range d.late {
 		b.Put(table.AppendUint64(key(tableLate, late.namespace, late.rec.InstanceId), uint64(late.rec.Token)), encode(late.rec))
 	}
-	b.Put([]byte{tableGroup}, encode(m.group))
-	if err := m.engine.Write(b); err != nil {
-		return fmt.Errorf("flush state at entry %d: %w", m.group.Index, err)
+	for _, w := range d.workflows {
+		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))
 	}
-	m.evict(d.instances)
-	m.dirty, m.dirtyBytes, m.flushed = dirt{}, 0, m.group.Index
-	return nil
 }
 
 type workflowRow struct {

@@ -74,8 +74,11 @@ func (b *Batch) Size() int { return b.size }
 // Len returns how many operations the batch has.
 func (b *Batch) Len() int { return len(b.ops) }
 
-// Reset empties the batch and keeps its memory.
-func (b *Batch) Reset() { b.ops, b.size = b.ops[:0], 0 }
+// Reset empties the batch and keeps its memory, but no key or value.
+func (b *Batch) Reset() {
+	clear(b.ops)
+	b.ops, b.size = b.ops[:0], 0
+}
 
 func (b *Batch) add(o op) {
 	b.ops = append(b.ops, o)
