@@ -88,6 +88,32 @@ func TestAWaitThatWouldCloseACycle(t *testing.T) {
 	h.bad("liveness", "before its time", e)
 }
 
+// Who was granted a lock does not wait for it any more, also in the rest of the entry.
+func TestAWaitThatWasGrantedClosesNoCycle(t *testing.T) {
+	for _, a := range []Answer{{Parked: true}, {Code: "DEADLOCK"}} {
+		h := tell(t)
+		h.session(1)
+		h.session(2)
+		h.good(acquire(1, Want{Lock: "x"}, Answer{Token: 7}, own(1, 7, "x", false, 1, 0)))
+		h.good(acquire(2, Want{Lock: "p", Limit: 2, Take: 2}, Answer{Token: 8}, own(2, 8, "p", false, 2, 1)))
+		h.good(one(Command{Kind: Acquire, Call: 1, Session: 1, Want: Want{Lock: "p", Limit: 2, Take: 1}, Wait: 5 * second, Answer: Answer{Parked: true}}))
+		e := one(Command{Kind: ReleaseLock, Want: Want{Lock: "p"}, Token: 8},
+			Fact{Kind: "lock.released", Lock: "p", Session: 2, Token: 8}, own(1, 9, "p", false, 1, 1))
+		e.Commands = append(e.Commands,
+			Command{Kind: Acquire, Session: 2, Want: Want{Lock: "p", Limit: 2, Take: 1}, Answer: Answer{Token: 10}},
+			Command{Kind: Acquire, Call: 2, Session: 2, Want: Want{Lock: "x"}, Wait: 5 * second, Answer: a})
+		taken := own(2, 10, "p", false, 1, 2)
+		taken.Ordinal = 2
+		e.Facts = append(e.Facts, taken)
+		e.Settled = []Settled{{Call: 1, Answer: Answer{Token: 9}}}
+		if a.Parked {
+			h.good(e)
+		} else {
+			h.bad("S2", "is answered", e)
+		}
+	}
+}
+
 func TestARequestIsAnsweredOnce(t *testing.T) {
 	ask := func(request, lowest int64, a Answer, facts ...Fact) Entry {
 		return one(Command{Kind: Acquire, By: 1, Request: request, Lowest: lowest, Session: 1, Want: Want{Lock: "x"}, Answer: a}, facts...)

@@ -129,8 +129,10 @@ func (s *State) ownGranted(f *Fact, l *lock) {
 		want = &c.Want
 	}
 	for _, w := range s.waits {
-		if want == nil && w.session == x && w.want != nil && w.want.Lock == f.Lock && w.want.Shared == f.Shared && w.want.Take == f.Take {
+		if want == nil && w.session == x && w.want != nil && w.want.Lock == f.Lock && s.settles(w, f.Token) {
 			want = w.want
+			s.dropWait(w) // whoever comes in the rest of the entry does not find it waiting
+			break
 		}
 	}
 	if want == nil || want.Shared != f.Shared || max(1, want.Take) != f.Take {
@@ -139,6 +141,11 @@ func (s *State) ownGranted(f *Fact, l *lock) {
 	s.newToken(f.Token)
 	s.place(l, *want, place{token: f.Token, shared: f.Shared, take: f.Take, slot: f.Slot})
 	s.grantLease(&lease{token: f.Token, session: x, lock: l.name})
+}
+
+// settles: the entry tells a wait of a token.
+func (s *State) settles(w *wait, token int64) bool {
+	return slices.ContainsFunc(s.e.Settled, func(o Settled) bool { return o.Call == w.call && o.Answer.Token == token })
 }
 
 // newToken: tokens strictly increase.

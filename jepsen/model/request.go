@@ -54,7 +54,7 @@ func (s *State) recall(c *Command) (done bool) {
 
 // settledHere: the request that waited was answered by this entry, with what its retry is answered.
 func (s *State) settledHere(x *session, c *Command) bool {
-	return slices.ContainsFunc(s.waits, func(w *wait) bool {
+	return slices.ContainsFunc(slices.Concat(s.waits, s.dropped), func(w *wait) bool {
 		return w.session == x && w.request == c.Request && slices.ContainsFunc(s.e.Settled, func(o Settled) bool {
 			return o.Call == w.call && o.Answer.Sum == c.Answer.Sum
 		})
