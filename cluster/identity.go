@@ -15,9 +15,8 @@ import (
 
 // identity is what a data directory says of itself. A wiped disk is a new node: the id goes with the data.
 type identity struct {
-	Cluster string `json:"cluster"`
-	Node    string `json:"node"`
-	Format  int    `json:"format"`
+	Node   string `json:"node"`
+	Format int    `json:"format"`
 	// Groups are those whose log was made: without it a node would come back with its id and without its votes.
 	Groups []string `json:"groups,omitempty"`
 }

@@ -207,7 +207,7 @@ func (n *Node) Observe(fn func(r fsm.Result, took time.Duration)) {
 
 // Status tells how the node is. It is never forwarded, and needs no leader.
 func (n *Node) Status(digestIndex uint64) *v1.GetStatusResponse {
-	out := &v1.GetStatusResponse{ClusterId: n.identity.Cluster, NodeId: n.identity.Node}
+	out := &v1.GetStatusResponse{NodeId: n.identity.Node}
 	for _, id := range [...]string{theGroup} {
 		out.Groups = append(out.Groups, n.groups[id].status(digestIndex))
 	}

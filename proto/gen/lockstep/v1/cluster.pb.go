@@ -364,7 +364,6 @@ func (x *GetStatusRequest) GetDigestIndex() uint64 {
 
 type GetStatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
 	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	Groups        []*GroupStatus         `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
@@ -400,13 +399,6 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
 	return file_lockstep_v1_cluster_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *GetStatusResponse) GetClusterId() string {
-	if x != nil {
-		return x.ClusterId
-	}
-	return ""
 }
 
 func (x *GetStatusResponse) GetNodeId() string {
@@ -730,13 +722,11 @@ const file_lockstep_v1_cluster_proto_rawDesc = "" +
 	"\amembers\x18\x0e \x03(\v2\x13.lockstep.v1.MemberR\amembers\"K\n" +
 	"\x10GetStatusRequest\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\bR\x05local\x12!\n" +
-	"\fdigest_index\x18\x02 \x01(\x04R\vdigestIndex\"\x97\x01\n" +
-	"\x11GetStatusResponse\x12\x1d\n" +
-	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x17\n" +
+	"\fdigest_index\x18\x02 \x01(\x04R\vdigestIndex\"~\n" +
+	"\x11GetStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x120\n" +
-	"\x06groups\x18\x04 \x03(\v2\x18.lockstep.v1.GroupStatusR\x06groups\"o\n" +
+	"\x06groups\x18\x04 \x03(\v2\x18.lockstep.v1.GroupStatusR\x06groupsJ\x04\b\x01\x10\x02\"o\n" +
 	"\x10AddMemberRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x1f\n" +
