@@ -1,22 +1,21 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/client"
 )
 
-// pulse writes without pause and keeps when it was acknowledged: what the cluster could do, seen from outside.
+// pulse writes without pause and keeps when it was acknowledged: what the cluster could do, seen from outside. Several
+// clients may write for it.
 type pulse struct {
 	now func() time.Duration
 
-	mu   sync.Mutex // guards beats
-	list []beat
+	mu   sync.Mutex // guards list
+	list []beat     // in the order in which they were told
 }
 
 // beat is one write, of which the cluster said something.
@@ -24,7 +23,9 @@ type beat struct{ asked, told time.Duration }
 
 func newPulse(now func() time.Duration) *pulse { return &pulse{now: now} }
 
-func (p *pulse) run(ctx context.Context, c *client.Client) {
+const beatEvery = 10 * time.Millisecond
+
+func (p *pulse) run(ctx context.Context, c *client.Client, every time.Duration) {
 	for n := 0; ctx.Err() == nil; n++ {
 		asked := p.now()
 		calling, cancel := context.WithTimeout(ctx, 400*time.Millisecond)
@@ -33,10 +34,10 @@ func (p *pulse) run(ctx context.Context, c *client.Client) {
 		cancel()
 		if r, ok := client.AsRefusal(err); ok && client.CodeName(r.Code) == "INSTANCE_NOT_FOUND" {
 			p.mu.Lock()
-			p.list = append(p.list, beat{asked, p.now()})
+			p.list = append(p.list, beat{asked, p.now()}) // under the lock: in order
 			p.mu.Unlock()
 		}
-		pause(ctx, 10*time.Millisecond)
+		pause(ctx, every)
 	}
 }
 
@@ -44,11 +45,12 @@ func (p *pulse) run(ctx context.Context, c *client.Client) {
 func (p *pulse) next(after time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(p.list, after, func(b beat, after time.Duration) int { return cmp.Compare(b.asked, after) })
-	if i == len(p.list) {
-		return 0
+	for _, b := range p.list {
+		if b.asked >= after {
+			return b.told
+		}
 	}
-	return p.list[i].told
+	return 0
 }
 
 // longest is the longest time without an answer between two times.

@@ -139,9 +139,14 @@ func (r *report) paused(err error) {
 	r.WorkerPauses++
 }
 
-// fail notes that the run itself went wrong.
+// fail notes that the harness did not do what it should: nothing is said of the cluster.
 func (r *report) fail(format string, args ...any) {
-	r.check("the run", "liveness", []check.Fact{{Guarantee: "liveness", What: fmt.Sprintf(format, args...)}})
+	r.check("the harness works", "harness", []check.Fact{{Guarantee: "harness", What: fmt.Sprintf(format, args...)}})
+}
+
+// gone notes that the cluster, or a node of it, did not come back from a round of faults.
+func (r *report) gone(format string, args ...any) {
+	r.check("the cluster comes back", "liveness", []check.Fact{{Guarantee: "liveness", What: fmt.Sprintf(format, args...)}})
 }
 
 func (r *report) check(name, guarantee string, facts []check.Fact) {

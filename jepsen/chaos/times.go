@@ -15,6 +15,7 @@ const (
 	back     = "back after a round"
 	silent   = "silent in a round"
 	failOver = "next leader after "
+	ofClient = "a client's next answer after any of them"
 	expiry   = "a stopped worker's session expired"
 	catchUp  = "caught up by a snapshot"
 )

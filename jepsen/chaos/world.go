@@ -42,7 +42,8 @@ type world struct {
 	register *workload.Register
 	history  *workload.Recorder
 	workers  []*lab.Worker
-	pulse    *pulse
+	pulse    *pulse // of one client that knows all nodes
+	nodes    *pulse // of clients that know one each: what whoever asks a node that is well can have
 	report   *report
 	ids      map[*lab.Node]string
 
@@ -91,6 +92,7 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w\n%s", err, w.logs())
 	}
+	w.report.check("the cluster comes back", "liveness", nil)
 	return w.report, w.judge(ctx)
 }
 
@@ -177,7 +179,7 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 		n := len(w.clients)
 		c, err := w.newClient(n)
 		if err != nil {
-			w.report.fail("the harness: %v", err)
+			w.report.fail("%v", err)
 			return
 		}
 		lanes.Go(func() { do(c, n) })
@@ -203,8 +205,11 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	for _, n := range w.lab.Nodes {
 		lanes.Go(func() { w.history.Reads(ctx, w.single[n], w.Seed+uint64(n.Number)) })
 	}
-	w.pulse = newPulse(w.history.Now)
-	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c) })
+	w.pulse, w.nodes = newPulse(w.history.Now), newPulse(w.history.Now)
+	for _, n := range w.lab.Nodes {
+		lanes.Go(func() { w.nodes.run(ctx, w.single[n], 3*beatEvery) })
+	}
+	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c, beatEvery) })
 	for at := range w.lab.Nodes {
 		lanes.Go(func() { w.report.watch(ctx, w.clients[0], at, w.history.Now) })
 	}
@@ -216,7 +221,7 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 		w.workers = append(w.workers, p)
 	}
 	if err != nil {
-		w.report.fail("the harness: %v", err)
+		w.report.fail("%v", err)
 		return
 	}
 	for i := range pausing {
@@ -323,12 +328,12 @@ func (w *world) round(ctx context.Context, some []fault, chance *rand.Rand) erro
 	}
 	running.Wait()
 	if err := errors.Join(errs...); err != nil {
-		w.report.fail("%v", err)
+		w.report.gone("%v", err)
 		return errBroken
 	}
 	healed := w.history.Now()
 	if err := w.recovered(ctx, healed); err != nil {
-		w.report.fail("after %s: %v", strings.Join(names, "+"), err)
+		w.report.gone("after %s: %v", strings.Join(names, "+"), err)
 		return errBroken
 	}
 	w.report.round(began, round{names, w.pulse.next(healed) - healed, w.pulse.longest(began, w.history.Now()), max(0, w.term()-before)})
@@ -336,7 +341,10 @@ func (w *world) round(ctx context.Context, some []fault, chance *rand.Rand) erro
 		if len(some) > 1 {
 			name += ", with others"
 		}
-		w.report.took(failOver+name, w.pulse.next(at)-at)
+		w.report.took(ofClient, w.pulse.next(at)-at)
+		if next := w.nodes.next(at); next > 0 { // a round may be over while one of those is asked
+			w.report.took(failOver+name, next-at)
+		}
 	}
 	return nil
 }
