@@ -84,7 +84,11 @@ func (r *Recorder) Contend(ctx context.Context, c *client.Client, lane int, seed
 		}
 		for range 20 {
 			if id := r.instances.any(chance); id != "" {
-				_ = r.step(ctx, session, id, string("abcd"[chance.IntN(4)]), 100*time.Millisecond, chance) // its outcome is on record
+				do := r.step
+				if chance.IntN(3) == 0 {
+					do = r.keep // until the session ends, with several leases
+				}
+				_ = do(ctx, session, id, string("abcd"[chance.IntN(4)]), 100*time.Millisecond, chance) // its outcome is on record
 			}
 			pause(ctx, time.Duration(20+chance.IntN(60))*time.Millisecond)
 		}
@@ -97,13 +101,7 @@ func (r *Recorder) Contend(ctx context.Context, c *client.Client, lane int, seed
 func (r *Recorder) step(ctx context.Context, session *client.Session, id, step string, wait time.Duration, chance *rand.Rand) error {
 	calling, cancel := call(ctx)
 	defer cancel()
-	var lease *client.Lease
-	err := r.Do(check.Op{Kind: "lease", Instance: id, Step: step}, func(op *check.Op) (err error) {
-		if lease, err = session.LeaseStep(calling, client.LeaseOptions{Instance: id, Step: step, Wait: wait}); err == nil {
-			op.Token = lease.Token
-		}
-		return err
-	})
+	lease, err := r.lease(calling, session, id, step, wait)
 	if err != nil {
 		return err
 	}
@@ -117,6 +115,24 @@ func (r *Recorder) step(ctx context.Context, session *client.Session, id, step s
 		}
 		return err
 	})
+}
+
+func (r *Recorder) lease(ctx context.Context, session *client.Session, id, step string, wait time.Duration) (lease *client.Lease, err error) {
+	err = r.Do(check.Op{Kind: "lease", Instance: id, Step: step}, func(op *check.Op) (err error) {
+		if lease, err = session.LeaseStep(ctx, client.LeaseOptions{Instance: id, Step: step, Wait: wait}); err == nil {
+			op.Token = lease.Token
+		}
+		return err
+	})
+	return lease, err
+}
+
+// keep leases a step and does nothing with it.
+func (r *Recorder) keep(ctx context.Context, session *client.Session, id, step string, wait time.Duration, _ *rand.Rand) error {
+	calling, cancel := call(ctx)
+	defer cancel()
+	_, err := r.lease(calling, session, id, step, wait)
+	return err
 }
 
 // read is a linearizable one.
