@@ -28,10 +28,17 @@ const (
 
 // blockSum is the checksum of a block at its place.
 func blockSum(segment, number uint32, block []byte) uint32 {
-	var place [8]byte
-	binary.BigEndian.PutUint32(place[:], segment)
-	binary.BigEndian.PutUint32(place[4:], number)
-	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, block[sumSize:])
+	return crc32.Update(sumNumber(0, uint64(segment)<<32|uint64(number)), castagnoli, block[sumSize:])
+}
+
+// sumNumber goes on with a checksum over the eight bytes of a number, as crc32.Update would, for which they would have to
+// be on the heap.
+func sumNumber(sum uint32, n uint64) uint32 {
+	sum = ^sum
+	for shift := 56; shift >= 0; shift -= 8 {
+		sum = castagnoli[byte(sum)^byte(n>>shift)] ^ sum>>8
+	}
+	return ^sum
 }
 
 // inspect tells a block's condition, and of a whole one to which write it belongs.

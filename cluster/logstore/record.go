@@ -30,11 +30,9 @@ const (
 
 // sumOf covers what replicas must agree on: index, term, type and data.
 func sumOf(log *raft.Log) uint32 {
-	var head [17]byte
-	binary.BigEndian.PutUint64(head[:], log.Index)
-	binary.BigEndian.PutUint64(head[8:], log.Term)
-	head[16] = byte(log.Type)
-	return crc32.Update(crc32.Checksum(head[:], castagnoli), castagnoli, log.Data)
+	sum := ^sumNumber(sumNumber(0, log.Index), log.Term)
+	sum = ^(castagnoli[byte(sum)^byte(log.Type)] ^ sum>>8)
+	return crc32.Update(sum, castagnoli, log.Data)
 }
 
 // sealed gives an entry its checksum, which travels with it in Extensions. One that has a checksum already, from its
