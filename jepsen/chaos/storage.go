@@ -52,7 +52,22 @@ func (h *harm) restartIfEnded(ctx context.Context, n *lab.Node) error {
 	return nil
 }
 
+// power has nodes lose what was not synced. A loss of power that took nothing shows nothing: they lose it again.
 func (h *harm) power(ctx context.Context, nodes ...*lab.Node) (observed bool, err error) {
+	for range 4 {
+		if observed, err = h.powerOnce(ctx, nodes...); observed || err != nil {
+			break
+		}
+		for _, n := range given(nodes) {
+			if err := h.ready(ctx, n, 30*time.Second); err != nil {
+				return false, err
+			}
+		}
+	}
+	return observed, err
+}
+
+func (h *harm) powerOnce(ctx context.Context, nodes ...*lab.Node) (observed bool, err error) {
 	if nodes = given(nodes); len(nodes) == 0 {
 		return false, errBusy
 	}
