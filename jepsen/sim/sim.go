@@ -43,6 +43,7 @@ type world struct {
 	tardy     bool // proposers often hear late of leadership
 	sharing   bool // nodes share decoded entries
 	flushes   time.Duration
+	flushy    bool // machines also flush behind any entry: what is clean may be forgotten
 	workflows []model.Workflow
 	crew      crew
 	stopping  bool
@@ -116,6 +117,7 @@ func (w *world) build() {
 		w.proposer.MaxBytes = 60 + w.work.IntN(300)
 	}
 	w.sharing, w.flushes = !w.work.one(4), pick(w.work, []time.Duration{time.Second, 3 * time.Second, 6 * time.Second})
+	w.flushy = w.work.one(5)
 	w.logLimit, w.tardy = 100+w.work.IntN(1000), w.work.one(4)
 	for i := range pick(w.work, []int{3, 3, 3, 5}) {
 		n := &node{id: i, w: w, process: w.process(fmt.Sprint("n", i))}
