@@ -94,6 +94,7 @@ func broken(older, newer *descriptorpb.FileDescriptorSet) []string {
 	kept := promises(newer)
 	for name, was := range promises(older) {
 		switch is, there := kept[name]; {
+		case !there && withdrawn(kept, name, was):
 		case !there:
 			out = append(out, name+" is gone")
 		case is != was:
@@ -102,6 +103,19 @@ func broken(older, newer *descriptorpb.FileDescriptorSet) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// withdrawn says whether a field is gone for good: nothing else can ever have its number, nor its name in JSON. That is what
+// protobuf and buf's WIRE_JSON rules ask for.
+func withdrawn(kept map[string]string, name, was string) bool {
+	var message string
+	var number int
+	if _, err := fmt.Sscanf(name, "field %s %d", &message, &number); err != nil {
+		return false
+	}
+	_, numbered := kept[fmt.Sprintf("reserved number %s %d", message, number)]
+	_, named := kept[fmt.Sprintf("reserved name %s.%s", message, strings.Fields(was)[2])]
+	return numbered && named
 }
 
 func read(t *testing.T, path string) *descriptorpb.FileDescriptorSet {
@@ -129,7 +143,7 @@ func TestOlderSchemasStayReadable(t *testing.T) {
 	newer := read(t, today)
 	for _, path := range older {
 		for _, b := range broken(read(t, path), newer) {
-			t.Errorf("%s: %s. Clients and disks have it: add what is new beside it, and keep the old", path, b)
+			t.Errorf("%s: %s. Clients and disks have it: add what is new beside it and keep the old, or reserve number and name", path, b)
 		}
 	}
 }
@@ -163,6 +177,13 @@ func TestAPlantedBreakIsFound(t *testing.T) {
 			name, m := messageWithFields(s)
 			gone := m.Field[0].GetNumber()
 			m.Field = m.Field[1:]
+			return fmt.Sprintf("field %s %d is gone", name, gone)
+		},
+		"field removed, its number reserved": func(s *descriptors) string {
+			name, m := messageWithFields(s)
+			gone := m.Field[0].GetNumber()
+			m.Field = m.Field[1:]
+			m.ReservedRange = append(m.ReservedRange, &descriptorpb.DescriptorProto_ReservedRange{Start: proto.Int32(gone), End: proto.Int32(gone + 1)})
 			return fmt.Sprintf("field %s %d is gone", name, gone)
 		},
 		"field renamed": func(s *descriptors) string {
@@ -288,4 +309,17 @@ func enum(s *descriptorpb.FileDescriptorSet) (name string, e *descriptorpb.EnumD
 
 func withService(s *descriptorpb.FileDescriptorSet) *descriptorpb.FileDescriptorProto {
 	return fileWith(s, func(f *descriptorpb.FileDescriptorProto) bool { return len(f.Service) > 0 })
+}
+
+// A field whose number and name are both reserved may go.
+func TestAWithdrawnFieldIsNoBreak(t *testing.T) {
+	newer := read(t, today)
+	_, m := messageWithFields(newer)
+	gone := m.Field[0]
+	m.Field = m.Field[1:]
+	m.ReservedRange = append(m.ReservedRange, &descriptorpb.DescriptorProto_ReservedRange{Start: gone.Number, End: proto.Int32(gone.GetNumber() + 1)})
+	m.ReservedName = append(m.ReservedName, gone.GetName())
+	if found := broken(read(t, today), newer); len(found) > 0 {
+		t.Errorf("broken: %v", found)
+	}
 }

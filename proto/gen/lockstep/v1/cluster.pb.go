@@ -722,11 +722,12 @@ const file_lockstep_v1_cluster_proto_rawDesc = "" +
 	"\amembers\x18\x0e \x03(\v2\x13.lockstep.v1.MemberR\amembers\"K\n" +
 	"\x10GetStatusRequest\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\bR\x05local\x12!\n" +
-	"\fdigest_index\x18\x02 \x01(\x04R\vdigestIndex\"~\n" +
+	"\fdigest_index\x18\x02 \x01(\x04R\vdigestIndex\"\x8a\x01\n" +
 	"\x11GetStatusResponse\x12\x17\n" +
 	"\anode_id\x18\x02 \x01(\tR\x06nodeId\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x120\n" +
-	"\x06groups\x18\x04 \x03(\v2\x18.lockstep.v1.GroupStatusR\x06groupsJ\x04\b\x01\x10\x02\"o\n" +
+	"\x06groups\x18\x04 \x03(\v2\x18.lockstep.v1.GroupStatusR\x06groupsJ\x04\b\x01\x10\x02R\n" +
+	"cluster_id\"o\n" +
 	"\x10AddMemberRequest\x12\x17\n" +
 	"\anode_id\x18\x01 \x01(\tR\x06nodeId\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x1f\n" +

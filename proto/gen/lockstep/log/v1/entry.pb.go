@@ -1277,11 +1277,11 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x18lockstep/v1/worker.proto\"\xaa\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x18lockstep/v1/worker.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
-	"\bcommands\x18\x03 \x03(\v2\x18.lockstep.log.v1.CommandR\bcommandsJ\x04\b\x04\x10\x05\"r\n" +
+	"\bcommands\x18\x03 \x03(\v2\x18.lockstep.log.v1.CommandR\bcommandsJ\x04\b\x04\x10\x05R\x04tick\"r\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
 	"\aelapsed\x18\x02 \x01(\x03R\aelapsed\x12\x12\n" +
