@@ -95,7 +95,7 @@ func (s *State) remember(by, request int64, a Answer) {
 // endWait forgets a call that nobody waits for any more, and its request with it; unless it was just answered.
 func (s *State) endWait(c *Command) {
 	answered := slices.ContainsFunc(s.e.Settled, func(o Settled) bool { return o.Call == c.Ended && !o.More })
-	if w := s.wait(c.Ended); w != nil && !answered {
+	if w := s.wait(c.Ended); w != nil && (w.credit || !answered) { // credit that was used up may be there again
 		delete(w.session.answers, w.request)
 		s.dropWait(w)
 	}
