@@ -22,6 +22,14 @@ func (r *rig) completeNext(run *v1.LeasedRun, waitID uint64, count int32, queues
 	return reply.(*v1.CompleteStepResponse)
 }
 
+// streams opens a stream of a session.
+func (r *rig) streams(session int64, waitID uint64) {
+	r.t.Helper()
+	if _, refusal := r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_OpenStream{OpenStream: &logv1.OpenStream{Session: session}}}); refusal != nil {
+		r.t.Fatal(refusal)
+	}
+}
+
 // granted starts an instance and returns what streams are told of it.
 func (r *rig) granted(id string) []Settlement {
 	r.t.Helper()
@@ -35,7 +43,9 @@ func TestWhatIsAskedForNextParksAsCredit(t *testing.T) {
 	r := newRig(t)
 	r.register(chain)
 	r.start("chain", "i1", `{}`)
-	run := r.poll(r.session(60*second), "q", 1)[0]
+	session := r.session(60 * second)
+	r.streams(session, stream)
+	run := r.poll(session, "q", 1)[0]
 	next := r.completeNext(run, stream, 2).Next
 	if len(next) != 1 || next[0].Step != "b" {
 		t.Fatalf("granted at once: %v", next)
@@ -65,6 +75,7 @@ func TestWhatParksNowhere(t *testing.T) {
 		r.register(chain)
 		r.start("chain", "i1", `{}`)
 		session := r.session(60 * second)
+		r.streams(session, stream)
 		run := r.completeNext(r.poll(session, "q", 1)[0], stream, 2, "q").Next[0]
 		r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: stream}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
 			Session: session, Queues: []string{"r"}, Count: 1, Credit: true,
@@ -81,12 +92,45 @@ func TestACompletionToldAgainStillAsksForMore(t *testing.T) {
 	r := newRig(t)
 	r.register(chain)
 	r.start("chain", "i1", `{}`)
-	run := r.poll(r.session(60*second), "q", 1)[0]
+	session := r.session(60 * second)
+	r.streams(session, stream)
+	run := r.poll(session, "q", 1)[0]
 	r.complete(run, `{"n":1}`)
 	if next := r.completeNext(run, 0, 1).Next; len(next) != 0 {
 		t.Fatalf("a retried call is granted %v, beyond what it was granted first", next)
 	}
 	if next := r.completeNext(run, stream, 1).Next; len(next) != 1 {
 		t.Fatalf("the stream is granted %v", next)
+	}
+}
+
+// What comes late by a stream that was replaced takes nothing from the one that is there, and is granted nothing: nobody
+// would hear of it.
+func TestAReplacedStreamHasNoCredit(t *testing.T) {
+	r := newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{}`)
+	session := r.session(60 * second)
+	r.streams(session, stream)
+	run := r.poll(session, "q", 1)[0]
+	r.streams(session, stream+1)
+	credit := func(waitID uint64) {
+		r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
+			Session: session, Queues: []string{"q"}, Count: 1, Credit: true,
+		}}})
+	}
+	credit(stream + 1)
+	credit(stream)
+	if next := r.completeNext(run, stream, 5).Next; len(next) != 0 {
+		t.Fatalf("granted to a stream that was replaced: %v", next)
+	}
+	r.reopened()
+	if got := r.granted("i2"); len(got) != 0 { // the credit went on the chain's next step, as it became ready
+		t.Fatalf("granted: %v", got)
+	}
+	credit(stream)
+	credit(stream + 1)
+	if got := r.granted("i3"); len(got) != 0 {
+		t.Fatalf("i2 was ready, and i3 is granted: %v", got)
 	}
 }

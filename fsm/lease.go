@@ -134,7 +134,7 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 // parks as credit of the stream that the command came by, if it came by one.
 func (t *turn) next(c *v1.CompleteStepRequest, queue string, reply *v1.CompleteStepResponse) {
 	s := t.m.sessions[sessionID(c.SessionId)]
-	if c.Next == nil || s == nil || s.ns != t.ns {
+	if c.Next == nil || s == nil || s.ns != t.ns || t.env.WaitId != 0 && !t.byStream(s) {
 		return
 	}
 	queues := c.Next.Queues

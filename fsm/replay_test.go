@@ -53,6 +53,7 @@ type walk struct {
 		token int64
 	}
 	started int
+	streams map[int64]uint64 // by session: the wait id of its stream
 }
 
 func (w *walk) pick(n int) int { return w.random.Intn(n) }
@@ -117,6 +118,9 @@ func (w *walk) command() *logv1.Command {
 	}
 	wait := int64(w.pick(3)) * 5 * second
 	run := w.run()
+	if w.pick(2) == 0 && w.streams[session] != 0 {
+		c.Envelope.WaitId = w.streams[session]
+	}
 	switch w.pick(20) {
 	case 0, 1:
 		c.Body = &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(2+w.pick(20)) * second}}
@@ -187,6 +191,7 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 	case 2:
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: run.Token}}
 	case 3:
+		w.streams[session] = c.Envelope.WaitId
 		c.Body = &logv1.Command_OpenStream{OpenStream: &logv1.OpenStream{Session: session}}
 	case 4:
 		c.Body = &logv1.Command_EndWait{EndWait: &logv1.EndWait{WaitId: w.random.Uint64()}}
@@ -278,7 +283,7 @@ func wire(m proto.Message) string {
 // replay walks entries through machines that must not differ: one in memory; one on Pebble that flushes at other
 // moments; and one that is thrown away and opened again from its engine, or restored from a snapshot, in the middle.
 func replay(t testing.TB, seed int64, entries int) (completed int) {
-	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}}
+	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}}
 	memory := table.NewMemory()
 	a, err := Open(memory)
 	must(err)

@@ -17,7 +17,7 @@ import (
 
 // walked is the engine of a machine behind a random walk: with rows of every table.
 func walked(t testing.TB, seed int64, entries int) table.Engine {
-	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}}
+	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}}
 	engine := table.NewMemory()
 	m, err := Open(engine)
 	must(err)
@@ -129,7 +129,7 @@ func changed[M any, P interface {
 // A row that differs on one replica, of which no event tells, changes its digest within the time that it takes to cover
 // the row's table.
 func TestARowThatDiffersIsFound(t *testing.T) {
-	engine := walked(t, 3, 1500)
+	engine := walked(t, 4, 1500)
 	for _, tbl := range sliced {
 		t.Run(string(tbl), func(t *testing.T) {
 			var last []byte

@@ -221,6 +221,8 @@ func (t *turn) openStream(r *logv1.OpenStream) (proto.Message, *Refusal) {
 		return nil, refusal
 	}
 	t.dropCredit(s)
+	s.rec.Stream = int64(t.env.WaitId)
+	t.m.dirtySession(s)
 	reply := &v1.PollStepsResponse{}
 	for _, lease := range s.rec.Leases {
 		if lease.Lock != "" {
@@ -239,6 +241,12 @@ func (t *turn) dropCredit(s *session) {
 			t.m.dropWait(w)
 		}
 	}
+}
+
+// byStream says whether the command came by the session's stream. What comes late by one that was replaced gets no credit:
+// nobody is there to be granted anything.
+func (t *turn) byStream(s *session) bool {
+	return s.rec.Stream != 0 && s.rec.Stream == int64(t.env.WaitId)
 }
 
 // parkCredit adds to the credit of the stream that the command came by, which then ranks as one given now. A stream's credit
@@ -275,6 +283,9 @@ func (t *turn) pollSteps(r *logv1.PollSteps) (proto.Message, *Refusal) {
 	}
 	if len(r.Queues) == 0 || r.Count < 0 || r.Count > maxPoll && !r.Credit {
 		return nil, Refuse(v1.Code_CODE_INVALID, "a poll names its queues and asks for 1 to %d runs; it asks for %d", maxPoll, r.Count)
+	}
+	if r.Credit && !t.byStream(s) {
+		return &v1.PollStepsResponse{}, nil
 	}
 	if r.Credit {
 		t.dropCredit(s)

@@ -90,6 +90,7 @@ func (s *State) ofSession(c *Command, x *session) func() {
 	case Stream:
 		s.must(c)
 		s.dropCredit(x)
+		x.stream = c.Call
 		var tokens []int64
 		for _, l := range x.leases {
 			if l.run != nil {
@@ -140,6 +141,13 @@ func (s *State) await(c *Command, w *wait) *wait {
 func (s *State) poll(c *Command, x *session) func() {
 	if len(c.Queues) == 0 || c.Count < 0 || c.Count > 100 && !c.Credit {
 		s.refused(c, "INVALID")
+		return nil
+	}
+	if c.Credit && c.Call != x.stream { // by a stream that was replaced
+		s.must(c)
+		if len(c.Answer.Grants) > 0 {
+			fault("S2", "%s is granted runs by a stream that was replaced", c.say())
+		}
 		return nil
 	}
 	if c.Credit {
@@ -277,7 +285,7 @@ func (s *State) complete(c *Command, r *run) func() {
 		if c.Answer.State != r.of.state {
 			fault("S4", "%s is told that the instance is %s; it is %s", c.say(), c.Answer.State, r.of.state)
 		}
-		if x := s.session(c.Session); x != nil && c.HasNext && (!again || c.Call != 0) {
+		if x := s.session(c.Session); x != nil && c.HasNext && (!again && c.Call == 0 || c.Call != 0 && c.Call == x.stream) {
 			queues := c.Queues
 			if len(queues) == 0 {
 				queues = []string{r.step.Queue}

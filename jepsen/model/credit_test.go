@@ -12,6 +12,7 @@ func TestCreditThatEndsInTheEntryThatUsedItUp(t *testing.T) {
 		h.session(1)
 		h.good(start("w", "i1", "a"))
 		h.good(leased(1, "i1", "a", 1, 1, 0))
+		h.good(one(Command{Kind: Stream, Session: 1, Call: stream, Answer: Answer{Grants: []Grant{{Instance: "i1", Step: "a", Token: 1, Session: 1, Attempt: 1}}}}))
 		h.good(one(Command{Kind: Poll, Session: 1, Call: stream, Queues: []string{"q"}, Count: 1, Credit: true}))
 		grant := Grant{Instance: "i2", Step: "a", Token: 2, Session: 1, Attempt: 1}
 		entry := Entry{

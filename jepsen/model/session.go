@@ -4,6 +4,7 @@ import "slices"
 
 // session is a client's liveness.
 type session struct {
+	stream        uint64 // the call that names its stream
 	id            int64
 	ttl, expireAt int64
 	leases        []*lease // oldest first

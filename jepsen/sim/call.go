@@ -135,6 +135,8 @@ func (g *group) waitID(c *serverCall, command *logv1.Command) uint64 {
 			return g.request.stream
 		}
 		return c.id
+	case *logv1.Command_OpenStream:
+		return g.request.stream
 	case *logv1.Command_LeaseStep, *logv1.Command_AcquireLock:
 		return c.id
 	case *logv1.Command_CompleteStep:

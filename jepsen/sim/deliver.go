@@ -128,7 +128,7 @@ func (k *worker) connect() {
 	w.ids++
 	k.stream, k.server, k.busy = w.ids, w.address(k.c.failover.Server()), true
 	stream := k.stream
-	r := &request{commands: func() []*logv1.Command {
+	r := &request{stream: stream, commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_OpenStream{OpenStream: &logv1.OpenStream{Session: s.id}}}}
 	}}
 	k.c.call(r, options{kind: "stream", to: k.server, patience: k.ttl / 3}, func(res *response) {

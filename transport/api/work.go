@@ -39,7 +39,7 @@ type worker struct {
 	stream    *connect.BidiStream[v1.WorkRequest, v1.WorkResponse]
 	namespace string
 	session   int64
-	waitID    uint64 // of the credit in force: the same for all of a stream, so that no grant of an older one is missed
+	waitID    uint64 // names the stream, and what its credit is granted
 
 	renewals chan *v1.KeepAliveRequest // the newest that was asked for
 	ended    chan error                // why a renewal was refused
@@ -92,7 +92,9 @@ func (w *worker) serve(ctx context.Context, first *v1.WorkRequest) error {
 
 // open takes the session's stream over from the one before, and tells all leases of the session.
 func (w *worker) open(ctx context.Context) error {
-	open, err := propose[*v1.PollStepsResponse](w.s, ctx, &logv1.Command{Envelope: envelope(ctx, w.namespace), Body: &logv1.Command_OpenStream{
+	e := envelope(ctx, w.namespace)
+	e.WaitId = w.waitID
+	open, err := propose[*v1.PollStepsResponse](w.s, ctx, &logv1.Command{Envelope: e, Body: &logv1.Command_OpenStream{
 		OpenStream: &logv1.OpenStream{Session: w.session},
 	}})
 	if err != nil {

@@ -936,9 +936,7 @@ type PollSteps struct {
 	// Nanoseconds; zero means answer now.
 	Wait int64 `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Credit of a stream: stays until used up or replaced, each grant is told at once.
-	Credit bool `protobuf:"varint,5,opt,name=credit,proto3" json:"credit,omitempty"`
-	// The stream that the credit belongs to: the token that OpenStream was given.
-	Stream        int64 `protobuf:"varint,6,opt,name=stream,proto3" json:"stream,omitempty"`
+	Credit        bool `protobuf:"varint,5,opt,name=credit,proto3" json:"credit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1006,13 +1004,6 @@ func (x *PollSteps) GetCredit() bool {
 		return x.Credit
 	}
 	return false
-}
-
-func (x *PollSteps) GetStream() int64 {
-	if x != nil {
-		return x.Stream
-	}
-	return 0
 }
 
 type LeaseStep struct {
@@ -1228,7 +1219,8 @@ func (x *EndWait) GetWaitId() uint64 {
 	return 0
 }
 
-// OpenStream replaces the session's stream: credit of the one before is dropped.
+// OpenStream replaces the session's stream, which is named by the wait id of the command, as are those that come by it: credit
+// of the one before is dropped, and it is given none any more.
 type OpenStream struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Session       int64                  `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
@@ -1346,14 +1338,13 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\"@\n" +
 	"\fCloseSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x03R\asession\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x97\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x8d\x01\n" +
 	"\tPollSteps\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x03R\asession\x12\x16\n" +
 	"\x06queues\x18\x02 \x03(\tR\x06queues\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\x05R\x05count\x12\x12\n" +
 	"\x04wait\x18\x04 \x01(\x03R\x04wait\x12\x16\n" +
-	"\x06credit\x18\x05 \x01(\bR\x06credit\x12\x16\n" +
-	"\x06stream\x18\x06 \x01(\x03R\x06stream\"\x84\x01\n" +
+	"\x06credit\x18\x05 \x01(\bR\x06creditJ\x04\b\x06\x10\aR\x06stream\"\x84\x01\n" +
 	"\tLeaseStep\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x03R\asession\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +

@@ -1603,10 +1603,11 @@ type Session struct {
 	Outcomes         []*Outcome             `protobuf:"bytes,8,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
 	Leases           []*Lease               `protobuf:"bytes,9,rep,name=leases,proto3" json:"leases,omitempty"`
 	Waits            []*Wait                `protobuf:"bytes,10,rep,name=waits,proto3" json:"waits,omitempty"`
-	Stream           int64                  `protobuf:"varint,11,opt,name=stream,proto3" json:"stream,omitempty"`
-	Author           *v1.Author             `protobuf:"bytes,12,opt,name=author,proto3" json:"author,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The wait id of the stream that was opened last; zero when none was.
+	Stream        int64      `protobuf:"varint,11,opt,name=stream,proto3" json:"stream,omitempty"`
+	Author        *v1.Author `protobuf:"bytes,12,opt,name=author,proto3" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
