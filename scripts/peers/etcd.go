@@ -33,7 +33,7 @@ func nodeFlags(f *flag.FlagSet) etcdNode {
 
 func (n etcdNode) serve(ctx context.Context) error {
 	c := embed.NewConfig()
-	c.Name, c.Dir, c.InitialCluster, c.LogLevel = *n.name, *n.dir, *n.cluster, "error"
+	c.Name, c.Dir, c.InitialCluster, c.LogLevel = *n.name, *n.dir, *n.cluster, "fatal"
 	client, err := url.Parse("http://" + *n.client)
 	if err != nil {
 		return err
