@@ -67,7 +67,20 @@ func (g *group) noLeader() *fsm.Refusal {
 // errBusy says that another has begun to hand leadership over.
 var errBusy = errors.New("leadership is being handed over already")
 
-// handOver hands leadership to a voter, by default the most caught-up. What was proposed lands first, and nothing is
+// successor is the most caught-up voter of those that have answered within an election timeout; nil when none has. raft
+// would take one that is away for as good as any whose log is as long.
+func (g *group) successor() (to *raft.Server) {
+	var most uint64
+	for _, v := range g.voters() {
+		match, asked := g.peers.heard(v.ID)
+		if string(v.ID) != g.node && time.Since(asked) < g.config.Election && match >= most {
+			to, most = &v, match
+		}
+	}
+	return to
+}
+
+// handOver hands leadership to a voter, by default the most caught-up that is there. What was proposed lands first, and nothing is
 // proposed meanwhile: no entry's fate is left open, and no tick overtakes a renewal that was refused.
 func (g *group) handOver(ctx context.Context, to *raft.Server) error {
 	if !g.handing.TryLock() {
@@ -81,12 +94,15 @@ func (g *group) handOver(ctx context.Context, to *raft.Server) error {
 		return err
 	}
 	if to == nil {
+		to = g.successor()
+	}
+	if to == nil {
 		return g.settle(ctx, g.raft.LeadershipTransfer())
 	}
 	return g.settle(ctx, g.raft.LeadershipTransferToServer(to.ID, to.Address))
 }
 
-// TransferLeadership hands leadership to a voter, by default the most caught-up, and returns the new leader.
+// TransferLeadership hands leadership to a voter, by default the most caught-up that is there, and returns the new leader.
 func (n *Node) TransferLeadership(ctx context.Context, nodeID string) (string, error) {
 	g := n.group("")
 	if !g.leads() {

@@ -47,6 +47,13 @@ func (p *peers) matches(id raft.ServerID) uint64 {
 	return p.match[id]
 }
 
+// heard returns how far a member is known to have this leader's log, and when it was asked what it answered last.
+func (p *peers) heard(id raft.ServerID) (match uint64, asked time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.match[id], p.asked[id]
+}
+
 // led returns a time at which a majority of the voters still followed this node. Who is asked later than that may have
 // elected another since; nobody can have before.
 func (p *peers) led(self raft.ServerID, voters []raft.Server) time.Time {

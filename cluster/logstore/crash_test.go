@@ -42,12 +42,12 @@ func torn(random *rand.Rand, synced, now files) files {
 // was being written, of which the first entries may be there; and which goes on.
 func TestACrashLosesNothingAnswered(t *testing.T) {
 	for seed := range uint64(2) {
-		random := rand.New(rand.NewPCG(seed, 3))
+		random, tears := rand.New(rand.NewPCG(seed, 3)), rand.New(rand.NewPCG(seed, 4))
 		path := at(t)
 		s := open(t, path)
 		synced := readFiles(t, path)
 		var images []files
-		var mu sync.Mutex // a file is made in the background
+		var mu sync.Mutex // guards images, synced and tears: a file is made in the background
 		s.sync = func(f *os.File) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -59,7 +59,7 @@ func TestACrashLosesNothingAnswered(t *testing.T) {
 				}
 			}
 			for range 2 {
-				images = append(images, torn(random, synced, now))
+				images = append(images, torn(tears, synced, now))
 			}
 			if err := datasync(f); err != nil {
 				return err
