@@ -132,12 +132,20 @@ func (c *Cluster) Kill(number int) error {
 	return nil
 }
 
-// Pause stops a node's process where it is, with SIGSTOP.
+// Pause stops a node's process where it is, with SIGSTOP, and returns when it stands.
 func (c *Cluster) Pause(number int) error {
 	if err := c.mustRun(number); err != nil {
 		return err
 	}
-	return c.signal(number, syscall.SIGSTOP)
+	if err := c.signal(number, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(5 * time.Second); c.State(number) != "paused"; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return fmt.Errorf("node %d does not stand 5 s after SIGSTOP", number)
+		}
+	}
+	return nil
 }
 
 // Resume lets a paused node go on.
