@@ -1,0 +1,123 @@
+package fsm
+
+import (
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// completeStep accepts the one completion of a run: that of its running lease, or of one that lapsed while
+// nobody has been granted the run, or needed one of its locks' places, since. The token is compared here, in
+// the entry that moves the workflow on.
+func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal) {
+	i, node, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
+	if refusal != nil {
+		return nil, refusal
+	}
+	r := i.runs[node]
+	late := r.Lapsed && r.Token == c.Token && r.State == v1.RunState_RUN_STATE_READY
+	if plant.Is(plant.SkipTokenCheck) && r.State == v1.RunState_RUN_STATE_LEASED {
+		c.Token = r.Token
+	}
+	switch {
+	case r.State == v1.RunState_RUN_STATE_COMPLETED && r.Token == c.Token:
+		reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: r.Lapsed}
+		if t.env.WaitId != 0 { // what a stream asks for next is for that stream, whoever told the completion first
+			t.next(c, i.graph.Nodes[node].Queue, reply)
+		}
+		return reply, nil
+	case !holds(r, c.Token) && !late:
+		refusal := i.fenced(node, c.Token)
+		t.keepLate(i, node, c)
+		return nil, refusal.asFact()
+	}
+	t.emit(&runCompleted{i: i, node: node, token: c.Token, output: c.OutputPayload, late: late})
+	t.freeLocks(i, node, c.Token, false)
+	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
+		t.advanceInstance(i, []int32{node})
+	} else {
+		t.endStopped(i)
+	}
+	reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: late}
+	t.matchTouched()
+	t.next(c, i.graph.Nodes[node].Queue, reply)
+	return reply, nil
+}
+
+// next grants more runs in the command that completed one. It ranks as a poll made now. What it is not granted at once
+// parks as credit of the stream that the command came by, if it came by one.
+func (t *turn) next(c *v1.CompleteStepRequest, queue string, reply *v1.CompleteStepResponse) {
+	s := t.m.sessions[sessionID(c.SessionId)]
+	if c.Next == nil || s == nil || s.ns != t.ns || t.env.WaitId != 0 && !t.byStream(s) {
+		return
+	}
+	queues := c.Next.Queues
+	if len(queues) == 0 {
+		queues = []string{queue}
+	}
+	left := min(c.Next.Count, maxPoll)
+	for ; left > 0; left-- {
+		run := t.leaseNext(s, queues)
+		if run == nil {
+			break
+		}
+		reply.Next = append(reply.Next, run)
+	}
+	if left > 0 && t.env.WaitId != 0 {
+		t.parkCredit(s, queues, left)
+	}
+}
+
+// leaseNext leases the first run of queues whose claim is granted; nil when none is ready.
+func (t *turn) leaseNext(s *session, queues []string) *v1.LeasedRun {
+	for {
+		var best *readyRun
+		for _, name := range queues {
+			if first, ok := t.ns.queue(name).ready.Min(); ok && (best == nil || first.less(*best)) {
+				best = &first
+			}
+		}
+		if best == nil {
+			return nil
+		}
+		i, refusal := t.instance(best.run.instance)
+		must(refusalError(refusal))
+		if t.claim(i, best.run.node, s) {
+			return t.leasedRun(i, best.run.node)
+		}
+	}
+}
+
+// runCompleted is the one accepted completion of a run.
+type runCompleted struct {
+	i      *instance
+	node   int32
+	token  int64
+	output *v1.Payload
+	late   bool
+	digest []byte
+}
+
+func (e *runCompleted) kind() string { return "lockstep.step.completed.v1" }
+func (e *runCompleted) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.node)
+	d.Late, d.PayloadDigest, d.PayloadSize = e.late, e.digest, int64(len(e.output.GetBytes()))
+	d.SessionId = sessionName(e.i.runs[e.node].Session)
+	return e.i.subject()
+}
+func (e *runCompleted) evolve(t *turn) {
+	e.digest = payloadDigest(t.salt(), e.output)
+	t.dropLapsed(e.i, e.node)
+	t.m.dropLease(t.ns, e.token)
+	t.m.change(e.i, e.node, func(r *run) {
+		if r.State == v1.RunState_RUN_STATE_LEASED {
+			e.i.rec.Leased--
+		}
+		r.State, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.late, ""
+		r.Cancelling, r.Code, r.Reason, r.ChangedWall = false, "", "", t.wall()
+	})
+	t.m.setPayload(e.i, e.node, roleOutput, e.output)
+	e.i.rec.Open--
+	t.endNamed(e.i, e.node)
+}
