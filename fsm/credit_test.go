@@ -9,17 +9,43 @@ import (
 
 const stream = 77 // the wait id of a stream
 
-// completeNext completes a run as a stream does, or by a unary call, whose wait id is zero.
-func (r *rig) completeNext(run *v1.LeasedRun, waitID uint64, count int32, queues ...string) *v1.CompleteStepResponse {
+// streaming is a machine with an instance of two steps, the first of which is leased to a session with a stream.
+func streaming(t *testing.T) (r *rig, session int64, run *v1.LeasedRun) {
+	r = newRig(t)
+	r.register(chain)
+	r.start("chain", "i1", `{}`)
+	session = r.session(60 * second)
+	r.streams(session, stream)
+	return r, session, r.poll(session, "q", 1)[0]
+}
+
+// credit sets a stream's credit, and returns what it was granted at once.
+func (r *rig) credit(session int64, waitID uint64, queue string) []*v1.LeasedRun {
 	r.t.Helper()
-	reply, refusal := r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
-		InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(`{"n":1}`)},
-		SessionId: run.SessionId, Next: &v1.Next{Count: count, Queues: queues},
+	reply, refusal := r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
+		Session: session, Queues: []string{queue}, Count: 1, Credit: true,
 	}}})
 	if refusal != nil {
 		r.t.Fatal(refusal)
 	}
+	return reply.(*v1.PollStepsResponse).Runs
+}
+
+// completeNext completes a run as a stream does, or by a unary call, whose wait id is zero.
+func (r *rig) completeNext(run *v1.LeasedRun, waitID uint64, count int32, queues ...string) *v1.CompleteStepResponse {
+	r.t.Helper()
+	reply, refusal := r.do(completion(run, waitID, count, queues...))
+	if refusal != nil {
+		r.t.Fatal(refusal)
+	}
 	return reply.(*v1.CompleteStepResponse)
+}
+
+func completion(run *v1.LeasedRun, waitID uint64, count int32, queues ...string) *logv1.Command {
+	return &logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
+		InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(`{"n":1}`)},
+		SessionId: run.SessionId, Next: &v1.Next{Count: count, Queues: queues},
+	}}}
 }
 
 // streams opens a stream of a session.
@@ -40,12 +66,7 @@ func (r *rig) granted(id string) []Settlement {
 
 // What a stream's completion asks for and is not granted at once waits as credit, and adds to what is there.
 func TestWhatIsAskedForNextParksAsCredit(t *testing.T) {
-	r := newRig(t)
-	r.register(chain)
-	r.start("chain", "i1", `{}`)
-	session := r.session(60 * second)
-	r.streams(session, stream)
-	run := r.poll(session, "q", 1)[0]
+	r, _, run := streaming(t)
 	next := r.completeNext(run, stream, 2).Next
 	if len(next) != 1 || next[0].Step != "b" {
 		t.Fatalf("granted at once: %v", next)
@@ -71,15 +92,9 @@ func TestWhatParksNowhere(t *testing.T) {
 		"of a unary call":              {0, nil},
 		"for other queues than before": {stream, []string{"q", "r"}},
 	} {
-		r := newRig(t)
-		r.register(chain)
-		r.start("chain", "i1", `{}`)
-		session := r.session(60 * second)
-		r.streams(session, stream)
-		run := r.completeNext(r.poll(session, "q", 1)[0], stream, 2, "q").Next[0]
-		r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: stream}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
-			Session: session, Queues: []string{"r"}, Count: 1, Credit: true,
-		}}})
+		r, session, first := streaming(t)
+		run := r.completeNext(first, stream, 2, "q").Next[0]
+		r.credit(session, stream, "r")
 		r.completeNext(run, x.waitID, 5, x.queues...)
 		if got := r.granted("i2"); len(got) != 0 {
 			t.Errorf("%s: granted %v", name, got)
@@ -89,12 +104,7 @@ func TestWhatParksNowhere(t *testing.T) {
 
 // A completion that was accepted before grants a stream what it asks for: the stream counts on it.
 func TestACompletionToldAgainStillAsksForMore(t *testing.T) {
-	r := newRig(t)
-	r.register(chain)
-	r.start("chain", "i1", `{}`)
-	session := r.session(60 * second)
-	r.streams(session, stream)
-	run := r.poll(session, "q", 1)[0]
+	r, _, run := streaming(t)
 	r.complete(run, `{"n":1}`)
 	if next := r.completeNext(run, 0, 1).Next; len(next) != 0 {
 		t.Fatalf("a retried call is granted %v, beyond what it was granted first", next)
@@ -107,30 +117,22 @@ func TestACompletionToldAgainStillAsksForMore(t *testing.T) {
 // What comes late by a stream that was replaced takes nothing from the one that is there, and is granted nothing: nobody
 // would hear of it.
 func TestAReplacedStreamHasNoCredit(t *testing.T) {
-	r := newRig(t)
-	r.register(chain)
-	r.start("chain", "i1", `{}`)
-	session := r.session(60 * second)
-	r.streams(session, stream)
-	run := r.poll(session, "q", 1)[0]
+	r, session, run := streaming(t)
 	r.streams(session, stream+1)
-	credit := func(waitID uint64) {
-		r.do(&logv1.Command{Envelope: &logv1.Envelope{WaitId: waitID}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
-			Session: session, Queues: []string{"q"}, Count: 1, Credit: true,
-		}}})
-	}
-	credit(stream + 1)
-	credit(stream)
-	if next := r.completeNext(run, stream, 5).Next; len(next) != 0 {
-		t.Fatalf("granted to a stream that was replaced: %v", next)
+	r.credit(session, stream+1, "q")
+	r.credit(session, stream, "q")
+	settled := r.apply(&logv1.Entry{Commands: []*logv1.Command{completion(run, stream, 5)}}).Settled
+	if len(settled) != 1 || settled[0].WaitID != stream+1 {
+		t.Fatalf("the next step goes to %+v, and the stream that is there has credit", settled)
 	}
 	r.reopened()
-	if got := r.granted("i2"); len(got) != 0 { // the credit went on the chain's next step, as it became ready
-		t.Fatalf("granted: %v", got)
+	if got := r.granted("i2"); len(got) != 0 {
+		t.Fatalf("what was asked for by the old stream is granted: %v", got)
 	}
-	credit(stream)
-	credit(stream + 1)
-	if got := r.granted("i3"); len(got) != 0 {
-		t.Fatalf("i2 was ready, and i3 is granted: %v", got)
+	if got := r.credit(session, stream, "q"); len(got) != 0 {
+		t.Fatalf("the old stream is granted %v", got)
+	}
+	if got := r.credit(session, stream+1, "q"); len(got) != 1 {
+		t.Fatalf("the stream that is there is granted %v", got)
 	}
 }
