@@ -364,7 +364,7 @@ func (n *node) apply() {
 			}
 		}
 	}
-	if n.machine.Dirty() >= 4<<20 || n.w.flushy && n.w.disks.one(16) {
+	if n.machine.Dirty() >= 4<<20 || n.w.flushy && n.w.disks.one(4) {
 		n.must(n.machine.Flush())
 	}
 }

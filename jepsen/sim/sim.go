@@ -116,7 +116,7 @@ func (w *world) build() {
 	if w.work.one(3) {
 		w.proposer.MaxBytes = 60 + w.work.IntN(300)
 	}
-	w.sharing, w.flushes = !w.work.one(8), pick(w.work, []time.Duration{time.Second, 5 * time.Second, 12 * time.Second})
+	w.sharing, w.flushes = !w.work.one(8), pick(w.work, []time.Duration{time.Second, 3 * time.Second, 6 * time.Second})
 	w.flushy = w.work.one(5)
 	w.logLimit, w.tardy = 100+w.work.IntN(1000), w.work.one(4)
 	for i := range pick(w.work, []int{3, 3, 3, 3, 3, 3, 3, 5}) {

@@ -72,7 +72,7 @@ func (t *Total) Void() []string {
 		}
 	}
 	least("advances", t.Advances, t.Ops/50)
-	least("leader changes", t.Leaders, t.Seeds)
+	least("leader changes", t.Leaders, max(t.Seeds, t.Ops/1500))
 	if t.Seeds < 10 {
 		return out
 	}
