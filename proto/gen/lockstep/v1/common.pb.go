@@ -23,62 +23,112 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Code names the reason of a refusal. Codes are only ever added.
+// Code names the reason of a refusal. Codes are only ever added. docs/refusals.md lists them with every sentence.
 type Code int32
 
 const (
 	Code_CODE_UNSPECIFIED Code = 0
 	// The request itself is wrong: a name, a limit, a missing field.
-	Code_CODE_INVALID             Code = 1
+	// Next: correct what the reason names; the same request is refused again.
+	Code_CODE_INVALID Code = 1
+	// There is no such namespace.
+	// Next: create it, or correct its name.
 	Code_CODE_NAMESPACE_NOT_FOUND Code = 2
-	Code_CODE_NAMESPACE_EXISTS    Code = 3
-	Code_CODE_NAMESPACE_DELETING  Code = 4
-	Code_CODE_NAMESPACE_IN_USE    Code = 5
-	Code_CODE_WORKFLOW_NOT_FOUND  Code = 6
+	// The namespace exists already.
+	// Next: use it, or choose another name.
+	Code_CODE_NAMESPACE_EXISTS Code = 3
+	// The namespace is being deleted, and takes nothing any more.
+	// Next: stop; what was in it is gone. Its name is free when the deletion is through.
+	Code_CODE_NAMESPACE_DELETING Code = 4
+	// The namespace has live instances.
+	// Next: wait for them or cancel them; or force the deletion, which drops them.
+	Code_CODE_NAMESPACE_IN_USE Code = 5
+	// There is no such workflow, or no such version of it.
+	// Next: register it, or correct the name or the version.
+	Code_CODE_WORKFLOW_NOT_FOUND Code = 6
 	// The same name and version is registered with another digest.
+	// Next: leave the version out to register the next one; what is registered never changes.
 	Code_CODE_WORKFLOW_CONFLICT Code = 7
 	// The definition is refused; the reason gives line and column.
+	// Next: correct the definition there.
 	Code_CODE_WORKFLOW_INVALID Code = 8
 	// Part of the language that this version parses and does not run.
-	Code_CODE_UNSUPPORTED        Code = 9
+	// Next: write the workflow without it, or upgrade the cluster.
+	Code_CODE_UNSUPPORTED Code = 9
+	// There is no such instance.
+	// Next: start it, or correct its id.
 	Code_CODE_INSTANCE_NOT_FOUND Code = 10
 	// The id is taken by an instance with another workflow, version or input.
+	// Next: choose another id if this is other work; if it is the same work, look at what is there.
 	Code_CODE_INSTANCE_EXISTS Code = 11
-	Code_CODE_ALREADY_ENDED   Code = 12
+	// The instance has ended.
+	// Next: nothing; its state says how it ended.
+	Code_CODE_ALREADY_ENDED Code = 12
 	// The input does not fit the workflow's inputSchema.
-	Code_CODE_INPUT_INVALID  Code = 13
+	// Next: correct the input as the reason says.
+	Code_CODE_INPUT_INVALID Code = 13
+	// The workflow has no such step.
+	// Next: correct the step's name.
 	Code_CODE_STEP_NOT_FOUND Code = 14
-	Code_CODE_RUN_NOT_FOUND  Code = 15
+	// The step has no such run.
+	// Next: correct the index.
+	Code_CODE_RUN_NOT_FOUND Code = 15
 	// The run was completed under another token; the detail has its output.
+	// Next: take the output and go on; the work is done.
 	Code_CODE_ALREADY_DONE Code = 16
 	// The token is not the newest of its lease: somebody else holds it, or did since.
+	// Next: stop this work at once, and write nothing more under the token; the holder in the detail does it now.
 	Code_CODE_FENCED Code = 17
 	// The token was never issued.
+	// Next: give the token that came with the lease.
 	Code_CODE_TOKEN_UNKNOWN Code = 18
 	// The session ended or never existed.
+	// Next: open a new session; what the old one held is lost to it, and its work must stop.
 	Code_CODE_SESSION_EXPIRED Code = 19
 	// The request was answered, and its answer forgotten at the client's word.
+	// Next: nothing; a client that sees it sends lowestUnanswered beyond what it still asks for.
 	Code_CODE_REQUEST_TOO_OLD Code = 20
-	Code_CODE_LOCK_NOT_FOUND  Code = 21
-	Code_CODE_LOCK_HELD       Code = 22
+	// Nobody holds the lock or waits for it.
+	// Next: nothing; a lock exists while it is held or waited for.
+	Code_CODE_LOCK_NOT_FOUND Code = 21
+	// The lock is held, and the call was not to wait.
+	// Next: try again later, or ask with a wait.
+	Code_CODE_LOCK_HELD Code = 22
 	// The lock exists with another limit.
+	// Next: name the limit that the others name; it can change when nobody holds the lock or waits for it.
 	Code_CODE_LOCK_LIMIT_DIFFERS Code = 23
 	// Granting would close a cycle of waits.
+	// Next: release what you hold, and take the locks again in one order everywhere.
 	Code_CODE_DEADLOCK Code = 24
 	// The wait ended before there was something to grant.
+	// Next: ask again.
 	Code_CODE_WAIT_TIMEOUT Code = 25
-	Code_CODE_NO_LEADER    Code = 26
-	// It is not known whether the command was applied. Retry with the same identity.
-	Code_CODE_UNKNOWN_OUTCOME   Code = 27
-	Code_CODE_OVERLOADED        Code = 28
+	// This node does not lead, and could not pass the call on.
+	// Next: ask the leader if the detail names one, else any node, in a moment. Nothing was applied.
+	Code_CODE_NO_LEADER Code = 26
+	// It is not known whether the command was applied.
+	// Next: ask again with the same identity (requestId, instanceId, token, signalId): it is applied once.
+	Code_CODE_UNKNOWN_OUTCOME Code = 27
+	// There is more to do than can wait.
+	// Next: wait and ask again, longer each time. Nothing was applied.
+	Code_CODE_OVERLOADED Code = 28
+	// A payload or a definition is over its limit.
+	// Next: keep the data elsewhere, and send where it is.
 	Code_CODE_PAYLOAD_TOO_LARGE Code = 29
 	// The position was dropped by retention; the detail has the first one kept.
+	// Next: watch on from that one, and read the present state of what you may have missed.
 	Code_CODE_POSITION_COMPACTED Code = 30
 	// The node cannot serve now: it restores a snapshot, or it is shutting down.
-	Code_CODE_UNAVAILABLE      Code = 31
+	// Next: ask another node, or this one in a moment. Nothing was applied.
+	Code_CODE_UNAVAILABLE Code = 31
+	// The cluster has no such member.
+	// Next: correct the id; `lockstep member list` shows them.
 	Code_CODE_MEMBER_NOT_FOUND Code = 32
 	// The run cannot be leased now: its needs are pending, it is leased, or it waits for backoff.
-	Code_CODE_NOT_READY       Code = 33
+	// Next: ask with a wait, or ask `explain` what it waits for.
+	Code_CODE_NOT_READY Code = 33
+	// Another member has that address.
+	// Next: remove that member first if its data is gone.
 	Code_CODE_MEMBER_CONFLICT Code = 34
 )
 
