@@ -59,7 +59,12 @@ func (d *Disk) mount() error {
 	root := &fs.LoopbackRoot{Path: d.back}
 	top := &node{LoopbackNode: fs.LoopbackNode{RootData: root}, disk: d}
 	root.RootNode = top
-	server, err := fs.Mount(d.at, top, &fs.Options{MountOptions: fuse.MountOptions{DirectMount: true, FsName: "lockstep-lab", Name: "lab", MaxWrite: 1 << 20}})
+	known := time.Hour // the kernel need not ask again: what is behind a mount is changed by it alone
+	server, err := fs.Mount(d.at, top, &fs.Options{EntryTimeout: &known, AttrTimeout: &known, MountOptions: fuse.MountOptions{
+		DirectMount: true, FsName: "lockstep-lab", Name: "lab",
+		MaxWrite:      128 << 10, // of every reader's buffer
+		DisableXAttrs: true,      // or the kernel asks for one before each write
+	}})
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%w: %w", ErrNotHere, err)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/lockstep-dev/lockstep/jepsen/require"
 )
 
-func mounted(t *testing.T) *Disk {
+func mounted(t testing.TB) *Disk {
 	t.Helper()
 	dir := t.TempDir()
 	back, at := filepath.Join(dir, "back"), filepath.Join(dir, "at")

@@ -8,13 +8,15 @@ import (
 	"slices"
 )
 
-// page is the most of a write that a disk does whole.
-const page = 4096
+const (
+	page = 4096 // the most of a write that a disk does whole
+	kept = 16   // descriptors of files without changes: a log is written and synced thousands of times
+)
 
 // journal remembers what was changed and not synced, in order, so that it can be taken back.
 type journal struct {
 	back    string
-	files   map[uint64]*os.File // of the inodes that have changes, to reach them under any name
+	files   map[uint64]*os.File // of all inodes that have changes, and some that had, to reach them under any name
 	changes []change
 	graves  int
 }
@@ -131,7 +133,7 @@ func (j *journal) synced(inode uint64) error {
 			return c.inode == last[0]
 		})
 	}
-	if f := j.files[inode]; f != nil {
+	if f := j.files[inode]; f != nil && len(j.files) > kept {
 		delete(j.files, inode)
 		return f.Close()
 	}
