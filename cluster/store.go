@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/lockstep-dev/lockstep/cluster/logstore"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 )
 
 // remedy is what is left to do with a node whose disk has lost something.
@@ -114,7 +115,7 @@ func (g *group) compare() (restore bool, err error) {
 	case first > max(applied, snapshot)+1:
 		return false, fmt.Errorf("group %s: the log begins at entry %d, the state ends at %d and the newest snapshot at %d: entries are missing between; %s", g.id, first, applied, snapshot, remedy)
 	}
-	if applied >= snapshot {
+	if applied >= snapshot || plant.Is(plant.SyncNotAwaited) {
 		return false, nil
 	}
 	return true, g.readable(list)

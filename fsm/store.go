@@ -212,7 +212,12 @@ func (m *Machine) Flushed() uint64 {
 }
 
 // Sync returns when everything flushed is durable.
-func (m *Machine) Sync() error { return m.engine.Sync() }
+func (m *Machine) Sync() error {
+	if plant.Is(plant.SyncNotAwaited) {
+		return nil
+	}
+	return m.engine.Sync()
+}
 
 // Flush writes everything dirty, and the applied index, as one batch. When it is called never influences
 // a reply or the digest.

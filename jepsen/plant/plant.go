@@ -46,6 +46,7 @@ const (
 	ScanMissesDirty      Bug = "scan-misses-dirty"
 	IndexApart           Bug = "index-apart"
 	TermBegunTwice       Bug = "term-begun-twice"
+	SyncNotAwaited       Bug = "sync-not-awaited"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -76,6 +77,7 @@ var All = []Row{
 	{ScanMissesDirty, "S4", "a list does not see what was not flushed yet"},
 	{IndexApart, "S3", "the applied index is stored apart from the rows that it tells of"},
 	{TermBegunTwice, "L2", "a term that a leader hears of twice begins at zero again, and time stands still until then"},
+	{SyncNotAwaited, "S3", "the log is cut before the state is synced, and a start takes what it finds for the state"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

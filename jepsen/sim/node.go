@@ -71,7 +71,7 @@ func (n *node) open() (err error) {
 	case k.log.base > max(applied, snapshot):
 		return fmt.Errorf("the log begins behind entry %d, the state ends at %d and the newest snapshot at %d", k.log.base, applied, snapshot)
 	}
-	if applied < snapshot {
+	if applied < snapshot && !plant.Is(plant.SyncNotAwaited) {
 		return n.restore(k.snapshot)
 	}
 	n.w.history.reopened(n)
