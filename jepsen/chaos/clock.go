@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/jepsen/lab"
 	"github.com/lockstep-dev/lockstep/jepsen/lab/clock"
 )
 
@@ -22,11 +23,22 @@ func (h *harm) clockRate(ctx context.Context) (bool, error) {
 	return h.clock(ctx, clock.Fault{Rate: 2.5*h.chance.Float64() - 0.5, Since: time.Now().UnixNano()})
 }
 
-func (h *harm) clock(ctx context.Context, f clock.Fault) (bool, error) {
+// clock moves the leader's clock. Nobody else reads its own: when others led before it was read, theirs is moved.
+func (h *harm) clock(ctx context.Context, f clock.Fault) (observed bool, err error) {
+	for range 5 {
+		if observed, err = h.clockOnce(ctx, f); observed || err != nil {
+			break
+		}
+	}
+	return observed, err
+}
+
+func (h *harm) clockOnce(ctx context.Context, f clock.Fault) (bool, error) {
 	n := h.leader()
-	if n == nil {
+	if n == nil || !h.takeClock(n) {
 		return false, errBusy
 	}
+	defer h.giveClock(n)
 	said := len(n.Log())
 	if err := n.Clock(f); err != nil {
 		return false, err
@@ -34,4 +46,19 @@ func (h *harm) clock(ctx context.Context, f clock.Fault) (bool, error) {
 	h.last(ctx, 2*time.Second, 7*time.Second)
 	observed := strings.Contains(n.Log()[said:], clock.Moved)
 	return observed, n.Clock(clock.Fault{})
+}
+
+// takeClock reserves a node's clock, unless another fault has it.
+func (h *harm) takeClock(n *lab.Node) bool {
+	h.world.mu.Lock()
+	defer h.world.mu.Unlock()
+	free := !h.moved[n]
+	h.moved[n] = true
+	return free
+}
+
+func (h *harm) giveClock(n *lab.Node) {
+	h.world.mu.Lock()
+	defer h.world.mu.Unlock()
+	delete(h.moved, n)
 }

@@ -146,6 +146,21 @@ func (h *harm) last(ctx context.Context, least, most time.Duration) {
 	pause(ctx, least+time.Duration(h.chance.Int64N(int64(most-least))))
 }
 
+// longest is how much longer than it was drawn a fault lasts, for want of an effect.
+const longest = 20 * time.Second
+
+// until has a fault last, and then go on until it had its effect, which is bound to come while there is work: one that
+// met nobody shows nothing. It says whether it had.
+func (h *harm) until(ctx context.Context, least, most time.Duration, met func() bool) bool {
+	h.last(ctx, least, most)
+	for limit := time.Now().Add(longest); !met(); pause(ctx, 50*time.Millisecond) {
+		if ctx.Err() != nil || time.Now().After(limit) {
+			return false
+		}
+	}
+	return true
+}
+
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():

@@ -41,10 +41,11 @@ func (h *harm) cut(ctx context.Context, cuts [][2]*lab.Node, lost ...*lab.Node) 
 			}
 		}
 	}
-	h.strikes(lost...)
-	if len(mine) > 0 {
-		observed = !mine[0][0].Reaches(ctx, mine[0][1])
+	if len(mine) == 0 {
+		return false, errBusy
 	}
+	h.strikes(lost...)
+	observed = !mine[0][0].Reaches(ctx, mine[0][1])
 	h.last(ctx, time.Second, 6*time.Second)
 	for _, c := range mine {
 		err = errors.Join(err, c[0].Join(context.WithoutCancel(ctx), c[1]))
@@ -68,9 +69,9 @@ func (h *harm) bridge(ctx context.Context) (bool, error) {
 	return h.cut(ctx, cuts)
 }
 
-// wire has packets take bad wires for a while, from and to the nodes that are given, or everywhere; meanwhile does what
-// goes with it.
-func (h *harm) wire(ctx context.Context, wire lab.Wire, met func(lab.Carried) int, meanwhile func() error, nodes ...*lab.Node) (observed bool, err error) {
+// wire has packets take bad wires from and to the nodes that are given, or everywhere, for a while and until they met
+// what is bad; meanwhile does what goes with it.
+func (h *harm) wire(ctx context.Context, wire lab.Wire, met func(lab.Carried) bool, meanwhile func() error, nodes ...*lab.Node) (observed bool, err error) {
 	var mine [][2]*lab.Node
 	for _, from := range h.lab.Nodes {
 		for _, to := range h.lab.Nodes {
@@ -87,14 +88,21 @@ func (h *harm) wire(ctx context.Context, wire lab.Wire, met func(lab.Carried) in
 	if len(mine) == 0 {
 		return false, errBusy
 	}
-	before := met(h.lab.Carried())
 	err = meanwhile()
-	observed = met(h.lab.Carried()) > before
+	observed = h.until(ctx, 0, 1, func() bool { return met(carried(mine)) })
 	for _, pair := range mine {
 		err = errors.Join(err, pair[0].Unwire(context.WithoutCancel(ctx), pair[1]))
 		h.giveWire(pair)
 	}
 	return observed, err
+}
+
+// carried is what wires did since they are as they are.
+func carried(pairs [][2]*lab.Node) (sum lab.Carried) {
+	for _, pair := range pairs {
+		sum = sum.Plus(pair[0].Carried(pair[1]))
+	}
+	return sum
 }
 
 func (h *harm) takeWire(pair [2]*lab.Node) bool {
@@ -120,13 +128,13 @@ func (h *harm) between(least, most time.Duration) time.Duration {
 
 func (h *harm) slowWires(ctx context.Context) (bool, error) {
 	wire := lab.Wire{Delay: h.between(5*time.Millisecond, 100*time.Millisecond)}
-	wire.Jitter = h.between(0, wire.Delay)
-	return h.wire(ctx, wire, func(c lab.Carried) int { return min(c.Delayed, c.Overtaken) }, h.lasts(ctx))
+	wire.Jitter = h.between(wire.Delay/4, wire.Delay)
+	return h.wire(ctx, wire, func(c lab.Carried) bool { return c.Delayed > 0 && c.Overtaken > 0 }, h.lasts(ctx))
 }
 
 func (h *harm) lossyWires(ctx context.Context) (bool, error) {
 	wire := lab.Wire{Loss: 0.02 + 0.18*h.chance.Float64(), Twice: 0.05}
-	return h.wire(ctx, wire, func(c lab.Carried) int { return min(c.Lost, c.Twice) }, h.lasts(ctx))
+	return h.wire(ctx, wire, func(c lab.Carried) bool { return c.Lost > 0 && c.Twice > 0 }, h.lasts(ctx))
 }
 
 // slowLeaderWires has everything late that the leader says and hears: by up to more than an election.
@@ -136,7 +144,7 @@ func (h *harm) slowLeaderWires(ctx context.Context) (bool, error) {
 		return false, errBusy
 	}
 	wire := lab.Wire{Delay: h.between(50*time.Millisecond, 500*time.Millisecond)}
-	return h.wire(ctx, wire, func(c lab.Carried) int { return c.Delayed }, h.lasts(ctx), n)
+	return h.wire(ctx, wire, late, h.lasts(ctx), n)
 }
 
 // pauseSlowLeader stops a leader while answers to it are on their way: they reach it when it goes on, and others have
@@ -155,15 +163,16 @@ func (h *harm) pauseSlowLeader(ctx context.Context) (bool, error) {
 			return err
 		}
 		h.strikes(n)
-		h.last(ctx, 2*time.Second, 4*time.Second)
-		deposed = h.term() > term
+		deposed = h.until(ctx, 2*time.Second, 4*time.Second, func() bool { return h.term() > term })
 		err := n.Resume()
 		pause(ctx, 500*time.Millisecond)
 		return err
 	}
-	observed, err := h.wire(ctx, wire, func(c lab.Carried) int { return c.Delayed }, stopped, n)
+	observed, err := h.wire(ctx, wire, late, stopped, n)
 	return observed && deposed, err
 }
+
+func late(c lab.Carried) bool { return c.Delayed > 0 }
 
 func (h *harm) lasts(ctx context.Context) func() error {
 	return func() error {

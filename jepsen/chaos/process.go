@@ -39,16 +39,21 @@ func (h *harm) stop(ctx context.Context, n *lab.Node) (bool, error) {
 	return silent, n.Resume()
 }
 
+// transfer hands leadership over, again until the cluster says that it was: another fault may have been in its way.
 func (h *harm) transfer(ctx context.Context) (bool, error) {
-	before := h.leader()
-	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if before == nil {
+	if h.leader() == nil {
 		return false, errBusy
 	}
-	_ = h.handOver(asking) // it may not be answered, or fail for another fault's sake: who leads tells
-	after := h.leader()
-	return after != nil && after != before, nil
+	return h.until(ctx, 0, 1, func() bool {
+		before := h.leader()
+		asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if before == nil || h.handOver(asking) != nil {
+			return false
+		}
+		after := h.leader()
+		return after != nil && after != before
+	}), nil
 }
 
 func (h *harm) rolling(ctx context.Context) (bool, error) {

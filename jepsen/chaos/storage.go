@@ -28,8 +28,7 @@ func (h *harm) disk(ctx context.Context, hurt func(*disk.Disk), met func(disk.Se
 	before := met(n.Disk.Seen())
 	hurt(n.Disk)
 	h.strikes(n)
-	h.last(ctx, 2*time.Second, 8*time.Second)
-	observed := met(n.Disk.Seen()) > before
+	observed := h.until(ctx, 2*time.Second, 8*time.Second, func() bool { return met(n.Disk.Seen()) > before })
 	n.Disk.Heal()
 	return observed, h.restartIfEnded(ctx, n)
 }
@@ -52,10 +51,12 @@ func (h *harm) restartIfEnded(ctx context.Context, n *lab.Node) error {
 	return nil
 }
 
-// power has nodes lose what was not synced. A loss of power that took nothing shows nothing: they lose it again.
+// power has nodes lose what was not synced, at any moment. A loss of power that took nothing shows nothing: they lose it
+// again, while they write.
 func (h *harm) power(ctx context.Context, nodes ...*lab.Node) (observed bool, err error) {
-	for range 4 {
-		if observed, err = h.powerOnce(ctx, nodes...); observed || err != nil {
+	var within time.Duration
+	for range 5 {
+		if observed, err = h.powerOnce(ctx, within, nodes...); observed || err != nil {
 			break
 		}
 		for _, n := range given(nodes) {
@@ -63,29 +64,21 @@ func (h *harm) power(ctx context.Context, nodes ...*lab.Node) (observed bool, er
 				return false, err
 			}
 		}
+		within = 2 * time.Second // a leader that cannot sync for longer ends by itself
 	}
 	return observed, err
 }
 
-func (h *harm) powerOnce(ctx context.Context, nodes ...*lab.Node) (observed bool, err error) {
+func (h *harm) powerOnce(ctx context.Context, within time.Duration, nodes ...*lab.Node) (lost bool, err error) {
 	if nodes = given(nodes); len(nodes) == 0 {
 		return false, errBusy
 	}
-	for _, n := range nodes {
-		if err := n.Kill(); err != nil {
-			return false, err
-		}
+	keep := func() bool { return h.chance.IntN(2) == 0 }
+	if h.chance.IntN(2) == 0 {
+		keep = nil
 	}
-	for _, n := range nodes {
-		before := n.Disk.Seen().Lost
-		keep := func() bool { return h.chance.IntN(2) == 0 }
-		if h.chance.IntN(2) == 0 {
-			keep = nil
-		}
-		if err := n.Disk.LosePower(keep); err != nil {
-			return false, err
-		}
-		observed = observed || n.Disk.Seen().Lost > before
+	if lost, err = lab.LosePower(ctx, within, keep, nodes...); err != nil {
+		return lost, err
 	}
 	h.last(ctx, 200*time.Millisecond, 2*time.Second)
 	for _, n := range nodes {
@@ -93,7 +86,7 @@ func (h *harm) powerOnce(ctx context.Context, nodes ...*lab.Node) (observed bool
 			return false, err
 		}
 	}
-	return observed, nil
+	return lost, nil
 }
 
 func (h *harm) corrupt(ctx context.Context) (bool, error) {
@@ -155,21 +148,24 @@ func flip(dir string, chance *rand.Rand) error {
 
 // slow has disks take long for everything, and never so long that they stall. Other faults may have the nodes meanwhile.
 func (h *harm) slow(ctx context.Context, nodes ...*lab.Node) (bool, error) {
+	var disks []*disk.Disk // a node that is replaced meanwhile has another
+	for _, n := range nodes {
+		disks = append(disks, n.Disk)
+	}
 	seen := func() (n int) {
-		for _, x := range nodes {
-			n += x.Disk.Seen().Slowed
+		for _, d := range disks {
+			n += d.Seen().Slowed
 		}
 		return n
 	}
 	before := seen()
 	by := h.between(20*time.Millisecond, 150*time.Millisecond)
-	for _, n := range nodes {
-		n.Disk.Slow(by)
+	for _, d := range disks {
+		d.Slow(by)
 	}
-	h.last(ctx, 3*time.Second, 8*time.Second)
-	observed := seen() > before
-	for _, n := range nodes {
-		n.Disk.Slow(0)
+	observed := h.until(ctx, 3*time.Second, 8*time.Second, func() bool { return seen() > before })
+	for _, d := range disks {
+		d.Slow(0)
 	}
 	return observed, nil
 }

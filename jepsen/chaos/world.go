@@ -53,6 +53,7 @@ type world struct {
 	taken map[*lab.Node]bool
 	cuts  map[[2]*lab.Node]bool
 	wired map[[2]*lab.Node]bool
+	moved map[*lab.Node]bool // clocks
 }
 
 // errBroken says that the cluster did not come back from a fault: why is in the report.
@@ -71,7 +72,7 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 	}
 	w := &world{
 		config: c, report: newReport(c), single: map[*lab.Node]*client.Client{}, ids: map[*lab.Node]string{},
-		taken: map[*lab.Node]bool{}, cuts: map[[2]*lab.Node]bool{}, wired: map[[2]*lab.Node]bool{},
+		taken: map[*lab.Node]bool{}, cuts: map[[2]*lab.Node]bool{}, wired: map[[2]*lab.Node]bool{}, moved: map[*lab.Node]bool{},
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.open(ctx); err != nil {

@@ -99,7 +99,7 @@ func (l *Lab) secret() string { return filepath.Join(l.Dir, "secret") }
 // add makes a node with a network and a disk, and starts nothing.
 func (l *Lab) add(ctx context.Context) (n *Node, err error) {
 	l.names++
-	n = &Node{Number: l.names, lab: l, address: "127.0.0.1", data: filepath.Join(l.Dir, fmt.Sprintf("node-%d", l.names))}
+	n = &Node{Number: l.names, lab: l, address: loopback(os.Getpid()), data: filepath.Join(l.Dir, fmt.Sprintf("node-%d", l.names))}
 	back := n.data + ".back"
 	if err := errors.Join(os.Mkdir(n.data, 0o700), os.Mkdir(back, 0o700)); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (l *Lab) add(ctx context.Context) (n *Node, err error) {
 			l.Lacks["wire"] = err
 		}
 		n.API, n.Peer, n.Gossip = n.address+":7400", n.address+":7401", n.address+":7402"
-	} else if n.API, n.Peer, n.Gossip, err = ports(); err != nil {
+	} else if n.API, n.Peer, n.Gossip, err = ports(n.address); err != nil {
 		return nil, err
 	}
 	switch n.Disk, err = disk.Mount(back, n.data); {
@@ -125,11 +125,14 @@ func (l *Lab) add(ctx context.Context) (n *Node, err error) {
 	return n, nil
 }
 
+// loopback is an address of this process's own. Ports are free there until it takes them, whatever labs there are beside.
+func loopback(pid int) string { return fmt.Sprintf("127.%d.%d.%d", 64+pid>>16&63, pid>>8&255, pid&255) }
+
 // ports finds three free ones.
-func ports() (api, peer, gossip string, err error) {
+func ports(address string) (api, peer, gossip string, err error) {
 	var out [3]string
 	for i := range out {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 		if err != nil {
 			return "", "", "", err
 		}

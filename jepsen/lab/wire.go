@@ -22,22 +22,32 @@ type Wire struct {
 }
 
 // Carried counts what wires did: a fault that no packet met proves nothing.
-type Carried struct{ Packets, Delayed, Overtaken, Lost, Twice int }
+type Carried struct{ Delayed, Overtaken, Lost, Twice int }
+
+// Plus adds two up.
+func (c Carried) Plus(o Carried) Carried {
+	return Carried{c.Delayed + o.Delayed, c.Overtaken + o.Overtaken, c.Lost + o.Lost, c.Twice + o.Twice}
+}
 
 // wires carries packets between nodes in this process: each node has a device of its own whose other end is here, and
 // those packets take it that a route of the node sends there. The others go over the bridge and are none the slower.
 type wires struct {
 	mu      sync.Mutex // guards what follows
 	devices map[netip.Addr]*os.File
-	wires   map[[2]netip.Addr]Wire
-	newest  map[[2]netip.Addr]int // the number of the newest packet that arrived
-	carried Carried
+	wires   map[[2]netip.Addr]*wired
 
 	reading sync.WaitGroup
 }
 
+// wired is a wire from one node to another, and what it did so far.
+type wired struct {
+	Wire
+	packets, newest int // how many there were, and the number of the newest that arrived
+	carried         Carried
+}
+
 func newWires() *wires {
-	return &wires{devices: map[netip.Addr]*os.File{}, wires: map[[2]netip.Addr]Wire{}, newest: map[[2]netip.Addr]int{}}
+	return &wires{devices: map[netip.Addr]*os.File{}, wires: map[[2]netip.Addr]*wired{}}
 }
 
 const mtu = 1500
@@ -112,15 +122,21 @@ func (w *wires) carry(from, to netip.Addr, packet []byte) {
 	defer w.mu.Unlock()
 	device := w.devices[to]
 	wire := w.wires[[2]netip.Addr{from, to}]
-	w.carried.Packets++
-	number := w.carried.Packets
-	if device == nil || rand.Float64() < wire.Loss {
-		w.carried.Lost++
+	if device == nil {
+		return // it is for nobody here
+	}
+	if wire == nil {
+		wire = &wired{} // it ended while the packet was in the device
+	}
+	wire.packets++
+	number := wire.packets
+	if rand.Float64() < wire.Loss {
+		wire.carried.Lost++
 		return
 	}
 	copies := 1
 	if rand.Float64() < wire.Twice {
-		w.carried.Twice++
+		wire.carried.Twice++
 		copies = 2
 	}
 	for range copies {
@@ -129,19 +145,18 @@ func (w *wires) carry(from, to netip.Addr, packet []byte) {
 			delay += time.Duration(rand.Int64N(int64(wire.Jitter)))
 		}
 		if delay > 0 {
-			w.carried.Delayed++
+			wire.carried.Delayed++
 		}
-		time.AfterFunc(delay, func() { w.arrive(from, to, device, number, packet) })
+		time.AfterFunc(delay, func() { w.arrive(wire, device, number, packet) })
 	}
 }
 
-func (w *wires) arrive(from, to netip.Addr, device *os.File, number int, packet []byte) {
+func (w *wires) arrive(wire *wired, device *os.File, number int, packet []byte) {
 	w.mu.Lock()
-	pair := [2]netip.Addr{from, to}
-	if number < w.newest[pair] {
-		w.carried.Overtaken++
+	if number < wire.newest {
+		wire.carried.Overtaken++
 	}
-	w.newest[pair] = max(w.newest[pair], number)
+	wire.newest = max(wire.newest, number)
 	w.mu.Unlock()
 	_, _ = device.Write(packet) // a device that is gone, or full, loses it as a wire may
 }
@@ -157,11 +172,15 @@ func (w *wires) close() error {
 	return errors.Join(errs...)
 }
 
-// Carried tells what the lab's wires did so far.
-func (l *Lab) Carried() Carried {
-	l.wires.mu.Lock()
-	defer l.wires.mu.Unlock()
-	return l.wires.carried
+// Carried tells what the wire from a node to another did so far, if it has one.
+func (n *Node) Carried(to *Node) Carried {
+	pair, err := n.pair(to)
+	n.lab.wires.mu.Lock()
+	defer n.lab.wires.mu.Unlock()
+	if w := n.lab.wires.wires[pair]; err == nil && w != nil {
+		return w.carried
+	}
+	return Carried{}
 }
 
 // Wire has what a node sends to another go over a bad wire from now on. Use it where the lab has wires. A Cut is a cut
@@ -172,7 +191,7 @@ func (n *Node) Wire(ctx context.Context, to *Node, wire Wire) error {
 		return err
 	}
 	n.lab.wires.mu.Lock()
-	n.lab.wires.wires[pair] = wire
+	n.lab.wires.wires[pair] = &wired{Wire: wire}
 	n.lab.wires.mu.Unlock()
 	return n.hold.within(ctx, "ip", "route", "add", to.address+"/32", "dev", n.wireName(), "src", n.address, "metric", wireMetric)
 }

@@ -39,8 +39,10 @@ func TestAWireLosesDoublesAndDelays(t *testing.T) {
 			t.Fatalf("%s: packet %d arrived, want %d: %v", what, got[20], last, err)
 		}
 	}
+	one := &wired{}
+	w.wires[[2]netip.Addr{a, b}] = one
 	carry := func(wire Wire, last byte) {
-		w.wires[[2]netip.Addr{a, b}] = wire
+		one.Wire = wire
 		p := packet(a, b, last)
 		from, to, ok := ends(p)
 		if !ok || from != a || to != b {
@@ -61,9 +63,35 @@ func TestAWireLosesDoublesAndDelays(t *testing.T) {
 		t.Errorf("a packet was delayed by %s", took)
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if want := (Carried{Packets: 4, Delayed: 1, Overtaken: 1, Lost: 1, Twice: 1}); w.carried != want {
-		t.Errorf("carried %+v, want %+v", w.carried, want)
+	if want := (Carried{Delayed: 1, Overtaken: 1, Lost: 1, Twice: 1}); one.carried != want {
+		t.Errorf("carried %+v, want %+v", one.carried, want)
+	}
+	delete(w.wires, [2]netip.Addr{a, b})
+	w.mu.Unlock()
+	w.carry(a, b, packet(a, b, 5))
+	arrives("when the wire has ended", 5)
+}
+
+// What another wire does is no effect of this one.
+func TestAWireCountsForItself(t *testing.T) {
+	a, b, c := netip.MustParseAddr("10.77.0.1"), netip.MustParseAddr("10.77.0.2"), netip.MustParseAddr("10.77.0.3")
+	near, _ := pipe(t)
+	w := newWires()
+	w.devices[b], w.devices[c] = near, near
+	w.wires[[2]netip.Addr{a, b}] = &wired{Wire: Wire{Loss: 1}}
+	w.wires[[2]netip.Addr{a, c}] = &wired{Wire: Wire{Twice: 1}}
+	for range 3 {
+		w.carry(a, b, packet(a, b, 1))
+	}
+	lab := &Lab{wires: w}
+	one, two, three := &Node{lab: lab, address: a.String()}, &Node{lab: lab, address: b.String()}, &Node{lab: lab, address: c.String()}
+	for _, x := range []struct {
+		to   *Node
+		want Carried
+	}{{two, Carried{Lost: 3}}, {three, Carried{}}, {one, Carried{}}} {
+		if got := one.Carried(x.to); got != x.want {
+			t.Errorf("the wire to %s did %+v, want %+v", x.to.address, got, x.want)
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type Disk struct {
 	fails   syscall.Errno
 	full    bool
 	slow    time.Duration
+	held    chan struct{}
 	seen    Seen
 	journal journal
 }
@@ -140,6 +141,27 @@ func (d *Disk) Slow(by time.Duration) {
 	d.slow = by
 }
 
+// Hold has every sync wait from now on, so that what is written is not synced, until it is called with false: those
+// that wait fail then, and synced nothing.
+func (d *Disk) Hold(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case on && d.held == nil:
+		d.held = make(chan struct{})
+	case !on && d.held != nil:
+		close(d.held)
+		d.held = nil
+	}
+}
+
+// Unsynced is how many writes and changes of directories a loss of power would take now.
+func (d *Disk) Unsynced() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.journal.changes)
+}
+
 // LosePower takes what was not synced. Of the lost writes to files, those stay for whose pages of 4 KiB keep says so,
 // in any order, as a real disk may; nil keeps none. No process may have a file of the disk open: kill them before.
 // The disk is there again afterwards, without faults.
@@ -164,6 +186,7 @@ func (d *Disk) Heal() {
 	d.Fail(0)
 	d.Fill(false)
 	d.Slow(0)
+	d.Hold(false)
 }
 
 func (d *Disk) unmount() error {

@@ -203,3 +203,43 @@ func TestFaultsAreMet(t *testing.T) {
 		t.Errorf("seen: %+v", s)
 	}
 }
+
+// While syncs are held, what is written can be lost for certain; and whoever waited for one is not told that it was.
+func TestWhatIsWrittenWhileSyncsAreHeldIsLost(t *testing.T) {
+	d := mounted(t)
+	name := filepath.Join(d.Path(), "log")
+	put(t, name, "kept", 0, true, true)
+	d.Hold(true)
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("lost"), 0); err != nil {
+		t.Fatal(err)
+	}
+	synced := make(chan error)
+	go func() { synced <- f.Sync() }()
+	if n := d.Unsynced(); n != 1 {
+		t.Errorf("%d changes are unsynced, want 1", n)
+	}
+	select {
+	case err := <-synced:
+		t.Fatalf("a sync that is held returned %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	d.Hold(false)
+	if err := <-synced; !errors.Is(err, syscall.EIO) {
+		t.Errorf("a sync that was held returned %v, want %v", err, syscall.EIO)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.LosePower(nil); err != nil {
+		t.Fatal(err)
+	}
+	want(t, name, "kept")
+	put(t, name, "more", 0, true, true)
+	if n := d.Unsynced(); n != 0 {
+		t.Errorf("%d changes are unsynced after a sync, want none", n)
+	}
+}

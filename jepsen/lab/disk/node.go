@@ -207,6 +207,11 @@ func (d *Disk) sync(inode uint64) syscall.Errno {
 		return errno
 	}
 	d.mu.Lock()
+	if held := d.held; held != nil {
+		d.mu.Unlock()
+		<-held
+		return syscall.EIO
+	}
 	d.seen.Syncs++
 	err, slow := d.journal.synced(inode), d.slow
 	if slow > 0 {
