@@ -34,6 +34,8 @@ type config struct {
 	// Clocks says that the binary is a build with -tags faults.
 	Clocks bool
 	Hours  float64
+	// Lanes is how many runs of a series go on at the same time.
+	Lanes int
 }
 
 func main() {
@@ -111,6 +113,7 @@ func parse(args []string) (*config, error) {
 	f.BoolVar(&c.Record, "record", false, "append what comes out to jepsen/RESULTS.md, of the repository that this runs in")
 	built := f.String("built", "", "what the binary was built from, as go run ./jepsen/results/record --built says")
 	f.Float64Var(&c.Hours, "hours", 0, "run seeds one after the other until they have taken so long together; goes on where it was, with the same --out")
+	f.IntVar(&c.Lanes, "lanes", 1, "with --hours: so many runs at the same time, each with a cluster, a network and disks of its own")
 	f.BoolVar(&c.Clocks, "clocks", false, "the binary is a build with -tags faults: its wall clock can be moved")
 	f.BoolVar(&c.List, "list", false, "list the faults")
 	if err := f.Parse(args); err != nil {
@@ -151,6 +154,8 @@ func parse(args []string) (*config, error) {
 		return nil, errors.New("runs of hours need --out, a directory that keeps what was run")
 	case c.Nodes != 3 && c.Nodes != 5 && (c.Nodes != 0 || c.Hours == 0):
 		return nil, fmt.Errorf("%d nodes; it is 3 or 5", c.Nodes)
+	case c.Lanes < 1 || c.Lanes > 1 && c.Hours == 0:
+		return nil, fmt.Errorf("%d lanes; it is 1, or more with --hours", c.Lanes)
 	case c.Time < 10*time.Second:
 		return nil, fmt.Errorf("%s is too short to show anything; take 0.2 minutes or more", c.Time)
 	}

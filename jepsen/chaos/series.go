@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"syscall"
 	"text/tabwriter"
 )
@@ -54,29 +54,94 @@ func series(c *config) int {
 }
 
 func runs(c *config) (*sum, error) {
-	var stopped atomic.Bool
+	release, err := own(c.Out)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	s := &seeds{config: c, total: &sum{Faults: map[string]*tally{}, samples: samples{}}}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	go func() {
 		<-signals
-		stopped.Store(true) // the run has the signal too, and ends
+		s.stop(nil) // the runs have the signal too, and end
 	}()
-	total := &sum{Faults: map[string]*tally{}, samples: samples{}}
-	for n := 0; total.Hours < c.Hours && !stopped.Load(); n++ {
-		one := *c
-		one.Seed = c.Seed + uint64(n)
-		if c.Nodes == 0 {
-			one.Nodes = 3 + 2*(n%2)
-		}
-		one.Out = filepath.Join(c.Out, fmt.Sprintf("%s-%d-nodes-%g-minutes-seed-%d", c.Built.Code, one.Nodes, one.Time.Minutes(), one.Seed))
+	var lanes sync.WaitGroup
+	for range c.Lanes {
+		lanes.Go(s.lane)
+	}
+	lanes.Wait()
+	slices.Sort(s.total.Failed)
+	return s.total, s.err
+}
+
+// own makes a directory, and has it be this series' alone: two would run the same seeds.
+func own(dir string) (release func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another series runs in %s: %w", dir, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil // only locked
+}
+
+// seeds are what lanes take from, one after the other: a lane takes the next one when it is done with its own.
+type seeds struct {
+	*config
+
+	mu      sync.Mutex // guards what follows
+	taken   uint64
+	running int
+	total   *sum
+	ended   bool
+	err     error
+}
+
+func (s *seeds) lane() {
+	for one := s.next(); one != nil; one = s.next() {
 		r, err := one.once()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", one.command(), err)
+			s.stop(fmt.Errorf("%s: %w", one.command(), err))
+			return
 		}
-		total.add(r, &one)
+		s.mu.Lock()
+		s.running--
+		s.total.add(r, one)
+		s.mu.Unlock()
 	}
-	return total, nil
+}
+
+// next is the run of the next seed; nil when there were enough, with those that are running.
+func (s *seeds) next() *config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.total.Hours+float64(s.running)*s.Time.Hours() >= s.Hours {
+		return nil
+	}
+	one := *s.config
+	one.Seed += s.taken
+	if s.Nodes == 0 {
+		one.Nodes = 3 + 2*int(s.taken%2)
+	}
+	s.taken++
+	s.running++
+	one.Out = filepath.Join(s.Out, fmt.Sprintf("%s-%d-nodes-%g-minutes-seed-%d", s.Built.Code, one.Nodes, one.Time.Minutes(), one.Seed))
+	return &one
+}
+
+// stop has no more seeds be taken. What follows the first reason is not another.
+func (s *seeds) stop(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.ended, s.err = true, why
+	}
 }
 
 // once returns the report of a run, which is done unless it is there.
@@ -103,7 +168,11 @@ func (c *config) once() (*report, error) {
 		args = append(args, "--faults", strings.Join(c.Faults, ","))
 	}
 	cmd := exec.Command(self, args...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	var said io.Writer = os.Stderr
+	if c.Lanes > 1 {
+		said = &lines{to: os.Stderr, head: fmt.Sprintf("%d nodes, seed %d: ", c.Nodes, c.Seed)}
+	}
+	cmd.Stdout, cmd.Stderr = said, said
 	var exit *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -58,7 +59,7 @@ func ParseBuilt(text string) (Built, error) {
 	return Built{commit, code}, nil
 }
 
-// Append adds a row to the table of the repository at root.
+// Append adds a row to the table of the repository at root. Several processes may, at the same time.
 func Append(root string, b Built, r Row) error {
 	for name := range r {
 		if !slices.Contains(Columns, name) || slices.Contains(filled, name) {
@@ -69,12 +70,16 @@ func Append(root string, b Built, r Row) error {
 	if err != nil {
 		return err
 	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { // until it is closed
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
+	}
 	cells := []string{time.Now().UTC().Format(time.DateOnly), b.Commit, b.Code}
 	for _, name := range Columns[len(filled):] {
 		cells = append(cells, strings.NewReplacer("|", "/", "\n", " ").Replace(orNone(r[name])))
 	}
 	_, err = fmt.Fprintf(f, "| %s |\n", strings.Join(cells, " | "))
-	return errors.Join(err, f.Close())
+	return err
 }
 
 func orNone(s string) string {

@@ -1,10 +1,12 @@
 package results
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -102,5 +104,34 @@ func TestARowSaysWhatItWasRunOn(t *testing.T) {
 func TestTheTableOfThisRepositoryCanBeRead(t *testing.T) {
 	if _, err := Totals("../.."); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRowsOfRunsBesideEachOtherAreWhole(t *testing.T) {
+	root := repository(t)
+	b := built(t, root)
+	var runs sync.WaitGroup
+	for n := range 8 {
+		runs.Go(func() {
+			for range 20 {
+				if err := Append(root, b, Row{"layer": fmt.Sprint("lane ", n), "verdict": strings.Repeat("x", 9000)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	runs.Wait()
+	rows, err := Read(root)
+	if err != nil || len(rows) != 160 {
+		t.Fatalf("%d rows, want 160: %v", len(rows), err)
+	}
+	count := map[string]int{}
+	for _, r := range rows {
+		count[r["layer"]]++
+	}
+	for layer, n := range count {
+		if n != 20 || len(count) != 8 {
+			t.Errorf("%d rows of %s, want 20 of each of 8", n, layer)
+		}
 	}
 }
