@@ -178,19 +178,20 @@ func (c *bubble) until(what string, ok func() bool) {
 	}
 }
 
-// leader waits until a node that is on the net leads.
+// leader waits until a node that is on the net leads. One that was cut off may think so too, for a while: it is not meant.
 func (c *bubble) leader() (i int, n *Node) {
 	c.t.Helper()
 	c.until("a node leads", func() bool {
-		for i, n = range c.nodes {
-			if n == nil || c.away[i] {
+		var newest uint64
+		for j, other := range c.nodes {
+			if other == nil || c.away[j] {
 				continue
 			}
-			if _, self := n.Leader(""); self {
-				return true
+			if _, self := other.Leader(""); self && c.group(j).raft.CurrentTerm() > newest {
+				i, n, newest = j, other, c.group(j).raft.CurrentTerm()
 			}
 		}
-		return false
+		return n != nil
 	})
 	return i, n
 }

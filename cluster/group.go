@@ -16,9 +16,10 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs seven goroutines, the proposer's two (propose.go), the one that
-// writes the log (ahead.go), the keeper and the flusher (below), the observer of leadership (leader.go) and the comparer
-// (compare.go), those that take a snapshot or promote a member now and then, and raft's own.
+// group is one raft group of the node. Until close it runs eight goroutines, the proposer's two (propose.go), the one that
+// writes the log (ahead.go), the keeper and the flusher (below), the observer of leadership (leader.go), the one that has
+// raft look for its leader (prompt.go) and the comparer (compare.go), those that take a snapshot or promote a member now
+// and then, and raft's own.
 type group struct {
 	id        string
 	config    *Config
@@ -50,6 +51,7 @@ type group struct {
 
 	handing   sync.Mutex // held while leadership is handed over
 	snapping  sync.Mutex // held while a snapshot is taken
+	tuning    sync.Mutex // held while raft's configuration is changed
 	promoting sync.Mutex // held while a member becomes a voter
 
 	end   chan struct{}
@@ -96,6 +98,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.keep)
 	g.tasks.Go(g.flush)
 	g.tasks.Go(g.observe)
+	g.tasks.Go(g.prompt)
 	g.tasks.Go(g.askStates)
 	if g.config.Exchange != nil {
 		g.tasks.Go(g.compareStates)
@@ -106,7 +109,8 @@ func openGroup(id string, n *Node) (g *group, err error) {
 func (g *group) raftConfig(restore bool) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(g.node)
-	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = g.config.Heartbeat, g.config.Election, g.config.Lease
+	c.HeartbeatTimeout, c.LeaderLeaseTimeout = g.config.Heartbeat, g.config.Lease
+	c.ElectionTimeout = g.config.Election + time.Nanosecond // prompt.go: never shorter than the heartbeat timeout
 	c.CommitTimeout = g.config.CommitTimeout
 	c.MaxAppendEntries = 16
 	c.NotifyCh = g.notify

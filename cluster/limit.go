@@ -25,11 +25,19 @@ func (g *group) bound() {
 // snapshot has raft keep as many entries behind the snapshot as have about the limit in bytes, so that a follower that
 // was away comes back by the log.
 func (g *group) snapshot() error {
-	c := g.raft.ReloadableConfig()
 	last := g.raft.LastIndex()
-	c.TrailingLogs = last - min(last, g.tail.keeping(g.config.LogBytes))
-	if err := g.raft.ReloadConfig(c); err != nil {
+	keep := last - min(last, g.tail.keeping(g.config.LogBytes))
+	if err := g.tune(func(c *raft.ReloadableConfig) { c.TrailingLogs = keep }); err != nil {
 		return err
 	}
 	return g.settle(context.Background(), g.raft.Snapshot())
+}
+
+// tune changes raft's configuration.
+func (g *group) tune(change func(*raft.ReloadableConfig)) error {
+	g.tuning.Lock()
+	defer g.tuning.Unlock()
+	c := g.raft.ReloadableConfig()
+	change(&c)
+	return g.raft.ReloadConfig(c)
 }

@@ -1,0 +1,77 @@
+package cluster
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// A lost leader costs little more than the time in which it was not heard of, whatever raft's own timers are at: with the
+// default ones half a second and a bit, with those of the LAN profile half of that. Five nodes must notice one after the
+// other until a majority has. Now and then raft's own timer is in the way, and votes are split once.
+func TestALostLeaderIsReplacedInTime(t *testing.T) {
+	for _, x := range []struct {
+		voters          int
+		heartbeat, most time.Duration // of nine in ten
+	}{
+		{3, 400 * time.Millisecond, 600 * time.Millisecond},
+		{3, 200 * time.Millisecond, 300 * time.Millisecond},
+		{5, 400 * time.Millisecond, 700 * time.Millisecond},
+	} {
+		tweak := func(_ int, c *Config) { c.Heartbeat = x.heartbeat }
+		inBubble(t, options{voters: x.voters, tweak: tweak}, func(t *testing.T, c *bubble) {
+			c.put(create("first"))
+			var outages []time.Duration
+			for round := range 40 {
+				time.Sleep(time.Duration(round) * 7 * time.Millisecond) // heartbeats and timers are anywhere
+				i, _ := c.leader()
+				lost := time.Now()
+				c.cut(i)
+				c.put(create(fmt.Sprint("round", round)))
+				outages = append(outages, time.Since(lost))
+				c.heal(i)
+				c.agree()
+			}
+			slices.Sort(outages)
+			if nine, most := outages[len(outages)*9/10], outages[len(outages)-1]; nine > x.most || most > 4*x.heartbeat {
+				t.Errorf("%d voters, %s: %s", x.voters, x.heartbeat, outages)
+			}
+		})
+	}
+}
+
+// Heartbeats that are late by less than the timeout cost no leader.
+func TestALeaderThatIsHeardLateStays(t *testing.T) {
+	inBubble(t, options{voters: 3}, func(t *testing.T, c *bubble) {
+		c.put(create("first"))
+		i, n := c.leader()
+		term := c.group(i).raft.CurrentTerm()
+		for range 20 {
+			c.cut(i)
+			time.Sleep(300 * time.Millisecond)
+			c.heal(i)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if j, now := c.leader(); now != n || c.group(j).raft.CurrentTerm() != term {
+			t.Errorf("node %d leads in term %d, after node %d in term %d", j, c.group(j).raft.CurrentTerm(), i, term)
+		}
+	})
+}
+
+// Followers differ in rank, and agree on it; who is not asked for a vote has none.
+func TestRanksOfFollowers(t *testing.T) {
+	voters := []raft.Server{{ID: "c"}, {ID: "a"}, {ID: "d"}, {ID: "b"}}
+	for _, x := range []struct {
+		node  raft.ServerID
+		rank  int
+		voter bool
+	}{{"a", 0, true}, {"c", 1, true}, {"d", 2, true}, {"x", 3, false}} {
+		rank, voter := rankOf(x.node, "b", voters)
+		if voter != x.voter || voter && rank != x.rank {
+			t.Errorf("%s: rank %d, votes: %t", x.node, rank, voter)
+		}
+	}
+}
