@@ -37,12 +37,13 @@ type bound struct {
 	p50, p99        int64 // milliseconds; zero is none
 }
 
-// bounds are of docs/guarantees.md. On a machine that others load they are told, and fail nothing.
+// enough samples for quantiles to say something: with fewer they are told, and not judged.
+const enough = 20
+
+// bounds are of docs/guarantees.md. On a machine that others load they are told, and fail nothing. L1 is about a leader that
+// is killed, alone: how long it takes after other faults, and beside them, is told.
 var bounds = []bound{
-	{failOver + "kill-leader", "L1", 1000, 3000},
-	{failOver + "pause-leader", "L1", 1000, 3000},
-	{failOver + "isolate-leader", "L1", 1000, 3000},
-	{failOver + "mute-leader", "L1", 1000, 3000},
+	{failOver + "kill-leader", "L1", 1000, 2000},
 	{failOver + "disk-error", "L4", 0, 10_000},
 	{failOver + "disk-full", "L4", 0, 10_000},
 	{failOver + "disk-stall", "L4", 0, 10_000},
@@ -88,6 +89,9 @@ func (b bound) judge(t timed) string {
 		if x.is > x.most {
 			kept = "MISSED"
 		}
+	}
+	if b.p50 > 0 && t.N < enough {
+		kept = "too few to judge"
 	}
 	return strings.Join(parts, ", ") + ": " + kept
 }
