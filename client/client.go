@@ -32,7 +32,7 @@ type Config struct {
 	// Namespace of all calls; empty means DefaultNamespace.
 	Namespace string
 	// HTTPClient carries the calls. Nil means one that speaks HTTP/2, over http:// without TLS, and notices within three
-	// seconds when a server stops answering. With a client that speaks HTTP/1.1, where a proxy lets nothing else through,
+	// seconds when a server stops answering; calls that may be made twice leave it sooner, once another says that it leads. With a client that speaks HTTP/1.1, where a proxy lets nothing else through,
 	// workers poll instead of holding a stream open.
 	HTTPClient *http.Client
 	// Logger is told of retries, reconnects and lost leases. Nil means silence.
@@ -111,6 +111,7 @@ func New(config Config) (*Client, error) {
 	c.Locks = lockstepv1connect.NewLockServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)
 	c.Cluster = lockstepv1connect.NewClusterServiceClient(carrier, base, option)
+	c.router.leaderOf = asker(lockstepv1connect.NewClusterServiceClient(carrier, base))
 	return c, nil
 }
 

@@ -137,6 +137,12 @@ func (f *fake) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.S
 	return next
 }
 
+func (f *fake) setLeader(address string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leader = address
+}
+
 func (f *fake) setHook(hook func(method string, msg any, done bool) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/client/core"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -25,8 +26,13 @@ type router struct {
 	author string
 	logger *slog.Logger
 
-	mu       sync.Mutex
+	// leaderOf asks a server who leads; it is not tried again.
+	leaderOf func(ctx context.Context, server string) string
+	zero     time.Time // of the doubts' clock
+
+	mu       sync.Mutex // guards what follows
 	failover *core.Failover
+	doubts   map[string]*core.Doubt // by server
 }
 
 func newRouter(servers []string, author string, logger *slog.Logger) *router {
@@ -35,7 +41,7 @@ func newRouter(servers []string, author string, logger *slog.Logger) *router {
 		bases[i], _ = address(server, "http") // validated
 	}
 	scheme, _, _ := strings.Cut(bases[0], "://")
-	return &router{scheme: scheme, author: author, logger: logger, failover: core.NewFailover(bases)}
+	return &router{scheme: scheme, author: author, logger: logger, zero: time.Now(), failover: core.NewFailover(bases), doubts: map[string]*core.Doubt{}}
 }
 
 func (r *router) server() string {
@@ -88,7 +94,7 @@ func (r *router) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 		}
 		for {
 			server := r.server()
-			res, err := try(withServer(ctx, server), limit.patience, next, req)
+			res, err := r.try(withServer(ctx, server), server, limit.patience, next, req)
 			if err == nil {
 				return res, nil
 			}
@@ -104,13 +110,17 @@ func (r *router) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
 	}
 }
 
-func try(ctx context.Context, patience time.Duration, next connect.UnaryFunc, req connect.AnyRequest) (connect.AnyResponse, error) {
+// try asks a server once, for at most patience if that is not zero.
+func (r *router) try(ctx context.Context, server string, patience time.Duration, next connect.UnaryFunc, req connect.AnyRequest) (connect.AnyResponse, error) {
 	if patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	return next(ctx, req)
+	if !safe(req) || mayWait(req) {
+		return next(ctx, req)
+	}
+	return r.watched(ctx, server, next, req)
 }
 
 // WrapStreamingClient sends a stream to the server of its context, or else to the one that is asked first now. Streams are
@@ -203,6 +213,17 @@ func safe(r connect.AnyRequest) bool {
 	case *v1.StartInstancesRequest, *v1.CompleteStepsRequest, *v1.RegisterWorkflowRequest,
 		*v1.OpenSessionRequest, *v1.KeepAliveRequest, *v1.CloseSessionRequest:
 		return true
+	}
+	return false
+}
+
+// mayWait says that a call may be answered late because it waits for something.
+func mayWait(r connect.AnyRequest) bool {
+	switch m := r.Any().(type) {
+	case *v1.WaitInstanceRequest:
+		return true
+	case interface{ GetWait() *durationpb.Duration }:
+		return m.GetWait().AsDuration() > 0
 	}
 	return false
 }

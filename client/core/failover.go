@@ -31,6 +31,9 @@ func (f *Failover) Server() string {
 // Servers counts those that were given.
 func (f *Failover) Servers() int { return len(f.servers) }
 
+// knows says whether we were told of a server.
+func (f *Failover) knows(server string) bool { return slices.Contains(f.servers, server) }
+
 // Failed says that server could not do a call, and who leads if it said so. Many calls may fail at one server at once:
 // only the first of them moves on.
 func (f *Failover) Failed(server, leader string) {
