@@ -53,20 +53,20 @@ func asked(e *entry, x *logv1.Entry) *model.Entry {
 }
 
 // answered adds what it came to.
-func (h *history) answered(m *model.Entry, result *fsm.Result, events []*v1.Event) *model.Entry {
+func answered(m *model.Entry, result *fsm.Result, sums *answerSums, events []*v1.Event) *model.Entry {
 	m.Facts, m.Settled = make([]model.Fact, len(events)), make([]model.Settled, len(result.Settled))
 	for i, o := range result.Renewals {
 		m.Renewals[i].Code, m.Renewals[i].Lost = codeOf(o.Refusal), o.Reply.GetLost()
 	}
 	for i, o := range result.Outcomes {
-		m.Commands[i].Answer = h.answer(o.Reply, o.Refusal)
+		m.Commands[i].Answer = answer(o.Reply, o.Refusal, sums.outcomes[i])
 		m.Commands[i].Answer.Parked = o.Parked
 	}
 	for i, event := range events {
 		m.Facts[i] = factOf(event)
 	}
 	for i, s := range result.Settled {
-		m.Settled[i] = model.Settled{Call: s.WaitID, Answer: h.answer(s.Reply, s.Refusal), More: s.More}
+		m.Settled[i] = model.Settled{Call: s.WaitID, Answer: answer(s.Reply, s.Refusal, sums.settled[i]), More: s.More}
 	}
 	return m
 }
@@ -125,8 +125,8 @@ func command(c *logv1.Command) model.Command {
 	return m
 }
 
-func (h *history) answer(reply proto.Message, refusal *v1.Refusal) model.Answer {
-	m := model.Answer{Code: codeOf(refusal), Sum: h.sum(reply, refusal)}
+func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
+	m := model.Answer{Code: codeOf(refusal), Sum: sum}
 	switch r := reply.(type) {
 	case *v1.Session:
 		m.Session = number(r.SessionId)

@@ -61,18 +61,20 @@ func (w *world) finish() {
 	}
 }
 
-// rows are all that a node has, but for the blocks of events, whose bounds are its own. So are those of the rows of a
+// stored is a row as the engine has it.
+type stored struct{ key, value []byte }
+
+// rows are all that a node has, by key, but for the blocks of events, whose bounds are its own. So are those of the rows of a
 // history: each of its positions counts as a row.
-func (n *node) rows() map[string]string {
+func (n *node) rows() (rows []stored) {
 	n.must(n.machine.Flush())
-	rows := map[string]string{}
 	n.must(n.disk.store.Scan(nil, nil, func(key, value []byte) bool {
 		switch key[0] {
 		case 'e':
 		case 'h':
 			position := binary.BigEndian.Uint64(key[len(key)-8:])
 			for {
-				rows[string(binary.BigEndian.AppendUint64(key[:len(key)-8:len(key)-8], position))] = ""
+				rows = append(rows, stored{key: binary.BigEndian.AppendUint64(key[:len(key)-8:len(key)-8], position)})
 				step, size := binary.Uvarint(value)
 				if size <= 0 {
 					break
@@ -80,21 +82,23 @@ func (n *node) rows() map[string]string {
 				position, value = position+step, value[size:]
 			}
 		default:
-			rows[string(key)] = string(value)
+			rows = append(rows, stored{bytes.Clone(key), bytes.Clone(value)})
 		}
 		return true
 	}))
 	return rows
 }
 
-// differ names a row that one has otherwise than the other.
-func differ(a, b map[string]string) (found string) {
-	for _, both := range [][2]map[string]string{{a, b}, {b, a}} {
-		for key, value := range both[0] {
-			if other, here := both[1][key]; (!here || other != value) && (found == "" || key < found) {
-				found = key
-			}
-		}
+// differ names the first row that one has otherwise than the other.
+func differ(a, b []stored) string {
+	for len(a) > 0 && len(b) > 0 && bytes.Equal(a[0].key, b[0].key) && bytes.Equal(a[0].value, b[0].value) {
+		a, b = a[1:], b[1:]
 	}
-	return found
+	switch {
+	case len(a) == 0 && len(b) == 0:
+		return ""
+	case len(a) == 0 || len(b) > 0 && bytes.Compare(b[0].key, a[0].key) < 0:
+		return string(b[0].key)
+	}
+	return string(a[0].key)
 }

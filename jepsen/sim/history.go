@@ -29,6 +29,8 @@ type history struct {
 	wall   int64
 	jumps  uint64
 	buffer []byte // of messages that are summed
+	// answers are the sums of the entry at hand.
+	answers answerSums
 }
 
 type outcome struct {
@@ -91,7 +93,7 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 		return
 	}
 	_, digest := n.machine.Digest()
-	total := h.total(result)
+	sums, total := h.total(result)
 	if !first {
 		if h.w.config.Trace != nil && !bytes.Equal(digest, h.digests[e.index-1]) {
 			h.w.tell("node %d: %+v", n.id, result.Events())
@@ -109,20 +111,20 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	h.w.report.Commands += len(m.Commands)
 	for i, c := range e.calls {
 		if !result.Outcomes[i].Parked {
-			h.calls[c.id] = outcome{e.index, h.sum(result.Outcomes[i].Reply, result.Outcomes[i].Refusal)}
+			h.calls[c.id] = outcome{e.index, sums.outcomes[i]}
 		}
 	}
 	for _, r := range m.Renewals {
 		h.renewed[r.Session] = e.index
 	}
-	for _, s := range result.Settled {
-		h.calls[s.WaitID] = outcome{e.index, h.sum(s.Reply, s.Refusal)}
+	for i, s := range result.Settled {
+		h.calls[s.WaitID] = outcome{e.index, sums.settled[i]}
 	}
 	events := result.Events()
 	for _, event := range events {
 		h.events = append(h.events, eventSum(event))
 	}
-	h.answered(m, result, events)
+	answered(m, result, sums, events)
 	if h.w.config.Trace != nil {
 		h.w.tell("%+v", *m)
 	}
@@ -137,19 +139,25 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	h.w.mix(binary.BigEndian.Uint64(append(digest, make([]byte, 8)...)))
 }
 
-// total is of all that an entry is answered.
-func (h *history) total(result *fsm.Result) uint64 {
-	var s uint64
+// answerSums are those of an entry's answers.
+type answerSums struct{ outcomes, settled []uint64 }
+
+// total is of all that an entry is answered. The sums of the answers are there until the next entry.
+func (h *history) total(result *fsm.Result) (sums *answerSums, total uint64) {
+	sums = &h.answers
+	sums.outcomes, sums.settled = sums.outcomes[:0], sums.settled[:0]
 	for _, o := range result.Outcomes {
-		s = mixed(s, h.sum(o.Reply, o.Refusal))
+		s := h.sum(o.Reply, o.Refusal)
+		sums.outcomes, total = append(sums.outcomes, s), mixed(total, s)
 	}
 	for _, o := range result.Renewals {
-		s = mixed(s, h.sum(o.Reply, o.Refusal))
+		total = mixed(total, h.sum(o.Reply, o.Refusal))
 	}
 	for _, o := range result.Settled {
-		s = mixed(mixed(s, o.WaitID), h.sum(o.Reply, o.Refusal))
+		s := h.sum(o.Reply, o.Refusal)
+		sums.settled, total = append(sums.settled, s), mixed(mixed(total, o.WaitID), s)
 	}
-	return s
+	return sums, total
 }
 
 // reopened checks the state that a node goes on from.
