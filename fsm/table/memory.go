@@ -11,8 +11,11 @@ import (
 // NewMemory returns an engine that keeps its rows in memory. Sync promises nothing: it is for tests, for
 // simulation, and for what may be lost.
 func NewMemory() Engine {
-	return &memory{rows: btree.NewG(64, func(a, b memoryRow) bool { return bytes.Compare(a.key, b.key) < 0 })}
+	return &memory{rows: btree.NewG(degree, func(a, b memoryRow) bool { return bytes.Compare(a.key, b.key) < 0 })}
 }
+
+// degree is that of the tree of rows. A write behind a snapshot copies every node on its way: small ones cost less.
+const degree = 16
 
 // MemoryOf returns an engine in memory that begins with the rows of a snapshot of one. It costs O(1), and neither changes
 // the other: the simulator goes back to a point in time with it.
