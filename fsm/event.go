@@ -9,9 +9,6 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// eventBytes is what the events of one command take, most of the time.
-const eventBytes = 640
-
 // fact is an event with what it carries, in one piece of memory.
 type fact struct {
 	event v1.Event

@@ -153,11 +153,12 @@ func cutEvent(b []byte) (event []byte, position int64, rest []byte, err error) {
 	}
 }
 
-// decodeEvent reads one event.
+// decodeEvent reads one event. Its texts share one piece of memory, which has all of the event and nothing else.
 func decodeEvent(b []byte) (*v1.Event, error) {
 	made := &fact{}
 	e := &made.event
 	e.Data = &made.data
+	whole := string(b)
 	label := "" // whose value comes next, unless it is empty
 	for rest := b; ; {
 		f, next, ok := cutField(rest, eventField)
@@ -168,28 +169,30 @@ func decodeEvent(b []byte) (*v1.Event, error) {
 			e.CorrelationId = e.Data.InstanceId
 			return e, nil
 		}
+		end := len(b) - len(rest)
+		text := whole[end-len(f.text) : end] // a text is the end of its field
 		switch {
 		case f.tag < 20:
-			setEvent(e, f)
+			setEvent(e, f, text)
 		case f.tag == 35:
-			label = string(f.text)
+			label = text
 			setLabel(e.Data, label, "")
 		case f.tag == 36:
-			setLabel(e.Data, label, string(f.text))
+			setLabel(e.Data, label, text)
 		default:
-			setData(e.Data, f)
+			setData(e.Data, f, text)
 		}
 	}
 }
 
-func setEvent(e *v1.Event, f field) {
+func setEvent(e *v1.Event, f field, text string) {
 	switch f.tag {
 	case 1:
-		e.Namespace = string(f.text)
+		e.Namespace = text
 	case 2:
 		e.Position = f.number
 	case 3:
-		e.Type = string(f.text)
+		e.Type = text
 	case 4:
 		e.Time = &timestamppb.Timestamp{Seconds: f.number}
 	case 5:
@@ -198,52 +201,52 @@ func setEvent(e *v1.Event, f field) {
 		}
 		e.Time.Nanos = int32(f.number)
 	case 6:
-		e.Subject = string(f.text)
+		e.Subject = text
 	case 7:
-		e.CausationId = string(f.text)
+		e.CausationId = text
 	case 8:
-		e.Traceparent = string(f.text)
+		e.Traceparent = text
 	default:
-		setAuthor(e, f)
+		setAuthor(e, f, text)
 	}
 }
 
-func setAuthor(e *v1.Event, f field) {
+func setAuthor(e *v1.Event, f field, text string) {
 	if e.Author == nil {
 		e.Author = &v1.Author{}
 	}
 	switch f.tag {
 	case 9:
-		e.Author.Principal = string(f.text)
+		e.Author.Principal = text
 	case 10:
-		e.Author.Kind = string(f.text)
+		e.Author.Kind = text
 	case 11:
-		e.Author.OnBehalfOf = string(f.text)
+		e.Author.OnBehalfOf = text
 	case 12:
 		e.Author.Verified = true
 	}
 }
 
-func setData(d *v1.EventData, f field) {
+func setData(d *v1.EventData, f field, text string) {
 	switch f.tag {
 	case 20:
-		d.InstanceId = string(f.text)
+		d.InstanceId = text
 	case 21:
-		d.Workflow = string(f.text)
+		d.Workflow = text
 	case 23:
-		d.Step = string(f.text)
+		d.Step = text
 	case 27:
-		d.SessionId = string(f.text)
+		d.SessionId = text
 	case 28:
-		d.Queue = string(f.text)
+		d.Queue = text
 	case 29:
-		d.Lock = string(f.text)
+		d.Lock = text
 	case 30:
-		d.Code = string(f.text)
+		d.Code = text
 	case 31:
-		d.Reason = string(f.text)
+		d.Reason = text
 	case 32:
-		d.Name = string(f.text)
+		d.Name = text
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:

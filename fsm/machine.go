@@ -43,6 +43,8 @@ type Machine struct {
 	batch      table.Batch // of the flush, and the memory in which it encodes
 	scratch    []byte
 	fact       fact                     // memory of the event that is being encoded
+	events     []byte                   // and of the entry's, which is being applied
+	kinds      []string                 // and of their types
 	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
 
@@ -159,13 +161,13 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if header.GetLevel() > Level {
 		panic(fmt.Sprintf("fsm: entry %d has level %d, this binary knows %d", index, header.GetLevel(), Level))
 	}
-	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index)}
+	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index), events: m.events[:0]}
+	t.result.Kinds = m.kinds[:0]
 	if t.checkpoint {
 		t.slice = m.slice()
 	}
 	if n := len(entry.Commands); n > 0 {
-		t.result.Outcomes, t.result.Kinds = make([]Outcome, 0, n), make([]string, 0, 3*n)
-		t.events = make([]byte, 0, eventBytes*n)
+		t.result.Outcomes = make([]Outcome, 0, n)
 	}
 	m.advance(term, header)
 	for _, renewal := range entry.Renewals {
@@ -179,6 +181,16 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	t.tick(header)
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)
-	t.result.events = t.events
+	return m.keep(t)
+}
+
+// keep returns what an entry did in memory of its own, of the size that it takes: most entries have few events or none.
+func (m *Machine) keep(t *turn) Result {
+	m.events, m.kinds = t.events, t.result.Kinds
+	if cap(m.events) > pageBytes {
+		m.events = nil
+	}
+	t.result.events = append([]byte(nil), t.events...)
+	t.result.Kinds = append([]string(nil), t.result.Kinds...)
 	return t.result
 }
