@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,7 @@ type config struct {
 }
 
 func main() {
+	debug.SetGCPercent(400) // what is kept is small beside what calls leave behind
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -23,7 +23,7 @@ type beat struct{ asked, told time.Duration }
 
 func newPulse(now func() time.Duration) *pulse { return &pulse{now: now} }
 
-const beatEvery = 10 * time.Millisecond
+const beatEvery = 20 * time.Millisecond
 
 func (p *pulse) run(ctx context.Context, c *client.Client, every time.Duration) {
 	for n := 0; ctx.Err() == nil; n++ {

@@ -54,7 +54,8 @@ func (r *Recorder) Reads(ctx context.Context, c *client.Client, seed uint64) {
 	chance := rand.New(rand.NewPCG(seed, 6000))
 	var asked sync.WaitGroup
 	defer asked.Wait()
-	room := make(chan struct{}, readAhead)
+	idle, asking := make(chan func()), 0 // those who ask again and again have the stacks for it already
+	defer close(idle)
 	for ctx.Err() == nil {
 		id, key := r.instances.any(chance), r.locks.any(chance)
 		for _, ask := range []func(){
@@ -66,12 +67,21 @@ func (r *Recorder) Reads(ctx context.Context, c *client.Client, seed uint64) {
 				break // nothing is worked on yet
 			}
 			select {
-			case room <- struct{}{}:
-				asked.Go(func() {
-					defer func() { <-room }()
-					ask()
-				})
+			case idle <- ask:
+				continue
 			default:
+			}
+			if asking < readAhead {
+				asking++
+				asked.Go(func() {
+					for ask(); ; {
+						next, more := <-idle
+						if !more {
+							return
+						}
+						next()
+					}
+				})
 			}
 		}
 		pause(ctx, readEvery)
