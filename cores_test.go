@@ -15,7 +15,7 @@ import (
 
 // cores are stepped: time and calls are handed to them, and they hand back what is to be done. What they reach is in
 // the table of layers; here is what their own source must not contain.
-var cores = []string{"cluster/propose", "client/core"}
+var cores = []string{"cluster/propose", "cluster/pending", "client/core"}
 
 // coreImports are all that a core may import, and why each does nothing else than compute. What is not here, such as os,
 // context, sync or rand, is its driver's.

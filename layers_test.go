@@ -45,8 +45,9 @@ var house = []layer{
 	{"fsm/graph", nil, join(consensus, wire, storage, logging, network), "what a definition means must not depend on where it is read"},
 	{"fsm/graph/source", []string{"fsm/graph"}, join(consensus, wire, storage), "forms of a definition are read before proposing, never in apply"},
 
-	{"cluster", []string{"cluster/propose", "cluster/logstore", "fsm", "fsm/table", "proto/..."}, wire, "cluster agrees on a log; how nodes and clients are reached is handed to it"},
+	{"cluster", []string{"cluster/propose", "cluster/pending", "cluster/logstore", "fsm", "fsm/table", "proto/..."}, wire, "cluster agrees on a log; how nodes and clients are reached is handed to it"},
 	{"cluster/propose", []string{"proto/..."}, join(consensus, wire, storage, logging, outside), "a core without IO: the simulator steps it"},
+	{"cluster/pending", nil, join(consensus, wire, storage, logging, outside), "a core without IO: the simulator steps it"},
 	{"cluster/logstore", nil, wire, "a log store knows raft's entries, not what is in them"},
 	{"cluster/join", []string{"cluster/gossip"}, join(wire, storage, consensus[:2]), "joining asks and suggests; the configuration is raft's, behind an interface"},
 	{"cluster/gossip", nil, join(wire, storage, []string{"github.com/hashicorp/raft"}), "gossip suggests; it never decides, so raft is out of its reach"},

@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/lockstep-dev/lockstep/cluster/pending"
 )
 
 // ahead is raft's log, of which the leader's own disk need not have an entry yet when it is sent: the leader's write and
@@ -11,9 +13,9 @@ import (
 //
 // raft counts the leader's copy as soon as StoreLogs returns. So what raft takes for committed may be on one disk too few,
 // and two things wait for the leader's own: nothing is applied, and so acknowledged, that is not durable here (await),
-// and followers are told of no more as committed (durable, in peers.go). Only commands that this node proposes while it
-// leads are stored this way; a vote, a configuration, a follower's entries and the first entry of a term are durable when
-// the call returns, and with them whatever was before.
+// and followers are told of no more as committed (tells, in peers.go); package pending decides both. Only commands that
+// this node proposes while it leads are stored this way; a vote, a configuration, a follower's entries and the first entry
+// of a term are durable when the call returns, and with them whatever was before.
 //
 // An entry that is lost with the leader's memory was never counted: it is as if it had not been sent to this node. That
 // this term had another entry at its place is impossible, for a node that starts again leads in a later term only.
@@ -24,16 +26,12 @@ type ahead struct {
 
 	mu      sync.Mutex // guards what follows
 	changed sync.Cond
-	pending []*raft.Log // not durable yet, consecutive
-	bytes   int64       // of pending
+	pending *pending.Log[*raft.Log]
 	ended   bool
 }
 
-// maxPending bounds what the leader's disk may be behind: beyond it, raft waits.
-const maxPending = 16 << 20
-
 func newAhead(store raft.LogStore, seal func(*raft.Log) error, leads func() bool) *ahead {
-	a := &ahead{LogStore: store, seal: seal, leads: leads}
+	a := &ahead{LogStore: store, seal: seal, leads: leads, pending: pending.New(sizeOf)}
 	a.changed.L = &a.mu
 	return a
 }
@@ -43,23 +41,21 @@ func (a *ahead) run() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for {
-		for len(a.pending) == 0 && !a.ended {
-			a.changed.Wait()
-		}
-		if len(a.pending) == 0 {
+		logs := a.pending.Next()
+		switch {
+		case len(logs) == 0 && a.ended:
 			return
+		case len(logs) == 0:
+			a.changed.Wait()
+			continue
 		}
-		logs := a.pending[:len(a.pending):len(a.pending)]
 		a.mu.Unlock()
 		err := a.LogStore.StoreLogs(logs)
 		a.mu.Lock()
 		if err != nil {
 			return // the store has ended the process: what is pending stays so
 		}
-		a.pending = a.pending[len(logs):]
-		for _, log := range logs {
-			a.bytes -= sizeOf(log)
-		}
+		a.pending.Synced(len(logs))
 		a.changed.Broadcast()
 	}
 }
@@ -71,18 +67,11 @@ func (a *ahead) end() {
 	a.changed.Broadcast()
 }
 
-// durable returns the newest entry up to which everything that was stored is on this node's disk.
-func (a *ahead) durable() uint64 {
+// tells returns how much of what raft takes for committed followers may be told of.
+func (a *ahead) tells(commit uint64) uint64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.behind()
-}
-
-func (a *ahead) behind() uint64 {
-	if len(a.pending) == 0 {
-		return 1<<64 - 1
-	}
-	return a.pending[0].Index - 1
+	return a.pending.Tells(commit)
 }
 
 // await returns when an entry, and all before it, are on this node's disk. It does not if that fails: nobody must be
@@ -90,7 +79,7 @@ func (a *ahead) behind() uint64 {
 func (a *ahead) await(index uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.behind() < index {
+	for !a.pending.Applies(index) {
 		a.changed.Wait()
 	}
 }
@@ -98,14 +87,11 @@ func (a *ahead) await(index uint64) {
 // settle waits for all that is pending now.
 func (a *ahead) settle() {
 	a.mu.Lock()
-	var last uint64
-	if n := len(a.pending); n > 0 {
-		last = a.pending[n-1].Index
-	}
-	for len(a.pending) > 0 && a.pending[0].Index <= last {
+	defer a.mu.Unlock()
+	_, last, found := a.pending.Bounds()
+	for found && a.pending.Durable() < last {
 		a.changed.Wait()
 	}
-	a.mu.Unlock()
 }
 
 // StoreLog implements raft.LogStore.
@@ -124,13 +110,12 @@ func (a *ahead) StoreLogs(logs []*raft.Log) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.bytes > maxPending {
+	for a.pending.Full() {
 		a.changed.Wait()
 	}
 	for _, log := range logs {
 		kept := *log // raft's own keeps the answer with it
-		a.pending = append(a.pending, &kept)
-		a.bytes += sizeOf(log)
+		a.pending.Add(log.Index, &kept)
 	}
 	a.changed.Broadcast()
 	return nil
@@ -156,13 +141,13 @@ func (a *ahead) GetLog(index uint64, log *raft.Log) error {
 		a.settle()
 	}
 	a.mu.Lock()
-	if n := len(a.pending); n > 0 && index >= a.pending[0].Index && index <= a.pending[n-1].Index {
-		*log = *a.pending[index-a.pending[0].Index]
-		a.mu.Unlock()
-		return nil
-	}
+	kept, found := a.pending.Get(index)
 	a.mu.Unlock()
-	return a.LogStore.GetLog(index, log)
+	if !found {
+		return a.LogStore.GetLog(index, log)
+	}
+	*log = *kept
+	return nil
 }
 
 // FirstIndex implements raft.LogStore.
@@ -170,8 +155,8 @@ func (a *ahead) FirstIndex() (uint64, error) {
 	first, err := a.LogStore.FirstIndex()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err == nil && first == 0 && len(a.pending) > 0 {
-		first = a.pending[0].Index
+	if oldest, _, found := a.pending.Bounds(); err == nil && first == 0 && found {
+		first = oldest
 	}
 	return first, err
 }
@@ -179,11 +164,11 @@ func (a *ahead) FirstIndex() (uint64, error) {
 // LastIndex implements raft.LogStore.
 func (a *ahead) LastIndex() (uint64, error) {
 	a.mu.Lock()
-	if n := len(a.pending); n > 0 {
-		defer a.mu.Unlock()
-		return a.pending[n-1].Index, nil
-	}
+	_, last, found := a.pending.Bounds()
 	a.mu.Unlock()
+	if found {
+		return last, nil
+	}
 	return a.LogStore.LastIndex()
 }
 

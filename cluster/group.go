@@ -84,7 +84,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		restore, err = g.compare()
 	}
 	if err == nil {
-		g.peers = newPeers(g.transport(), g.ahead.durable)
+		g.peers = newPeers(g.transport(), g.ahead.tells)
 		g.proposer = newProposer(g)
 		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.ahead, halt{g.log, &g.live, g.failed}, g.snapshots, g.peers)
 	}

@@ -12,9 +12,9 @@ import (
 // last asked what a member then answered.
 type peers struct {
 	raft.Transport
-	reached signals       // by member: it has answered a heartbeat
-	end     chan struct{} // closed before raft is shut down
-	durable func() uint64 // the newest entry that this node's disk has: of no other is it said that it is committed
+	reached signals                    // by member: it has answered a heartbeat
+	end     chan struct{}              // closed before raft is shut down
+	tells   func(commit uint64) uint64 // of what raft takes for committed, what members are told of
 
 	mu    sync.Mutex // guards what follows
 	match map[raft.ServerID]uint64
@@ -22,8 +22,8 @@ type peers struct {
 	term  chan struct{} // closed when leadership changes
 }
 
-func newPeers(t raft.Transport, durable func() uint64) *peers {
-	p := &peers{Transport: t, reached: newSignals(), end: make(chan struct{}), durable: durable, term: make(chan struct{})}
+func newPeers(t raft.Transport, tells func(commit uint64) uint64) *peers {
+	p := &peers{Transport: t, reached: newSignals(), end: make(chan struct{}), tells: tells, term: make(chan struct{})}
 	p.forget()
 	return p
 }
@@ -84,7 +84,7 @@ func (p *peers) AppendEntries(id raft.ServerID, target raft.ServerAddress, args 
 		back = p.reached.next(string(id))
 	}
 	asked := time.Now()
-	args.LeaderCommitIndex = min(args.LeaderCommitIndex, p.durable())
+	args.LeaderCommitIndex = p.tells(args.LeaderCommitIndex)
 	err := p.Transport.AppendEntries(id, target, args, resp)
 	switch {
 	case err == nil && heartbeat:
