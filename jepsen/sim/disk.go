@@ -14,7 +14,7 @@ type disk struct {
 	kept kept
 	// Writes that are not synced yet, oldest first.
 	pending []*write
-	busy    time.Duration // until when it works on what it was given
+	busy    bool // with the oldest
 	slow    time.Duration
 	store   *store
 	lost    uint64 // writes that a crash lost
@@ -38,27 +38,50 @@ type snapshot struct {
 type write struct {
 	change func(*kept)
 	done   func()
+	due    time.Duration // for bugs: when it gets to the disk by itself
+	told   bool          // done was called
 }
 
 // write keeps a change; done is called by the process when it is synced. Writes are synced in order.
 func (d *disk) write(p *process, change func(*kept), done func()) {
-	e := &write{change, done}
+	e := &write{change: change, done: done}
 	d.pending = append(d.pending, e)
+	tell := func() {
+		if !e.told {
+			e.told = true
+			e.done()
+		}
+	}
+	if plant.Is(plant.AckBeforeFsync) { // what was written and not synced is on the disk a while later
+		e.due = d.w.now + d.w.disks.between(0, 3*time.Second)
+		d.w.by(p, 0, tell)
+	}
+	if !d.busy {
+		d.serve(p)
+	}
+}
+
+// serve syncs the oldest write. How slow that is shows when it is begun: a disk that is well again works off what waits.
+func (d *disk) serve(p *process) {
+	e := d.pending[0]
 	lat := d.w.disks.between(200*time.Microsecond, 900*time.Microsecond)
 	if d.slow > 0 {
 		lat += d.w.disks.between(d.slow/2, d.slow)
 		d.delayed++
 	}
-	cached := plant.Is(plant.AckBeforeFsync)
-	if cached { // what was written and not synced is on the disk a while later
-		lat = max(0, d.w.now+d.w.disks.between(0, 3*time.Second)-max(d.busy, d.w.now))
-		d.w.by(p, 0, e.done)
+	if e.due > 0 {
+		lat = max(0, e.due-d.w.now)
 	}
-	d.busy = max(d.busy, d.w.now) + lat
-	d.w.by(p, d.busy-d.w.now, func() {
+	d.busy = true
+	d.w.by(p, lat, func() {
+		d.busy = false
 		d.pending = d.pending[1:]
 		e.change(&d.kept)
-		if !cached {
+		if len(d.pending) > 0 {
+			d.serve(p)
+		}
+		if !e.told {
+			e.told = true
 			e.done()
 		}
 	})
@@ -71,7 +94,7 @@ func (d *disk) crash() {
 		e.change(&d.kept)
 	}
 	d.lost += uint64(len(d.pending) - survive)
-	d.pending, d.busy = nil, 0
+	d.pending, d.busy = nil, false
 	d.store.crash(d.w.disks)
 }
 

@@ -341,9 +341,9 @@ func (n *node) landed(b *propose.Batch, e *entry, committed bool) {
 	}
 }
 
-// apply applies what is committed.
+// apply applies what is committed, and on this node's own disk.
 func (n *node) apply() {
-	for n.applied < n.raft.commit {
+	for n.applied < n.raft.commit && n.raft.ahead.pending.Applies(n.applied+1) {
 		e := n.raft.log.at(n.applied + 1)
 		n.applied++
 		if e.data == nil {

@@ -30,7 +30,8 @@ type raft struct {
 	vote    int
 	lead    int // -1: not known
 	log     log
-	commit  uint64
+	ahead   ahead
+	commit  uint64        // as raft has it, which counts a leader's copy before its disk has it
 	heard   time.Duration // when the leader was last heard of
 	patient time.Duration // how long to wait for it
 	votes   map[int]bool
@@ -61,7 +62,7 @@ func (r *raft) begin() {
 	k := &r.n.disk.kept
 	r.role, r.term, r.vote, r.lead = follower, k.term, k.vote, -1
 	r.log = k.log.upTo(k.log.last())
-	r.futures, r.peers, r.handing, r.announced = nil, nil, 0, false
+	r.futures, r.peers, r.handing, r.announced, r.ahead = nil, nil, 0, false, newAhead()
 	if s := k.snapshot; s != nil && s.index > r.log.base {
 		r.behind(s)
 	}
@@ -201,10 +202,13 @@ func (r *raft) follow(term uint64, lead int) {
 
 // lose answers what is in flight: nobody knows what becomes of it.
 func (r *raft) lose() {
-	futures := r.futures
-	r.futures, r.peers, r.handing = nil, nil, 0
+	futures, early := r.futures, r.ahead.early
+	r.futures, r.peers, r.handing, r.ahead.early = nil, nil, 0, nil
 	for _, f := range futures {
 		f.done(false)
+	}
+	for _, p := range early {
+		p.done(false)
 	}
 	r.n.notify(false)
 }
@@ -216,7 +220,7 @@ func (r *raft) win() {
 	for i := range r.peers {
 		r.peers[i] = peer{next: r.log.last() + 1, sent: -1, answered: r.w.now}
 	}
-	r.add(&entry{})
+	r.open()
 	r.beat(r.term)
 	r.n.notify(true)
 }
@@ -244,33 +248,18 @@ func (r *raft) beat(term uint64) {
 	r.w.by(r.n.process, heartbeat, func() { r.beat(term) })
 }
 
-// add puts an entry into the leader's log, and replicates it when it is synced.
-func (r *raft) add(e *entry) {
-	e.index, e.term, e.by, e.proposed = r.log.last()+1, r.term, r.n.id, r.w.now
-	e.asleep, e.pauses = r.n.asleep, r.n.pauses
-	r.log = r.log.append(e)
-	state, term := r.log, r.term
-	r.n.disk.write(r.n.process, func(k *kept) { k.log = state }, func() {
-		if r.role != leader || r.term != term {
-			return
-		}
-		r.peers[r.n.id].match = max(r.peers[r.n.id].match, e.index)
-		r.settle()
-		for i := range r.peers {
-			if i != r.n.id {
-				r.replicate(i, false)
-			}
-		}
-	})
-}
-
 // propose is raft.Apply. taken is false when the log definitely does not get the entry.
 func (r *raft) propose(e *entry, done func(committed bool)) (taken bool) {
 	if r.role != leader || r.handing > r.w.now {
 		return false
 	}
-	r.futures = append(r.futures, future{r.log.last() + 1, done})
-	r.add(e)
+	e.proposed, e.asleep, e.pauses = r.w.now, r.n.asleep, r.n.pauses
+	p := proposal{e, done}
+	if r.ahead.opened {
+		r.add(p)
+	} else {
+		r.ahead.early = append(r.ahead.early, p)
+	}
 	return true
 }
 
@@ -292,12 +281,7 @@ func (r *raft) settle() {
 		return
 	}
 	r.commit = best
-	r.n.apply()
-	for len(r.futures) > 0 && r.futures[0].index <= r.commit {
-		f := r.futures[0]
-		r.futures = r.futures[1:]
-		f.done(true)
-	}
+	r.land()
 	if !r.announced {
 		r.announced = true
 		r.w.by(r.n.process, 10*time.Millisecond, func() {

@@ -24,11 +24,11 @@ func (r *raft) replicate(to int, always bool) {
 			return
 		}
 	}
-	m := message{term: r.term, lead: r.n.id, prev: max(p.next-1, r.log.base), commit: r.commit}
+	m := message{term: r.term, lead: r.n.id, prev: max(p.next-1, r.log.base), commit: r.ahead.pending.Tells(r.commit)}
 	m.prevTerm, _ = r.log.term(m.prev)
 	counted := !waiting && p.next > r.log.base
 	if counted {
-		m.entries = r.log.between(m.prev, r.peers[r.n.id].match, maxAppend) // only what is synced here
+		m.entries = r.log.between(m.prev, r.peers[r.n.id].match, maxAppend)
 		p.sent = r.w.now
 	}
 	follower := r.w.nodes[to]
@@ -49,6 +49,16 @@ func (r *raft) appended(m message, counted bool) {
 		r.follow(m.term, m.lead)
 	}
 	r.heard = r.w.now
+	// raft tells the next leader that it has an entry when it finds it in its log.
+	r.whenSettled(func() { r.matched(m, reply) })
+}
+
+// matched takes a leader's entries in where they fit.
+func (r *raft) matched(m message, reply func(ok bool, match uint64)) {
+	if m.term < r.term {
+		reply(false, 0)
+		return
+	}
 	if m.prev > r.log.last() {
 		reply(false, r.log.last())
 		return
@@ -145,10 +155,12 @@ func (r *raft) install(to int) {
 			}
 			f.follow(term, r.n.id)
 			f.heard = r.w.now
-			follower.installed(s, func() {
-				r.w.net.send(follower.process, r.n.process, func() {
-					over()
-					r.answered(to, term, term, true, s.index, false)
+			f.whenSettled(func() {
+				follower.installed(s, func() {
+					r.w.net.send(follower.process, r.n.process, func() {
+						over()
+						r.answered(to, term, term, true, s.index, false)
+					})
 				})
 			})
 		})
