@@ -41,9 +41,9 @@ func (r *report) write(c *config) error {
 // timeline is the page's data: places are in thousandths of the run.
 type timeline struct {
 	*report
-	Rows  []row
-	Bars  []bar // operations answered, in slices of the run
-	Names []string
+	Rows   []row
+	Bars   []bar // operations answered, in slices of the run
+	Height int   // of all rows
 }
 
 type row struct {
@@ -75,6 +75,7 @@ func (r *report) timeline() timeline {
 		last := &out.Rows[len(out.Rows)-1]
 		last.Spans = append(last.Spans, place{at(s.From), max(2, at(s.To)-at(s.From)), s.Observed})
 	}
+	out.Height = 130 + 16*len(out.Rows)
 	const slices = 250
 	var good, bad [slices + 1]int
 	most := 1
