@@ -35,10 +35,10 @@ func asker(cluster lockstepv1connect.ClusterServiceClient) func(ctx context.Cont
 // another is said to lead. It has a goroutine for a call that is not answered soon, which ends before it returns.
 func (r *router) watched(ctx context.Context, server string, next connect.UnaryFunc, req connect.AnyRequest) (connect.AnyResponse, error) {
 	ctx, leave := context.WithCancelCause(ctx)
-	since, ended := r.now(), make(chan struct{})
-	timer := time.AfterFunc(core.DoubtAfter, func() {
+	ended := make(chan struct{})
+	timer := time.AfterFunc(r.sent(server), func() {
 		defer close(ended)
-		r.doubt(ctx, server, since, leave)
+		r.doubt(ctx, server, leave)
 	})
 	res, err := next(ctx, req)
 	left := context.Cause(ctx) == errLeft
@@ -46,10 +46,8 @@ func (r *router) watched(ctx context.Context, server string, next connect.UnaryF
 	if !timer.Stop() {
 		<-ended
 	}
-	switch {
-	case err == nil || connect.IsWireError(err):
-		r.heard(server)
-	case left:
+	r.answered(server, err, true)
+	if left && err != nil && !connect.IsWireError(err) {
 		return nil, connect.NewError(connect.CodeAborted, errLeft)
 	}
 	return res, err
@@ -67,20 +65,36 @@ func (r *router) doubtOf(server string) *core.Doubt {
 	return d
 }
 
-func (r *router) heard(server string) {
+// sent takes in that a call begins, and returns how soon the server is to be doubted.
+func (r *router) sent(server string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.doubtOf(server).Heard(r.now())
+	now, d := r.now(), r.doubtOf(server)
+	d.Sent(now)
+	return max(0, d.Due()-now)
+}
+
+// answered takes in how a call ended, which may be without an answer.
+func (r *router) answered(server string, err error, sent bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, d := r.now(), r.doubtOf(server)
+	if sent {
+		d.Ended(now)
+	}
+	if err == nil || connect.IsWireError(err) {
+		d.Heard(now)
+	}
 }
 
 // doubt asks about a server for as long as it is silent, until the context ends, and leaves it when it should be.
-func (r *router) doubt(ctx context.Context, server string, since time.Duration, leave context.CancelCauseFunc) {
+func (r *router) doubt(ctx context.Context, server string, leave context.CancelCauseFunc) {
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		now := r.now()
 		d := r.doubtOf(server)
-		gone := r.failover.Server() != server && d.Silent(now, since)
-		question, nth, again := d.Step(now, since)
+		gone := r.failover.Server() != server && d.Silent(now)
+		question, nth, again := d.Step(now)
 		others := r.failover.Others(server)
 		r.mu.Unlock()
 		switch {

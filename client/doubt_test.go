@@ -67,6 +67,20 @@ func TestASilentServerIsLeft(t *testing.T) {
 	}
 }
 
+// Calls that have less time than it takes to doubt find out together.
+func TestASilentServerIsLeftByShortCalls(t *testing.T) {
+	f, c, _, well := silentFirst(t)
+	f.setLeader(well)
+	for calls := 0; c.Server() != "http://"+well; calls++ {
+		if calls == 200 {
+			t.Fatal("no call left the silent server")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, _ = c.Get(ctx, "nobody") // it has no time for an answer, or is told that there is none
+		cancel()
+	}
+}
+
 // A server that leads and is slow is not left, and the others are hardly asked.
 func TestASlowLeaderIsNotLeft(t *testing.T) {
 	f, c, silent, _ := silentFirst(t)

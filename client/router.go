@@ -118,7 +118,9 @@ func (r *router) try(ctx context.Context, server string, patience time.Duration,
 		defer cancel()
 	}
 	if !safe(req) || mayWait(req) {
-		return next(ctx, req)
+		res, err := next(ctx, req)
+		r.answered(server, err, false)
+		return res, err
 	}
 	return r.watched(ctx, server, next, req)
 }

@@ -7,8 +7,11 @@ import "time"
 // them next to nothing, and seldom: the pauses grow for as long as the server is silent. Times are of a clock of the
 // caller's.
 type Doubt struct {
-	heard, asked time.Duration
-	asks         int
+	open  int           // calls that are on their way
+	since time.Duration // since when an answer is owed
+	ended time.Duration // when the last call ended
+	asked time.Duration
+	asks  int
 }
 
 // A server that has answered nothing for DoubtAfter is doubted: by about then the others notice that a leader is gone.
@@ -17,16 +20,39 @@ const (
 	maxPause   = 2 * time.Second
 )
 
-// Heard says that the server answered, whatever it was.
-func (d *Doubt) Heard(now time.Duration) { d.heard, d.asks = now, 0 }
+// Sent says that a call begins. That a call before it was given up unanswered just now counts: calls may have less time
+// than it takes to doubt.
+func (d *Doubt) Sent(now time.Duration) {
+	if d.open == 0 && (d.since == 0 || now-d.ended > DoubtAfter) {
+		d.since, d.asks = now, 0
+	}
+	d.open++
+}
 
-// Step says, for a call that has been on its way since a time, whether to ask another now, which counts as done, and else
-// when to look again. nth counts the questions, so that each goes to another server.
-func (d *Doubt) Step(now, since time.Duration) (ask bool, nth int, again time.Duration) {
-	due := max(since, d.heard) + DoubtAfter
+// Ended says that a call that was Sent is over, answered or not.
+func (d *Doubt) Ended(now time.Duration) { d.open, d.ended = d.open-1, now }
+
+// Heard says that the server answered, whatever it was: after Ended, if that call was Sent.
+func (d *Doubt) Heard(now time.Duration) {
+	d.since, d.asks = now, 0
+	if d.open == 0 {
+		d.since = 0
+	}
+}
+
+// Due is when the next question is to be asked if no answer comes.
+func (d *Doubt) Due() time.Duration {
+	due := d.since + DoubtAfter
 	if d.asks > 0 {
 		due = max(due, d.asked+min(DoubtAfter/2<<(d.asks-1), maxPause))
 	}
+	return due
+}
+
+// Step says, while a call is on its way, whether to ask another now, which counts as done, and else when to look again.
+// nth counts the questions, so that each goes to another server.
+func (d *Doubt) Step(now time.Duration) (ask bool, nth int, again time.Duration) {
+	due := d.Due()
 	if now < due {
 		return false, 0, due
 	}
@@ -35,8 +61,8 @@ func (d *Doubt) Step(now, since time.Duration) (ask bool, nth int, again time.Du
 	return true, nth, now
 }
 
-// Silent says whether the server has answered nothing for so long, to a call of since.
-func (d *Doubt) Silent(now, since time.Duration) bool { return now-max(since, d.heard) >= DoubtAfter }
+// Silent says, while a call is on its way, whether the server has answered nothing for so long that it is doubted.
+func (d *Doubt) Silent(now time.Duration) bool { return now-d.since >= DoubtAfter }
 
 // Moved says that a server is silent, and that another leads. It is left for that one if we were told of it: an address
 // that we were not told of may be this server's other name.

@@ -10,10 +10,11 @@ import (
 func TestDoubt(t *testing.T) {
 	const ms = time.Millisecond
 	d := &Doubt{}
+	d.Sent(1)
 	var asked []time.Duration
-	for now := time.Duration(0); now < 10*time.Second; now += 10 * ms {
-		if ask, _, again := d.Step(now, 0); ask {
-			asked = append(asked, now)
+	for now := time.Duration(1); now < 10*time.Second; now += 10 * ms {
+		if ask, _, again := d.Step(now); ask {
+			asked = append(asked, now-1)
 		} else if again <= now {
 			t.Fatalf("at %s look again at %s", now, again)
 		}
@@ -22,19 +23,41 @@ func TestDoubt(t *testing.T) {
 		t.Errorf("asked at %v, want %v", asked, want)
 	}
 	d.Heard(10 * time.Second)
-	if ask, _, again := d.Step(10_400*ms, 0); ask || again != 10_500*ms || d.Silent(10_400*ms, 0) {
+	if ask, _, again := d.Step(10_400 * ms); ask || again != 10_500*ms || d.Silent(10_400*ms) {
 		t.Errorf("after an answer: ask %t, look again at %s", ask, again)
 	}
-	if ask, nth, _ := d.Step(10_500*ms, 0); !ask || nth != 0 || !d.Silent(10_500*ms, 0) {
+	if ask, nth, _ := d.Step(10_500 * ms); !ask || nth != 0 || !d.Silent(10_500*ms) {
 		t.Errorf("silent again: ask %t, question %d", ask, nth)
 	}
 }
 
-// A call that has only just been made says nothing of a server that was not asked for long.
+// A call says nothing of a server that was not asked for long, nor of one that has answered; calls that are given up one
+// after the other say as much as one that waits.
 func TestDoubtOfANewCall(t *testing.T) {
-	d := &Doubt{}
-	if ask, _, again := d.Step(time.Hour, time.Hour); ask || again != time.Hour+DoubtAfter {
-		t.Errorf("ask %t, look again at %s", ask, again)
+	const ms = time.Millisecond
+	for _, x := range []struct {
+		name   string
+		before func(*Doubt)
+		silent bool
+	}{
+		{"never asked", func(*Doubt) {}, false},
+		{"given up just now", func(d *Doubt) { d.Sent(100 * ms); d.Ended(500 * ms); d.Sent(520 * ms); d.Ended(920 * ms) }, true},
+		{"answered just now", func(d *Doubt) { d.Sent(100 * ms); d.Ended(900 * ms); d.Heard(900 * ms) }, false},
+		{"answered, and given up since", func(d *Doubt) {
+			d.Sent(100 * ms)
+			d.Ended(500 * ms)
+			d.Heard(500 * ms)
+			d.Sent(600 * ms)
+			d.Ended(900 * ms)
+		}, false},
+		{"given up long ago", func(d *Doubt) { d.Sent(100 * ms); d.Ended(200 * ms) }, false},
+	} {
+		d := &Doubt{}
+		x.before(d)
+		d.Sent(1000 * ms)
+		if d.Silent(1001*ms) != x.silent {
+			t.Errorf("%s: silent is %t", x.name, !x.silent)
+		}
 	}
 }
 
@@ -42,7 +65,10 @@ func TestDoubtOfANewCall(t *testing.T) {
 func TestCallsDoubtTogether(t *testing.T) {
 	d, asks := &Doubt{}, 0
 	for call := range 1000 {
-		if ask, _, _ := d.Step(time.Second, time.Duration(call)*time.Microsecond); ask {
+		d.Sent(time.Duration(call+1) * time.Microsecond)
+	}
+	for range 1000 {
+		if ask, _, _ := d.Step(time.Second); ask {
 			asks++
 		}
 	}
