@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -31,7 +32,7 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 			}
 			config.Namespace = c.namespace
 			config.Seconds, config.WarmUp = inSeconds(seconds), inSeconds(warmUp)
-			if err := config.Validate(); err != nil {
+			if err := errors.Join(checkHeartbeat(config.Heartbeat), config.Validate()); err != nil {
 				return usageError{err}
 			}
 			return c.bench(cmd, args[0], config)
@@ -49,6 +50,7 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 	f.IntVar(&config.Payload, "payload", 256, "bytes that go in and come out of each step")
 	f.Float64Var(&config.Rate, "rate", 0, "cycles a second that fall due whatever becomes of them (open loop); 0: the next when one is done")
 	f.BoolVar(&config.Unary, "unary", false, "poll and complete steps by calls of the clients, in place of worker streams (steps)")
+	heartbeatFlag(f, &config.Heartbeat)
 	f.IntVar(&config.Kills, "kills", 20, "how often the leader is killed (failover)")
 	f.IntVar(&config.Sessions, "sessions", 10_000, "sessions kept alive (sessions)")
 	f.StringVar(&config.Dir, "dir", "", "where our own servers keep their data; default: the directory for temporary files")

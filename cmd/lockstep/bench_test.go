@@ -68,7 +68,7 @@ func TestBenchStepsByCalls(t *testing.T) {
 
 // A kill is measured, and nothing of what was acknowledged is lost. It needs servers that it may kill.
 func TestBenchFailover(t *testing.T) {
-	figures := benched(t, "failover", "--kills", "1", "--runs", "1")
+	figures := benched(t, "failover", "--kills", "1", "--runs", "1", "--heartbeat", "200ms")
 	positive(t, figures, "failoverP50Ms", "failoverP99Ms", "fsyncMs", "acknowledged")
 	if figures["kills"] != 1.0 || figures["lost"] != 0.0 {
 		t.Errorf("%v", figures)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -44,20 +45,23 @@ killed or paused. All of it is in one directory: data, logs, the cluster's secre
 func (c *cli) clusterUp(dir *string) *cobra.Command {
 	var size, port int
 	var level, engine string
+	var heartbeat time.Duration
 	cmd := &cobra.Command{Use: "up", Short: "Start the cluster, or those of its nodes that are down", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 		l, err := local.Open(*dir)
-		if err == nil && cmd.Flags().Changed("engine") {
-			return usage("--engine is for a new cluster; %s has one, and says in %s how its nodes are started", l.Dir, local.File)
+		for _, name := range [...]string{"engine", "heartbeat"} {
+			if err == nil && cmd.Flags().Changed(name) {
+				return usage("--%s is for a new cluster; %s has one, and says in %s how its nodes are started", name, l.Dir, local.File)
+			}
 		}
 		if err != nil {
-			if err := checkEngine(engine); err != nil {
+			if err := errors.Join(checkEngine(engine), checkHeartbeat(heartbeat)); err != nil {
 				return err
 			}
 			binary, failed := os.Executable()
 			if failed != nil {
 				return failed
 			}
-			l, err = local.Create(local.Config{Dir: *dir, Binary: binary, Size: size, BasePort: port, Args: []string{"--log-level", level, "--engine", engine}})
+			l, err = local.Create(local.Config{Dir: *dir, Binary: binary, Size: size, BasePort: port, Args: []string{"--log-level", level, "--engine", engine, "--heartbeat", heartbeat.String()}})
 		}
 		if err != nil {
 			return err
@@ -82,6 +86,7 @@ func (c *cli) clusterUp(dir *string) *cobra.Command {
 	f.IntVar(&size, "size", 3, "nodes of a new cluster: 1, 3 or 5")
 	f.IntVar(&port, "base-port", 7400, "first port of a new cluster, which uses three for each node; 0: any that are free, at a loopback host of its own")
 	engineFlag(f, &engine)
+	heartbeatFlag(f, &heartbeat)
 	f.StringVar(&level, "log-level", "info", "log level of a new cluster's nodes")
 	return cmd
 }

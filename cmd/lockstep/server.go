@@ -66,7 +66,7 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 	f.BoolVar(&config.insecure, "insecure", false, "allow addresses that are not loopback, although there is no TLS yet")
 	f.StringVar(&config.logLevel, "log-level", "info", "trace, debug, info, warn or error")
 	engineFlag(f, &config.engine)
-	f.DurationVar(&config.heartbeat, "heartbeat", 400*time.Millisecond, "raft's heartbeat, election and lease timeout; 200ms suits a LAN")
+	heartbeatFlag(f, &config.heartbeat)
 	f.Int64Var(&config.logBytes, "log-bytes", 256<<20, "log that is kept behind a snapshot, in bytes")
 	f.BoolVar(&config.pprof, "pprof", false, "give profiles under /debug/pprof/ of the API address, which must be loopback")
 	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
@@ -77,6 +77,27 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 func checkEngine(engine string) error {
 	if engine != cluster.EnginePebble && engine != cluster.EngineMemory {
 		return usage("--engine %s is neither %s nor %s", engine, cluster.EnginePebble, cluster.EngineMemory)
+	}
+	return nil
+}
+
+// Bounds of the heartbeat timeout. With less than the least, a slow disk or a busy processor costs a leader; beyond the
+// most, a cluster is without one for as long.
+const (
+	heartbeatDefault = 400 * time.Millisecond
+	heartbeatLeast   = 100 * time.Millisecond
+	heartbeatMost    = 10 * time.Second
+)
+
+// heartbeatFlag chooses how soon a leader that is not heard of is replaced.
+func heartbeatFlag(f *pflag.FlagSet, heartbeat *time.Duration) {
+	f.DurationVar(heartbeat, "heartbeat", heartbeatDefault, "raft's heartbeat, election and lease timeout, the same on every node; 200ms suits a LAN of machines that are not overloaded")
+}
+
+// checkHeartbeat refuses what no cluster could work with.
+func checkHeartbeat(heartbeat time.Duration) error {
+	if heartbeat < heartbeatLeast || heartbeat > heartbeatMost {
+		return usage("--heartbeat %s is not within %s and %s", heartbeat, heartbeatLeast, heartbeatMost)
 	}
 	return nil
 }
@@ -169,7 +190,7 @@ func (c *serverConfig) advertised(listening string) string {
 }
 
 func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]byte) (int, error) }) (s *server, err error) {
-	if err := errors.Join(setPlant(c.plant), checkEngine(c.engine), c.checkAddresses()); err != nil {
+	if err := errors.Join(setPlant(c.plant), checkEngine(c.engine), checkHeartbeat(c.heartbeat), c.checkAddresses()); err != nil {
 		return nil, err
 	}
 	secret, err := c.secret()

@@ -34,6 +34,8 @@ type Config struct {
 	Unary bool
 	// Kills of the leader.
 	Kills int
+	// Heartbeat is the timeout of an own cluster's servers; zero is the default.
+	Heartbeat time.Duration
 	// Sessions to be kept alive.
 	Sessions int
 	// Profile is a directory for profiles of the servers, taken under load; empty takes none.

@@ -97,3 +97,23 @@ func TestMetricsThatAreMissingAreAnError(t *testing.T) {
 		t.Error("memory is missing, and nothing is said")
 	}
 }
+
+// L1's bar is half as high with the timers of the LAN profile, or shorter ones.
+func TestFailoverIsJudged(t *testing.T) {
+	for _, x := range []struct {
+		heartbeat time.Duration
+		p50, p99  float64
+		problems  int
+	}{
+		{0, 1000, 2000, 0},
+		{400 * time.Millisecond, 1001, 2001, 2},
+		{200 * time.Millisecond, 500, 2000, 0},
+		{200 * time.Millisecond, 501, 2000, 1},
+	} {
+		problems := 0
+		w := &steady{t: &target{Config: Config{Heartbeat: x.heartbeat}, problem: func(string, ...any) { problems++ }}}
+		if w.judge(Figures{"failoverP50Ms": x.p50, "failoverP99Ms": x.p99}); problems != x.problems {
+			t.Errorf("%+v: %d problems", x, problems)
+		}
+	}
+}

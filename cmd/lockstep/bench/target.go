@@ -52,6 +52,9 @@ func (t *target) start() (err error) {
 		return err
 	}
 	args := []string{"--log-level", "warn"}
+	if t.Heartbeat != 0 {
+		args = append(args, "--heartbeat", t.Heartbeat.String())
+	}
 	if t.Profile != "" {
 		args = append(args, "--pprof")
 	}
