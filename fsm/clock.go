@@ -49,9 +49,17 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 		passed = max(0, header.Elapsed-g.ClockElapsed)
 		g.ClockElapsed = max(g.ClockElapsed, header.Elapsed)
 	} else {
+		short := g.ClockElapsed < minTTL && g.Uptime-g.ClockElapsed >= minTTL
 		g.ClockTerm, g.ClockElapsed = header.Term, header.Elapsed
-		if plant.Is(plant.LeasesReset) {
-			m.resetSessions()
+		if plant.Is(plant.LeasesReset) || plant.Is(plant.ShortReign) && short {
+			m.eachSession(func(s *session) { m.extend(s, s.rec.Ttl) })
+		}
+		if plant.Is(plant.GraceAtChange) {
+			m.eachSession(func(s *session) {
+				if m.pressed(s) {
+					m.extend(s, s.rec.Ttl/2)
+				}
+			})
 		}
 	}
 	g.Uptime += passed
@@ -65,17 +73,26 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 	}
 }
 
-// resetSessions is for a planted bug: every session begins anew under a new leader.
-func (m *Machine) resetSessions() {
+// eachSession, extend and pressed are for planted bugs.
+func (m *Machine) eachSession(fn func(*session)) {
 	for _, ns := range m.names {
 		for _, id := range m.sessionsOf(m.namespaces[ns]) {
-			s := m.sessions[id]
-			m.deadlines.Delete(s.deadline())
-			s.rec.ExpireAt = m.group.Uptime + s.rec.Ttl
-			m.deadlines.ReplaceOrInsert(s.deadline())
-			m.dirtySession(s)
+			fn(m.sessions[id])
 		}
 	}
+}
+
+// extend gives a session at least so much time from now.
+func (m *Machine) extend(s *session, least int64) {
+	m.deadlines.Delete(s.deadline())
+	s.rec.ExpireAt = max(s.rec.ExpireAt, m.group.Uptime+least)
+	m.deadlines.ReplaceOrInsert(s.deadline())
+	m.dirtySession(s)
+}
+
+// pressed: it holds leases, lives for less than four seconds without a renewal, and has less than a third of that left.
+func (m *Machine) pressed(s *session) bool {
+	return len(s.rec.Leases) > 0 && s.rec.Ttl < 4*minTTL && s.rec.ExpireAt-m.group.Uptime < s.rec.Ttl/3
 }
 
 // deadline is something that happens by itself at a time of uptime.
@@ -120,6 +137,13 @@ func (t *turn) tick(header *logv1.Header) {
 	t.until = t.uptime() - max(0, t.m.group.ClockElapsed-header.GetDue())
 	if plant.Is(plant.LocalExpiry) {
 		t.until = plant.Mono()
+	}
+	if plant.Is(plant.OutageCounts) && header.Elapsed == 0 {
+		t.m.eachSession(func(s *session) {
+			if t.m.pressed(s) {
+				t.expireSession(s)
+			}
+		})
 	}
 	for range expirations {
 		d, ok := t.m.deadlines.Min()

@@ -47,6 +47,10 @@ const (
 	IndexApart           Bug = "index-apart"
 	TermBegunTwice       Bug = "term-begun-twice"
 	SyncNotAwaited       Bug = "sync-not-awaited"
+
+	ShortReign    Bug = "short-reign"
+	GraceAtChange Bug = "grace-at-change"
+	OutageCounts  Bug = "outage-counts"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -78,6 +82,9 @@ var All = []Row{
 	{IndexApart, "S3", "the applied index is stored apart from the rows that it tells of"},
 	{TermBegunTwice, "L2", "a term that a leader hears of twice begins at zero again, and time stands still until then"},
 	{SyncNotAwaited, "S3", "the log is cut before the state is synced, and a start takes what it finds for the state"},
+	{ShortReign, "L2", "every session begins anew behind a leader of less than a second, under whom few could renew"},
+	{GraceAtChange, "L2", "a session that holds leases, and has little time left, gets more of it under a new leader"},
+	{OutageCounts, "S6", "a new leader ends sessions that hold leases and have little time left, as if the time without a leader counted"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.
