@@ -102,13 +102,23 @@ func (c *cli) workflowShow() *cobra.Command {
 }
 
 func (c *cli) workflowSchema() *cobra.Command {
-	return c.oneWorkflow("schema NAME", "Show the schema of a workflow's input", func(w *v1.Workflow) error {
+	cmd := c.oneWorkflow("schema [NAME]", "Show the schema of definitions, for editors, or of a workflow's input", func(w *v1.Workflow) error {
 		schema := w.Definition.GetFields()["inputSchema"]
 		if schema == nil {
 			return fmt.Errorf("workflow %s declares no inputSchema: any input is taken", w.Workflow)
 		}
 		return c.printProto(schema)
 	})
+	ofInput := cmd.RunE
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return ofInput(cmd, args)
+		}
+		_, err := c.stdout.Write(source.Schema())
+		return err
+	}
+	return cmd
 }
 
 func (c *cli) workflowGraph() *cobra.Command {
