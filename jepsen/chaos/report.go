@@ -48,7 +48,8 @@ type report struct {
 	config *config
 	began  time.Time
 	mu     sync.Mutex // guards all, while the run lasts
-	spans  []span
+	spans  []span     // faults
+	leads  []span     // when a node said that it leads
 	ops    []*check.Op
 	seen   []*watcher
 	dead   map[string]time.Duration // workers that are stopped, by name
@@ -68,7 +69,7 @@ type round struct {
 	Changes          int
 }
 
-// span is one fault on the timeline.
+// span is something that lasted, on the timeline.
 type span struct {
 	Name     string
 	From, To time.Duration

@@ -211,6 +211,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 		lanes.Go(func() { w.nodes.run(ctx, w.single[n], 3*beatEvery) })
 	}
 	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c, beatEvery) })
+	for _, n := range w.lab.Nodes {
+		lanes.Go(func() { w.reigns(ctx, n) })
+	}
 	for at := range w.lab.Nodes {
 		lanes.Go(func() { w.report.watch(ctx, w.clients[0], at, w.history.Now) })
 	}
