@@ -82,6 +82,13 @@ func inBubble(t *testing.T, o options, fn func(t *testing.T, c *bubble)) {
 	})
 }
 
+func (c *bubble) indices() (all []int) {
+	for i := range c.nodes {
+		all = append(all, i)
+	}
+	return all
+}
+
 func (c *bubble) address(i int) string { return fmt.Sprint("peer", i) }
 
 func (c *bubble) config(i int) Config {

@@ -30,6 +30,7 @@ type group struct {
 	logger    hclog.Logger
 	raft      *raft.Raft
 	peers     *peers
+	canvass   *canvass
 	machine   *machine
 	disk      *logstore.Store // nil when the log is in memory
 	log       raftLog
@@ -66,7 +67,7 @@ func newGroup(id string, n *Node) *group {
 		board:   board{byWait: map[uint64]*subscriber{}},
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
 		fresh:  freshness{wanted: make(chan struct{}, 1)},
-		notify: make(chan bool, 16), end: make(chan struct{}),
+		notify: make(chan bool, 16), canvass: newCanvass(c.Election), end: make(chan struct{}),
 	}
 	g.machine = &machine{
 		crash: crash{logger: g.logger, failed: g.failed, rest: func() { select {} }}, flushBytes: c.FlushBytes, stall: c.StallAfter,
@@ -84,7 +85,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		restore, err = g.compare()
 	}
 	if err == nil {
-		g.peers = newPeers(g.transport(), g.ahead.tells)
+		g.peers = newPeers(g.transport(), g.canvass, g.ahead.tells)
 		g.proposer = newProposer(g)
 		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.ahead, halt{g.log, &g.live, g.failed}, g.snapshots, g.peers)
 	}

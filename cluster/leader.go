@@ -12,13 +12,16 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// observe follows who leads until the group ends. It never waits for apply or for the disk: the watches must know
+// observe follows who leads, and who wants to, until the group ends. It never waits for apply or for the disk: the watches must know
 // that this node leads also while those stall, and raft waits for whoever hears of it.
 func (g *group) observe() {
 	changes := make(chan raft.Observation, 16)
 	observer := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.LeaderObservation)
-		return ok
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RequestPreVoteRequest:
+			return true
+		}
+		return false
 	})
 	g.raft.RegisterObserver(observer)
 	defer g.raft.DeregisterObserver(observer)
@@ -32,7 +35,11 @@ func (g *group) observe() {
 			g.peers.forget()
 			g.proposer.lead(leads)
 			g.leader.fire("")
-		case <-changes:
+		case change := <-changes:
+			if r, ok := change.Data.(raft.RequestPreVoteRequest); ok {
+				g.canvass.hears(r)
+				continue
+			}
 			g.leader.fire("")
 		case <-g.end:
 			return

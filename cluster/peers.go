@@ -12,6 +12,7 @@ import (
 // last asked what a member then answered.
 type peers struct {
 	raft.Transport
+	canvass *canvass
 	reached signals                    // by member: it has answered a heartbeat
 	end     chan struct{}              // closed before raft is shut down
 	tells   func(commit uint64) uint64 // of what raft takes for committed, what members are told of
@@ -22,8 +23,8 @@ type peers struct {
 	term  chan struct{} // closed when leadership changes
 }
 
-func newPeers(t raft.Transport, tells func(commit uint64) uint64) *peers {
-	p := &peers{Transport: t, reached: newSignals(), end: make(chan struct{}), tells: tells, term: make(chan struct{})}
+func newPeers(t raft.Transport, c *canvass, tells func(commit uint64) uint64) *peers {
+	p := &peers{Transport: t, canvass: c, reached: newSignals(), end: make(chan struct{}), tells: tells, term: make(chan struct{})}
 	p.forget()
 	return p
 }
@@ -126,8 +127,15 @@ func (p *peers) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.A
 	return nil, raft.ErrPipelineReplicationNotSupported
 }
 
-// RequestPreVote implements raft.WithPreVote, without which raft does no pre-vote.
+// RequestPreVote implements raft.WithPreVote, without which raft does no pre-vote. It asks twice when that changes the
+// answer (canvass.go): a pre-vote binds nobody, and raft takes no notice of an answer that comes when its campaign is over.
 func (p *peers) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	q := p.canvass.asks(id, args)
+	err := p.Transport.(raft.WithPreVote).RequestPreVote(id, target, args, resp)
+	if err != nil || resp.Granted || resp.Term > args.Term || !p.canvass.repeats(q, p.end) {
+		return err
+	}
+	*resp = raft.RequestPreVoteResponse{}
 	return p.Transport.(raft.WithPreVote).RequestPreVote(id, target, args, resp)
 }
 

@@ -75,3 +75,40 @@ func TestRanksOfFollowers(t *testing.T) {
 		}
 	}
 }
+
+// Of those that follow a lost leader some lack entries that others have, and get no vote from these: they cost no time,
+// whoever notices first.
+func TestALostLeaderIsReplacedInTimeByWhoHasMost(t *testing.T) {
+	for voters, bound := range map[int]time.Duration{3: 600 * time.Millisecond, 5: 700 * time.Millisecond} {
+		inBubble(t, options{voters: voters}, func(t *testing.T, c *bubble) {
+			c.put(create("first"))
+			var outages []time.Duration
+			first := map[bool]int{} // by whether who notices first is behind
+			for round := range 100 {
+				time.Sleep(time.Duration(round) * 7 * time.Millisecond)
+				lead, _ := c.leader()
+				followers := slices.DeleteFunc(c.indices(), func(i int) bool { return i == lead })
+				behind := (voters - 1) / 2
+				for k := range behind {
+					c.inner[lead].Disconnect(raft.ServerAddress(c.address(followers[(round+k)%len(followers)])))
+				}
+				c.put(create(fmt.Sprint("round", round)))
+				first[c.group(followers[0]).raft.LastIndex() < c.group(lead).raft.LastIndex()]++
+				lost := time.Now()
+				c.cut(lead)
+				c.put(create(fmt.Sprint("after", round)))
+				outages = append(outages, time.Since(lost))
+				c.heal(lead)
+				c.agree()
+			}
+			slices.Sort(outages)
+			t.Logf("%d voters: p50 %s, p90 %s, most %s", voters, outages[50], outages[90], outages[99])
+			if first[true] < 20 || first[false] < 20 {
+				t.Errorf("who notices first was behind or not: %v", first)
+			}
+			if most := outages[len(outages)-1]; most > bound {
+				t.Errorf("%d voters: %s", voters, outages)
+			}
+		})
+	}
+}
