@@ -13,9 +13,11 @@ import (
 // that he followed yet, asks again only when the timer of a candidate runs out, and that is one to two election timeouts.
 type canvass struct {
 	limit time.Duration // a candidate asks anew by then
+	heard chan struct{} // has something when another campaigns
 
-	mu    sync.Mutex // guards asked
-	asked map[raft.ServerID]*question
+	mu         sync.Mutex // guards what follows
+	campaigned map[raft.ServerID]time.Time
+	asked      map[raft.ServerID]*question
 }
 
 // question is a pre-vote that was asked of another.
@@ -25,7 +27,10 @@ type question struct {
 }
 
 func newCanvass(election time.Duration) *canvass {
-	return &canvass{limit: 2 * election, asked: map[raft.ServerID]*question{}}
+	return &canvass{
+		limit: 2 * election, heard: make(chan struct{}, 1),
+		campaigned: map[raft.ServerID]time.Time{}, asked: map[raft.ServerID]*question{},
+	}
 }
 
 // asks takes in that this node asks another for a pre-vote.
@@ -43,11 +48,23 @@ func (c *canvass) hears(r raft.RequestPreVoteRequest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id := raft.ServerID(r.ID)
+	c.campaigned[id] = time.Now()
 	q := c.asked[id]
 	if q != nil && cmp.Or(cmp.Compare(r.LastLogTerm, q.term), cmp.Compare(r.LastLogIndex, q.index)) < 0 {
 		close(q.again)
 		delete(c.asked, id)
 	}
+	select {
+	case c.heard <- struct{}{}:
+	default:
+	}
+}
+
+// since says whether another has campaigned since.
+func (c *canvass) since(id raft.ServerID, t time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.campaigned[id].After(t)
 }
 
 // repeats waits until a question should be asked again, and says whether it should.

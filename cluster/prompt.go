@@ -13,7 +13,8 @@ import (
 // The first campaigns an eighth of a timeout after it may: a leader that is cut off has stepped down by itself by then,
 // and none is lost that would have stayed. The others follow a quarter of a timeout after each other, by rank: campaigns
 // at the same time split the votes, which costs an election timeout. Those who still follow refuse; with whoever makes up
-// the majority there is a leader at once.
+// the majority there is a leader at once. Whoever hears one before it campaign does not wait for that one any longer, if it
+// is of those that make up a majority: one more would only split the votes.
 func (g *group) prompt() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -30,11 +31,12 @@ func (g *group) prompt() {
 		asleep := time.Now().Add(wait)
 		select {
 		case <-changed:
-		case now := <-timer.C:
-			if late := now.Sub(asleep); late > g.config.Heartbeat/4 && !g.rest() {
-				return
-			}
+		case <-g.canvass.heard:
+		case <-timer.C:
 		case <-g.end:
+			return
+		}
+		if late := time.Since(asleep); late > g.config.Heartbeat/4 && !g.rest() {
 			return
 		}
 	}
@@ -56,25 +58,36 @@ func (g *group) campaignAt() (due time.Time, follows bool) {
 	if leader == "" || string(leader) == g.node {
 		return time.Time{}, false
 	}
-	rank, voter := rankOf(raft.ServerID(g.node), leader, g.voters())
+	voters, heard := g.voters(), g.raft.LastContact()
+	before, voter := rankOf(raft.ServerID(g.node), leader, voters)
 	if !voter {
 		return time.Time{}, false
 	}
-	eighth := g.config.Heartbeat / 8
-	return g.raft.LastContact().Add(time.Duration(9+2*rank) * eighth), true
+	waits := waitsFor(before, len(voters), func(id raft.ServerID) bool { return g.canvass.since(id, heard) })
+	return heard.Add(time.Duration(9+2*waits) * g.config.Heartbeat / 8), true
 }
 
-// rankOf is the place of a voter among those that follow a leader: the same whoever counts.
-func rankOf(node, leader raft.ServerID, voters []raft.Server) (rank int, voter bool) {
+// waitsFor is for how many of those before it a voter waits.
+func waitsFor(before []raft.ServerID, voters int, campaigned func(raft.ServerID) bool) (waits int) {
+	for _, id := range before {
+		if len(before) > voters/2 || !campaigned(id) {
+			waits++
+		}
+	}
+	return waits
+}
+
+// rankOf is who comes before a voter among those that follow a leader: the same whoever counts.
+func rankOf(node, leader raft.ServerID, voters []raft.Server) (before []raft.ServerID, voter bool) {
 	for _, v := range voters {
 		switch {
 		case v.ID == node:
 			voter = true
 		case v.ID != leader && v.ID < node:
-			rank++
+			before = append(before, v.ID)
 		}
 	}
-	return rank, voter
+	return before, voter
 }
 
 // look has raft look now. That its heartbeat timeout becomes shorter is what makes it: it is longer by next to nothing in
