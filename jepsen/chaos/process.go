@@ -39,7 +39,7 @@ func (h *harm) stop(ctx context.Context, n *lab.Node) (bool, error) {
 	return silent, n.Resume()
 }
 
-// transfer hands leadership over, again until the cluster says that it was: another fault may have been in its way.
+// transfer hands leadership over, again until another leads: another fault may have been in its way.
 func (h *harm) transfer(ctx context.Context) (bool, error) {
 	if h.leader() == nil {
 		return false, errBusy
@@ -51,9 +51,22 @@ func (h *harm) transfer(ctx context.Context) (bool, error) {
 		if before == nil || h.handOver(asking) != nil {
 			return false
 		}
-		after := h.leader()
-		return after != nil && after != before
+		return shows(ctx, func() bool { after := h.leader(); return after != nil && after != before })
 	}), nil
+}
+
+// showsWithin bounds how long after an acknowledged hand-over the new leader may be looked for: it is known to others
+// before it says so itself.
+const showsWithin = 2 * time.Second
+
+// shows waits for what is about to be seen, and says whether it was.
+func shows(ctx context.Context, seen func() bool) bool {
+	for limit := time.Now().Add(showsWithin); !seen(); pause(ctx, 10*time.Millisecond) {
+		if ctx.Err() != nil || !time.Now().Before(limit) {
+			return false
+		}
+	}
+	return true
 }
 
 func (h *harm) rolling(ctx context.Context) (bool, error) {

@@ -40,3 +40,16 @@ func TestAFaultEndsWithTheRun(t *testing.T) {
 		}
 	})
 }
+
+// A hand-over that was acknowledged is not asked for again while the new leader does not show yet.
+func TestWhatIsAboutToShowIsWaitedFor(t *testing.T) {
+	for _, x := range []struct{ at, lasted time.Duration }{{0, 0}, {time.Second, time.Second}, {time.Hour, showsWithin}} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			seen := shows(t.Context(), func() bool { return time.Since(began) >= x.at })
+			if lasted := time.Since(began); seen != (x.at <= showsWithin) || lasted != x.lasted {
+				t.Errorf("what shows after %s was seen: %t, after %s", x.at, seen, lasted)
+			}
+		})
+	}
+}
