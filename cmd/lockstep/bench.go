@@ -13,7 +13,7 @@ import (
 )
 
 func (c *cli) benchCommand() *cobra.Command {
-	config := bench.Config{}
+	config, html := bench.Config{}, ""
 	seconds, warmUp := 60.0, 5.0
 	cmd := &cobra.Command{
 		Use:   "bench " + strings.Join(bench.Kinds(), "|"),
@@ -35,7 +35,7 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 			if err := errors.Join(checkHeartbeat(config.Heartbeat), config.Validate()); err != nil {
 				return usageError{err}
 			}
-			return c.bench(cmd, args[0], config)
+			return c.bench(cmd, args[0], config, html)
 		},
 	}
 	f := cmd.Flags()
@@ -54,13 +54,14 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 	f.IntVar(&config.Kills, "kills", 20, "how often the leader is killed (failover)")
 	f.IntVar(&config.Sessions, "sessions", 10_000, "sessions kept alive (sessions)")
 	f.StringVar(&config.Dir, "dir", "", "where our own servers keep their data; default: the directory for temporary files")
+	f.StringVar(&html, "html", "", "file for a page with curves of throughput and latency")
 	f.StringVar(&config.Profile, "profile", "", "directory for profiles of the servers under load")
 	return cmd
 }
 
 func inSeconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-func (c *cli) bench(cmd *cobra.Command, kind string, config bench.Config) error {
+func (c *cli) bench(cmd *cobra.Command, kind string, config bench.Config, html string) error {
 	update, done := c.progress("bench " + kind)
 	config.Say = update
 	report, err := bench.Run(cmd.Context(), kind, config)
@@ -76,6 +77,9 @@ func (c *cli) bench(cmd *cobra.Command, kind string, config bench.Config) error 
 	} else {
 		c.showBench(report)
 	}
+	if html != "" {
+		err = errors.Join(err, drawBench(report, html))
+	}
 	for _, problem := range report.Problems {
 		fmt.Fprintln(c.stderr, "lockstep: bench:", problem)
 	}
@@ -83,6 +87,15 @@ func (c *cli) bench(cmd *cobra.Command, kind string, config bench.Config) error 
 		return &exitError{code: exitFailed}
 	}
 	return err
+}
+
+// drawBench writes the report's page.
+func drawBench(r *bench.Report, path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.WriteHTML(f), f.Close())
 }
 
 func (c *cli) showBench(r *bench.Report) {

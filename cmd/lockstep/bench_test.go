@@ -37,11 +37,14 @@ func positive(t *testing.T, figures map[string]any, names ...string) {
 }
 
 func TestBenchSteps(t *testing.T) {
-	profiles := t.TempDir()
-	figures := benched(t, "steps", "--seconds", "2", "--warm-up", "0.2", "--runs", "1", "--instances", "50", "--steps", "3", "--workers", "8", "--profile", profiles)
+	profiles, page := t.TempDir(), filepath.Join(t.TempDir(), "bench.html")
+	figures := benched(t, "steps", "--html", page, "--seconds", "2", "--warm-up", "0.2", "--runs", "1", "--instances", "50", "--steps", "3", "--workers", "8", "--profile", profiles)
 	positive(t, figures, "stepCyclesPerSecond", "p50Ms", "p99Ms", "fsyncMs", "serverCpuCores", "serverRssMiB", "cycles", "instances", "seconds", "runs", "startsPerSecond")
 	if figures["leaderChanges"] != 0.0 || figures["spread"] != 0.0 || figures["verified"] != figures["instances"] {
 		t.Errorf("%v", figures)
+	}
+	if b, err := os.ReadFile(page); err != nil || bytes.Count(b, []byte("<polyline")) != 2 {
+		t.Errorf("the page has %d curves, not one of throughput and one of latency: %v", bytes.Count(b, []byte("<polyline")), err)
 	}
 	for _, pattern := range []string{"cpu-leader-*", "cpu-follower-*", "heap-leader-*"} {
 		if found, err := filepath.Glob(filepath.Join(profiles, pattern)); err != nil || len(found) == 0 {

@@ -123,7 +123,7 @@ func Run(ctx context.Context, kind string, c Config) (*Report, error) {
 	}
 	report := &Report{Kind: kind, Headline: headline, Machine: machine()}
 	for n := range c.Runs {
-		figures, err := once(ctx, c, fmt.Sprintf("run %d of %d: ", n+1, c.Runs), m, report)
+		figures, err := once(ctx, c, n+1, m, report)
 		if err != nil {
 			return nil, fmt.Errorf("run %d of %d: %w", n+1, c.Runs, err)
 		}
@@ -133,8 +133,8 @@ func Run(ctx context.Context, kind string, c Config) (*Report, error) {
 }
 
 // once is one run, on a cluster that ends with it if it is ours.
-func once(ctx context.Context, c Config, prefix string, m measure, report *Report) (figures Figures, err error) {
-	say := c.Say
+func once(ctx context.Context, c Config, run int, m measure, report *Report) (figures Figures, err error) {
+	say, prefix := c.Say, fmt.Sprintf("run %d of %d: ", run, c.Runs)
 	c.Say = func(s string) { say(prefix + s) }
 	t, err := open(ctx, c)
 	if t != nil {
@@ -143,6 +143,7 @@ func once(ctx context.Context, c Config, prefix string, m measure, report *Repor
 	if err != nil {
 		return nil, err
 	}
+	t.report, t.run = report, run
 	t.problem = func(format string, args ...any) {
 		report.Problems = append(report.Problems, prefix+fmt.Sprintf(format, args...))
 	}

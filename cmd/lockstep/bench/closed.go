@@ -35,6 +35,7 @@ func (t *target) part(of int) window {
 func (t *target) closed(ctx context.Context, what string, n int, w window, do func(ctx context.Context, caller int) error) (perSecond float64, times latencies, err error) {
 	each := make([]latencies, n)
 	var done atomic.Int64
+	defer t.pace(what, done.Load)()
 	telling, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() { // ends with this call, or a moment later
@@ -65,6 +66,7 @@ func (t *target) closed(ctx context.Context, what string, n int, w window, do fu
 	for _, l := range each {
 		times.merge(l)
 	}
+	t.spread(what, times)
 	return float64(times.count()) / w.seconds(), times, err
 }
 

@@ -66,6 +66,7 @@ func failover(ctx context.Context, t *target) (Figures, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.spread("longest gap around a kill", gaps)
 	figures := Figures{
 		"failoverP50Ms": gaps.ms(50), "failoverP99Ms": gaps.ms(99), "failoverMaxMs": gaps.ms(100), "kills": float64(gaps.count()),
 	}

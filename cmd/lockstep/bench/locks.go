@@ -158,6 +158,7 @@ func (t *target) streamLocks(ctx context.Context, figures Figures) error {
 		all.merge(times)
 		return nil
 	})
+	t.spread("lock and unlock over streams", all)
 	figures["lockCyclesPerSecond"] = float64(all.count()) / w.seconds()
 	figures["streamLockP50Ms"], figures["streamLockP99Ms"] = all.ms(50), all.ms(99)
 	return err

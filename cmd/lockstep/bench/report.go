@@ -21,6 +21,8 @@ type Report struct {
 	// Machine is what it ran on.
 	Machine string
 	All     []Figures
+	// Throughput and Latencies are what WriteHTML draws.
+	Throughput, Latencies []Curve
 	// Problems make the measurement worthless, or are what the load must not cause.
 	Problems []string
 }

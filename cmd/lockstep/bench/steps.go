@@ -160,7 +160,9 @@ func (l *load) window(ctx context.Context, figures Figures) error {
 	from := l.now()
 	l.from.Store(int64(from))
 	profiled := l.t.profile(ctx)
+	drawn := l.t.pace("cycles", l.cycles.Load)
 	err = errors.Join(l.tell(ctx, "measuring", l.t.Seconds), profiled())
+	drawn()
 	if err != nil {
 		return err
 	}
@@ -240,6 +242,7 @@ func (l *load) check(ctx context.Context, figures Figures) error {
 	for _, c := range l.calling {
 		times.merge(c.times)
 	}
+	l.t.spread("cycle", times)
 	figures["p50Ms"], figures["p99Ms"], figures["p999Ms"] = times.ms(50), times.ms(99), times.ms(99.9)
 	figures["cycles"], figures["instances"] = float64(l.inWindow.Load()), float64(l.chain.started.Load())
 	if want := l.chain.started.Load() * int64(l.t.Steps); l.cycles.Load() != want {

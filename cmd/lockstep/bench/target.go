@@ -26,6 +26,8 @@ type target struct {
 	dir     string         // of an own cluster
 	http    *http.Client
 	problem func(format string, args ...any)
+	report  *Report // of which this is one run
+	run     int
 }
 
 func newHTTPClient() *http.Client {

@@ -25,6 +25,7 @@ func workflows(ctx context.Context, t *target) (Figures, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.spread("workflow alone", alone)
 	figures, l, err := t.drive(ctx)
 	if err != nil {
 		return nil, err
