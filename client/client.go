@@ -32,8 +32,9 @@ type Config struct {
 	// Namespace of all calls; empty means DefaultNamespace.
 	Namespace string
 	// HTTPClient carries the calls. Nil means one that speaks HTTP/2, over http:// without TLS, and notices within three
-	// seconds when a server stops answering; calls that may be made twice leave it sooner, once another says that it leads. With a client that speaks HTTP/1.1, where a proxy lets nothing else through,
-	// workers poll instead of holding a stream open.
+	// seconds when a server stops answering. Calls that may be made twice, and workers' streams that owe an answer, leave it
+	// sooner, once another says that it leads, and what waits leaves with them. With a client that speaks HTTP/1.1, where a
+	// proxy lets nothing else through, workers poll instead of holding a stream open.
 	HTTPClient *http.Client
 	// Logger is told of retries, reconnects and lost leases. Nil means silence.
 	Logger *slog.Logger

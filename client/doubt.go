@@ -32,25 +32,78 @@ func asker(cluster lockstepv1connect.ClusterServiceClient) func(ctx context.Cont
 }
 
 // watched makes a call that may be made twice without harm, and leaves a server that answers nothing, to no call, once
-// another is said to lead. It has a goroutine for a call that is not answered soon, which ends before it returns.
+// another is said to lead. A call that waits is owed no answer: it leaves with those that are.
 func (r *router) watched(ctx context.Context, server string, next connect.UnaryFunc, req connect.AnyRequest) (connect.AnyResponse, error) {
 	ctx, leave := context.WithCancelCause(ctx)
-	ended := make(chan struct{})
-	timer := time.AfterFunc(r.sent(server), func() {
-		defer close(ended)
-		r.doubt(ctx, server, leave)
-	})
+	begin := r.expects
+	if mayWait(req) {
+		begin = r.waits
+	}
+	ended := begin(ctx, server, func() { leave(errLeft) })
 	res, err := next(ctx, req)
 	left := context.Cause(ctx) == errLeft
 	leave(nil)
-	if !timer.Stop() {
-		<-ended
-	}
-	r.answered(server, err, true)
+	ended(err)
 	if left && err != nil && !connect.IsWireError(err) {
 		return nil, connect.NewError(connect.CodeAborted, errLeft)
 	}
 	return res, err
+}
+
+// expects takes in that a server owes an answer, and has leave called when it gives none, to no call, and another is said to
+// lead. ended takes in the answer, or that there is none; it must be called. There is a goroutine when no answer comes soon,
+// which has ended before ended returns.
+func (r *router) expects(ctx context.Context, server string, leave func()) (ended func(err error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	over := make(chan struct{})
+	timer := time.AfterFunc(r.sent(server), func() {
+		defer close(over)
+		r.doubt(ctx, server, leave)
+	})
+	return func(err error) {
+		cancel()
+		if !timer.Stop() {
+			<-over
+		}
+		r.answered(server, err, true)
+	}
+}
+
+// waiter is what waits at a server that may be silent for as long as nothing happens: a call, or a stream.
+type waiter struct {
+	server string
+	leave  func()
+}
+
+// waits takes in that something waits at a server, and has leave called when what is owed an answer leaves it. ended must be
+// called.
+func (r *router) waits(_ context.Context, server string, leave func()) (ended func(err error)) {
+	w := &waiter{server, leave}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting[w] = struct{}{}
+	return func(err error) {
+		r.mu.Lock()
+		delete(r.waiting, w)
+		r.mu.Unlock()
+		r.answered(server, err, false)
+	}
+}
+
+// leaveAll has everything that waits at a server leave it.
+func (r *router) leaveAll(server string) {
+	var all []*waiter
+	r.mu.Lock()
+	for w := range r.waiting {
+		if w.server == server {
+			all = append(all, w)
+			delete(r.waiting, w)
+		}
+	}
+	r.mu.Unlock()
+	for _, w := range all {
+		w.leave()
+	}
 }
 
 func (r *router) now() time.Duration { return time.Since(r.zero) }
@@ -74,6 +127,9 @@ func (r *router) sent(server string) time.Duration {
 	return max(0, d.Due()-now)
 }
 
+// heard takes in that a server said something.
+func (r *router) heard(server string) { r.answered(server, nil, false) }
+
 // answered takes in how a call ended, which may be without an answer.
 func (r *router) answered(server string, err error, sent bool) {
 	r.mu.Lock()
@@ -88,7 +144,7 @@ func (r *router) answered(server string, err error, sent bool) {
 }
 
 // doubt asks about a server for as long as it is silent, until the context ends, and leaves it when it should be.
-func (r *router) doubt(ctx context.Context, server string, leave context.CancelCauseFunc) {
+func (r *router) doubt(ctx context.Context, server string, leave func()) {
 	for ctx.Err() == nil {
 		r.mu.Lock()
 		now := r.now()
@@ -98,8 +154,9 @@ func (r *router) doubt(ctx context.Context, server string, leave context.CancelC
 		others := r.failover.Others(server)
 		r.mu.Unlock()
 		switch {
-		case gone: // another call has found out
-			leave(errLeft)
+		case gone: // this call has found out, or another
+			leave()
+			r.leaveAll(server)
 			return
 		case len(others) == 0:
 			return

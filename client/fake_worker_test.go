@@ -50,8 +50,8 @@ func (w fakeWorkers) CloseSession(_ context.Context, r *connect.Request[v1.Close
 	return connect.NewResponse(&v1.CloseSessionResponse{}), nil
 }
 
-// remembered answers a request once, and its retry with the same.
-func remembered[T any](f *fake, session string, request int64, answer func() T) T {
+// remembered answers a request once, and its retry with the same. Who went away has no answer.
+func remembered[T any](ctx context.Context, f *fake, session string, request int64, answer func() T) T {
 	key := fmt.Sprintf("%s/%d", session, request)
 	f.mu.Lock()
 	old, found := f.answers[key]
@@ -62,12 +62,14 @@ func remembered[T any](f *fake, session string, request int64, answer func() T) 
 	out := answer()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.answers[key] = out
+	if ctx.Err() == nil {
+		f.answers[key] = out
+	}
 	return out
 }
 
 func (w fakeWorkers) PollSteps(ctx context.Context, r *connect.Request[v1.PollStepsRequest]) (*connect.Response[v1.PollStepsResponse], error) {
-	runs := remembered(w.f, r.Msg.SessionId, r.Msg.RequestId, func() (runs []*v1.LeasedRun) {
+	runs := remembered(ctx, w.f, r.Msg.SessionId, r.Msg.RequestId, func() (runs []*v1.LeasedRun) {
 		w.f.await(ctx, r.Msg.Wait.AsDuration(), func() bool {
 			runs = w.f.grant(r.Msg.SessionId, r.Msg.Queues, int(r.Msg.Count))
 			return len(runs) > 0 || w.f.sessions[r.Msg.SessionId] == nil
@@ -237,7 +239,7 @@ type fakeLocks struct {
 }
 
 func (l fakeLocks) AcquireLock(ctx context.Context, r *connect.Request[v1.AcquireLockRequest]) (*connect.Response[v1.AcquireLockResponse], error) {
-	token := remembered(l.f, r.Msg.SessionId, r.Msg.RequestId, func() (token int64) {
+	token := remembered(ctx, l.f, r.Msg.SessionId, r.Msg.RequestId, func() (token int64) {
 		l.f.await(ctx, r.Msg.Wait.AsDuration(), func() bool {
 			if l.f.locks[r.Msg.Lock] != 0 {
 				return false

@@ -33,6 +33,7 @@ type router struct {
 	mu       sync.Mutex // guards what follows
 	failover *core.Failover
 	doubts   map[string]*core.Doubt // by server
+	waiting  map[*waiter]struct{}
 }
 
 func newRouter(servers []string, author string, logger *slog.Logger) *router {
@@ -41,7 +42,7 @@ func newRouter(servers []string, author string, logger *slog.Logger) *router {
 		bases[i], _ = address(server, "http") // validated
 	}
 	scheme, _, _ := strings.Cut(bases[0], "://")
-	return &router{scheme: scheme, author: author, logger: logger, zero: time.Now(), failover: core.NewFailover(bases), doubts: map[string]*core.Doubt{}}
+	return &router{scheme: scheme, author: author, logger: logger, zero: time.Now(), failover: core.NewFailover(bases), doubts: map[string]*core.Doubt{}, waiting: map[*waiter]struct{}{}}
 }
 
 func (r *router) server() string {
@@ -117,7 +118,7 @@ func (r *router) try(ctx context.Context, server string, patience time.Duration,
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
-	if !safe(req) || mayWait(req) {
+	if !safe(req) {
 		res, err := next(ctx, req)
 		r.answered(server, err, false)
 		return res, err

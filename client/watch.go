@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"math/rand/v2"
@@ -58,7 +59,7 @@ func (w *watch) run(ctx context.Context) error {
 	}
 	for tries := 0; ; tries++ {
 		server, before := w.c.router.server(), w.after
-		ended, err := w.stream(withServer(ctx, server))
+		ended, err := w.stream(withServer(ctx, server), server)
 		switch {
 		case ended:
 			return nil
@@ -78,9 +79,11 @@ func (w *watch) run(ctx context.Context) error {
 }
 
 // stream yields what one stream brings. ended says that the loop wants no more.
-func (w *watch) stream(ctx context.Context) (ended bool, err error) {
+func (w *watch) stream(ctx context.Context, server string) (ended bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	left := w.c.router.waits(ctx, server, cancel)
+	defer func() { left(cmp.Or(err, errSilent)) }()
 	stream, err := w.c.Events.WatchEvents(ctx, connect.NewRequest(&v1.WatchEventsRequest{
 		Namespace: w.c.namespace, After: w.after, Types: w.Types, InstanceId: w.Instance, Workflow: w.Workflow, Labels: w.Labels,
 	}))
@@ -89,6 +92,7 @@ func (w *watch) stream(ctx context.Context) (ended bool, err error) {
 	}
 	defer func() { _ = stream.Close() }() // its error is that of the stream, which Err tells
 	for stream.Receive() {
+		w.c.router.heard(server)
 		m := stream.Msg()
 		for _, event := range m.Events {
 			if event.Position <= w.after {

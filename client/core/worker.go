@@ -215,6 +215,9 @@ func (w *Worker) Stopped() bool { return w.draining && w.Idle() }
 // Working counts the runs whose work goes on.
 func (w *Worker) Working() int { return w.working }
 
+// Owed says that results are on their way whose answers are owed.
+func (w *Worker) Owed() bool { return w.inFlight > 0 }
+
 // Message is what to send now: results, and credit when it changed; nil when there is nothing. With nothing, or nothing
 // yet, again is the time to ask next; zero means after the next change.
 func (w *Worker) Message(now time.Duration) (m *v1.WorkRequest, again time.Duration) {

@@ -150,11 +150,17 @@ func TestWorkerBatches(t *testing.T) {
 	w.Granted(runs(1, 2, 3, 4))
 	w.Finished(1, Result{})
 	message(t, w, 1, []int64{1}, nil, nil)
+	if !w.Owed() {
+		t.Fatal("nothing is owed for a result that was sent")
+	}
 	w.Finished(2, Result{Outcome: Failed, Code: "X"})
 	w.Finished(3, Result{Outcome: Released})
 	w.Finished(4, Result{})
 	quiet(t, w)
 	w.Answered(0, answers(1))
+	if w.Owed() {
+		t.Fatal("an answer is owed still")
+	}
 	w.Granted(runs(5))
 	message(t, w, 3, []int64{4}, []int64{2}, []int64{3})
 	if done := w.Done(); len(done) != 1 || done[0].Run.Token != 1 || done[0].Refusal != nil {
