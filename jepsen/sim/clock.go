@@ -87,6 +87,7 @@ type process struct {
 	up     bool
 	life   int
 	resume time.Duration
+	late   []int32 // slots of the events that wait for it
 	// Pauses so far, and how long they took.
 	pauses int
 	asleep time.Duration
@@ -140,10 +141,8 @@ func (c *clock) step() bool {
 	c.now = t.at
 	e := c.slots[t.slot]
 	if p := e.who; p != nil && p.up && p.paused(c.now) && (e.life == anyLife || e.life == p.life) {
-		c.made++ // behind what is late already: in the order in which they were due
-		t.at, t.made = p.resume, c.made
+		p.late = append(p.late, t.slot) // in the order in which they were due
 		c.held++
-		c.put(t)
 		return true
 	}
 	c.slots[t.slot] = event{}
@@ -156,6 +155,24 @@ func (c *clock) step() bool {
 	c.mix(t.made)
 	e.fn()
 	return true
+}
+
+// pause holds a process until a time, which may be earlier than that of a pause that it is in.
+func (c *clock) pause(p *process, until time.Duration) {
+	p.resume = until
+	c.push(until, nil, anyLife, func() { c.wake(p) })
+}
+
+// wake has happen what a pause held, if the pause is over.
+func (c *clock) wake(p *process) {
+	if p.paused(c.now) {
+		return
+	}
+	for _, slot := range p.late {
+		c.made++
+		c.put(turn{c.now, c.made, slot})
+	}
+	p.late = nil
 }
 
 // mix takes a number into the trace.

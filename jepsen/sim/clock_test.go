@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -45,7 +46,7 @@ func TestPausesAndCrashes(t *testing.T) {
 	p := &process{up: true, rate: 1}
 	var did []string
 	say := func(s string) func() { return func() { did = append(did, s) } }
-	p.resume = 10
+	c.pause(p, 10)
 	c.by(p, 3, say("b"))
 	c.by(p, 2, say("a"))
 	c.after(5, say("world"))
@@ -62,5 +63,23 @@ func TestPausesAndCrashes(t *testing.T) {
 		if did[i] != want[i] {
 			t.Fatalf("did %v, want %v", did, want)
 		}
+	}
+}
+
+// A pause that ends early is over then, and not when it would have been: what it held does not wait for that.
+func TestAPauseThatEndsEarlyHoldsNothing(t *testing.T) {
+	var c clock
+	p := &process{up: true, rate: 1}
+	var did []time.Duration
+	say := func() { did = append(did, c.now) }
+	c.pause(p, 100)
+	c.by(p, 2, say)
+	c.to(p, 3, say)
+	c.by(p, 30, say)
+	c.after(10, func() { c.pause(p, c.now) })
+	for c.step() {
+	}
+	if want := []time.Duration{10, 10, 30}; !slices.Equal(did, want) {
+		t.Fatalf("what was due at 2, 3 and 30 happened at %v, and the pause of 100 ended at 10", did)
 	}
 }

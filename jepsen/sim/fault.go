@@ -199,13 +199,13 @@ func (w *world) pause(p *process, d draws) func() {
 	w.report.Pauses++
 	began := w.now
 	most := pick(d, []time.Duration{600 * time.Millisecond, 2 * time.Second, 12 * time.Second})
-	p.resume = w.now + d.between(100*time.Millisecond, most)
+	w.clock.pause(p, w.now+d.between(100*time.Millisecond, most))
 	p.pauses++
 	p.asleep += p.resume - began
 	return func() {
 		if w.now < p.resume {
 			p.asleep -= p.resume - w.now
-			p.resume = w.now
+			w.clock.pause(p, w.now)
 		}
 	}
 }
@@ -227,7 +227,7 @@ func (w *world) suspend(d draws) func() {
 	for _, n := range w.nodes {
 		if end := w.pause(n.process, d); end != nil {
 			n.asleep += w.now + took - n.resume
-			n.resume = w.now + took
+			w.clock.pause(n.process, w.now+took)
 			ends = append(ends, end)
 		}
 	}
