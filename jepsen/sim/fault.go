@@ -39,13 +39,7 @@ func (w *world) strike() {
 		return
 	}
 	d := w.faults
-	var kinds []faultKind
-	for _, k := range faultKinds {
-		if drawn := !d.one(4); drawn && !slices.Contains(w.config.Without, k.name) {
-			kinds = append(kinds, k)
-		}
-	}
-	pace := d.between(time.Second, 6*time.Second)
+	kinds, pace := w.weather(d)
 	most, apart := w.config.AtOnce, time.Duration(0)
 	switch most {
 	case 0:
@@ -94,6 +88,31 @@ func (w *world) strike() {
 		w.after(d.between(50*time.Millisecond, pick(d, []time.Duration{500 * time.Millisecond, 3 * time.Second, 10 * time.Second})), stop)
 	}
 	w.after(2*time.Second, next)
+}
+
+// weather draws which kinds of faults there are, and how thick they come. In every other seed it is a storm: a few kinds,
+// of which the same ones meet again and again. Leaving out a kind brings no other in its place, unless none were left.
+func (w *world) weather(d draws) (kinds []faultKind, pace time.Duration) {
+	storm, few := d.one(2), 2+d.IntN(4)
+	pace = d.between(time.Second, 6*time.Second)
+	if storm {
+		pace = d.between(200*time.Millisecond, time.Second)
+	}
+	var others []faultKind
+	for i, at := range d.Perm(len(faultKinds)) {
+		k, rare := faultKinds[at], d.one(4)
+		switch {
+		case slices.Contains(w.config.Without, k.name):
+		case storm && i < few, !storm && !rare:
+			kinds = append(kinds, k)
+		default:
+			others = append(others, k)
+		}
+	}
+	if len(kinds) == 0 {
+		kinds = others
+	}
+	return kinds, pace
 }
 
 // heal ends every fault.
