@@ -46,6 +46,9 @@ type serverCall struct {
 	group *group
 	place int
 	over  bool
+
+	logged uint64 // by which entry; zero: by none so far
+	denied bool   // its caller was told that it was not done
 }
 
 // group is a request that a node has taken.
@@ -157,6 +160,10 @@ func (g *group) fail(r *response) {
 // refuse answers a call that was not done, or of which nobody knows.
 func (c *serverCall) refuse(r *response) {
 	delete(c.n.waiting, c.id)
+	if r.failure != core.Unknown {
+		c.denied = true
+		c.n.w.history.denied(c)
+	}
 	c.group.fail(r)
 }
 
@@ -177,6 +184,7 @@ func (c *serverCall) outcome(o fsm.Outcome) {
 }
 
 func (c *serverCall) settled(s fsm.Settlement) {
+	c.n.w.history.tells(c.n, c.n.applied)
 	if push := c.group.request.push; push != nil {
 		push(s)
 		return

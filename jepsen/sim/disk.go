@@ -61,6 +61,16 @@ func (d *disk) write(p *process, change func(*kept), done func()) {
 	}
 }
 
+// has says whether an entry, or a state behind it, would be there after a crash.
+func (d *disk) has(e *entry) bool {
+	k := &d.kept
+	if k.snapshot != nil && k.snapshot.index >= e.index {
+		return true
+	}
+	term, here := k.log.term(e.index)
+	return here && term == e.term || k.log.base >= e.index
+}
+
 // serve syncs the oldest write. How slow that is shows when it is begun: a disk that is well again works off what waits.
 func (d *disk) serve(p *process) {
 	e := d.pending[0]

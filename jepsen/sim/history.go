@@ -28,6 +28,7 @@ type history struct {
 	// wall is the newest time of day that an entry told, and jumps counts those that told an earlier one.
 	wall   int64
 	jumps  uint64
+	kept   uint64 // the newest entry that a majority's disks were found to have
 	buffer []byte // of messages that are summed
 	// answers are the sums of the entry at hand.
 	answers answerSums
@@ -73,6 +74,31 @@ func (h *history) committed(n *node, e *entry) (first bool) {
 	return true
 }
 
+// tells is before a node tells anybody what came of an entry: it is on a majority's disks, and what is told is not lost
+// whatever fails next, short of these disks.
+func (h *history) tells(n *node, index uint64) {
+	if index <= h.kept {
+		return
+	}
+	e, have := h.log[index-1], 0
+	for _, o := range h.w.nodes {
+		if o.disk.has(e) {
+			have++
+		}
+	}
+	if have <= len(h.w.nodes)/2 {
+		h.w.fail("S3", "node %d tells of entry %d, which %d of %d disks have", n.id, index, have, len(h.w.nodes))
+	}
+	h.kept = index
+}
+
+// denied: whoever was told that a command was not done, and not that nobody knows, does not find it in the log.
+func (h *history) denied(c *serverCall) {
+	if c.denied && c.logged > 0 {
+		h.w.fail("S5", "node %d says of a command that it was not done, and entry %d has it", c.n.id, c.logged)
+	}
+}
+
 // next takes in what an entry asks for, if it was not applied anywhere yet.
 func (h *history) next(e *entry, decoded *logv1.Entry) *model.Entry {
 	if e.index <= uint64(len(h.log)) {
@@ -110,6 +136,8 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	h.w.report.Entries++
 	h.w.report.Commands += len(m.Commands)
 	for i, c := range e.calls {
+		c.logged = e.index
+		h.denied(c)
 		if !result.Outcomes[i].Parked {
 			h.calls[c.id] = outcome{e.index, sums.outcomes[i]}
 		}

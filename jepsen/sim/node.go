@@ -326,6 +326,7 @@ func (n *node) landed(b *propose.Batch, e *entry, committed bool) {
 		n.answer(e, func(c *serverCall) { c.refuse(&response{failure: core.Unknown}) })
 		return
 	}
+	n.w.history.tells(n, e.index)
 	result := n.results[e.index]
 	delete(n.results, e.index)
 	for i, c := range e.calls {
@@ -394,6 +395,7 @@ func (n *node) host() {
 
 // readValue runs a read on the state here.
 func (n *node) readValue(fn func(*fsm.Machine) (proto.Message, error)) *response {
+	n.w.history.tells(n, n.applied)
 	m, err := fn(n.machine)
 	r := &response{value: m, applied: n.applied}
 	if refusal, ok := err.(*fsm.Refusal); ok {
