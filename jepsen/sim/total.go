@@ -89,7 +89,7 @@ func (t *Total) Void() []string {
 	}
 	for _, k := range faultKinds {
 		f := t.Faults[k.name]
-		if f == nil && t.Simulated > 30*time.Minute || f != nil && f.Injected > 4 && f.Observed == 0 {
+		if f == nil && t.Simulated > 30*time.Minute || f != nil && f.Injected > 16 && f.Observed == 0 {
 			out = append(out, "no fault "+k.name+" had an effect")
 		}
 	}
