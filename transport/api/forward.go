@@ -11,6 +11,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+	lockstepv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1/lockstepv1connect"
 )
 
 // forwarded marks a call that another node passed on: it is not passed on again.
@@ -138,7 +139,7 @@ func forward[Req, Res any](s *service, ctx context.Context, c call, r *Req, addr
 	client := connect.NewClient[Req, Res](s.http, "http://"+address+c.procedure)
 	onward := connect.NewRequest(r)
 	copyHeaders(onward.Header(), c.header)
-	led, done := s.whileLed(ctx, c.namespace, address)
+	led, done := s.whileLed(ctx, c, address)
 	defer done()
 	res, err := client.CallUnary(led, onward)
 	if err != nil {
@@ -153,15 +154,35 @@ func forward[Req, Res any](s *service, ctx context.Context, c call, r *Req, addr
 // errFollowed says that another leads by now: a leader that was cut off or stopped may not answer for long.
 var errFollowed = errors.New("another leads by now")
 
-// whileLed is a context that ends with errFollowed as its cause once somebody else than the node at address is known to
-// lead. Call done when the call is over.
-func (s *service) whileLed(ctx context.Context, namespace, address string) (led context.Context, done func()) {
+// lastWord is how long one who led may take to answer when another leads: who hands over has answers on their way, to
+// what was done before. lastWordOfTransfer is the same of a call that makes another lead, and is answered when one does.
+const (
+	lastWord           = 200 * time.Millisecond
+	lastWordOfTransfer = 2 * time.Second
+)
+
+// patience is for how long a call that was passed on waits for its answer when another leads. One that reads is asked again.
+func (c call) patience() time.Duration {
+	switch {
+	case c.reads:
+		return 0
+	case c.procedure == lockstepv1.ClusterServiceTransferLeadershipProcedure, c.procedure == lockstepv1.ClusterServiceRemoveMemberProcedure:
+		return lastWordOfTransfer
+	}
+	return lastWord
+}
+
+// whileLed is a context that ends with errFollowed as its cause a while after somebody else than the node at address is
+// known to lead. Call done when the call is over.
+func (s *service) whileLed(ctx context.Context, c call, address string) (led context.Context, done func()) {
 	led, end := context.WithCancelCause(ctx)
 	go func() {
 		for {
 			changed := s.cluster.LeaderChanged()
-			if now, self := s.cluster.Leader(namespace); self || now != "" && now != address {
-				end(errFollowed)
+			if now, self := s.cluster.Leader(c.namespace); self || now != "" && now != address {
+				late := time.AfterFunc(c.patience(), func() { end(errFollowed) })
+				<-led.Done()
+				late.Stop()
 				return
 			}
 			select {

@@ -182,6 +182,61 @@ func TestALeaderThatIsStopped(t *testing.T) {
 	}
 }
 
+// handing is a leader of whom others know that it leads no more before it answers what it did while it led.
+type handing struct {
+	*node
+	asked, answers chan struct{}
+}
+
+func (h handing) ProposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
+	out, err := h.node.ProposeAll(ctx, commands)
+	h.asked <- struct{}{}
+	<-h.answers
+	return out, err
+}
+
+func (h handing) TransferLeadership(context.Context, string) (string, error) {
+	h.asked <- struct{}{}
+	<-h.answers
+	return "n2", nil
+}
+
+// Who passed a call on hears of the next leader before the answer of the last: a planned transfer fails none for that,
+// and not the call that asked for it.
+func TestALeaderThatHandsOverIsHeard(t *testing.T) {
+	t.Parallel()
+	lead := handing{newOne(t), make(chan struct{}, 1), make(chan struct{}, 1)}
+	follower := newOne(t)
+	follower.follow(serve(t, lead))
+	client := dial(t, serve(t, follower))
+	next := serve(t, newOne(t))
+	for name, x := range map[string]struct {
+		call func() error
+		late time.Duration
+	}{
+		"write": {func() error {
+			_, err := client.OpenSession(t.Context(), connect.NewRequest(&v1.OpenSessionRequest{}))
+			return err
+		}, 0},
+		"transfer": {func() error {
+			_, err := client.TransferLeadership(t.Context(), connect.NewRequest(&v1.TransferLeadershipRequest{}))
+			return err
+		}, 2 * lastWord},
+	} {
+		leader, _ := follower.Leader("")
+		done := make(chan error, 1)
+		go func() { done <- x.call() }()
+		<-lead.asked
+		follower.follow(next)
+		time.Sleep(x.late)
+		lead.answers <- struct{}{}
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		follower.follow(leader)
+	}
+}
+
 // What the log says reaches the client as it is.
 func TestRefusalsOfTheLog(t *testing.T) {
 	t.Parallel()
