@@ -89,6 +89,19 @@ func TestTheLoadsWindow(t *testing.T) {
 	}
 }
 
+func TestACloseWindowIsNotAGrowingQueue(t *testing.T) {
+	for _, x := range []struct {
+		rate, seconds, done float64
+		behind              bool
+	}{
+		{100, 60, 6000, false}, {100, 60, 5700, false}, {100, 60, 5699, true}, {100, 2, 186, false}, {100, 2, 100, false}, {100, 2, 99, true},
+	} {
+		if behind(x.rate, x.seconds, x.done) != x.behind {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
 func TestMetricsThatAreMissingAreAnError(t *testing.T) {
 	if u, err := parseUse(strings.NewReader("process_cpu_seconds_total 1.5\nprocess_resident_memory_bytes 2e+06\n")); err != nil || u != (use{1.5, 2e6}) {
 		t.Errorf("%+v, %v", u, err)

@@ -48,11 +48,17 @@ func steps(ctx context.Context, t *target) (Figures, error) {
 	figures["serverCpuMicrosPerCycle"] = 1e6 * figures["serverCpuCores"] / max(1, figures["stepCyclesPerSecond"])
 	if t.Rate > 0 {
 		figures["rate"] = t.Rate
-		if behind := t.Rate * 0.95; figures["stepCyclesPerSecond"] < behind {
+		if behind(t.Rate, figures["seconds"], figures["cycles"]) {
 			t.problem("the cluster did %.0f of %.0f cycles a second that were due: the times are those of a growing queue", figures["stepCyclesPerSecond"], t.Rate)
 		}
 	}
 	return figures, nil
+}
+
+// behind says that a cluster does not keep up with a rate: it is short of more than a twentieth of what fell due, and of more
+// than falls due in a second, which may be on its way when a short window ends.
+func behind(rate, seconds, done float64) bool {
+	return rate*seconds-done > max(rate*seconds/20, rate)
 }
 
 // drive runs a load on a chain from its first instance to the last.
