@@ -185,8 +185,17 @@ func (g *group) settle(ctx context.Context, future raft.Future) error {
 	}
 }
 
+// young is for a planted bug.
+func (p *proposer) young() bool {
+	clock := p.clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.core.Young(clock)
+}
+
 // landed answers the calls of an entry, once.
 func (p *proposer) landed(b *propose.Batch, future raft.ApplyFuture, err error) {
+	young := plant.Is(plant.YoungDenies) && p.young()
 	p.mu.Lock()
 	if !p.flying[b] {
 		p.mu.Unlock()
@@ -206,7 +215,9 @@ func (p *proposer) landed(b *propose.Batch, future raft.ApplyFuture, err error) 
 	if err == nil {
 		result = future.Response().(*fsm.Result)
 	} else {
-		err = p.g.refusal(err)
+		if err = p.g.refusal(err); young {
+			err = p.g.noLeader()
+		}
 	}
 	for i, c := range b.Commands {
 		c := c.(*call)

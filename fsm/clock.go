@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -49,18 +50,8 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 		passed = max(0, header.Elapsed-g.ClockElapsed)
 		g.ClockElapsed = max(g.ClockElapsed, header.Elapsed)
 	} else {
-		short := g.ClockElapsed < minTTL && g.Uptime-g.ClockElapsed >= minTTL
+		m.newTerm()
 		g.ClockTerm, g.ClockElapsed = header.Term, header.Elapsed
-		if plant.Is(plant.LeasesReset) || plant.Is(plant.ShortReign) && short {
-			m.eachSession(func(s *session) { m.extend(s, s.rec.Ttl) })
-		}
-		if plant.Is(plant.GraceAtChange) {
-			m.eachSession(func(s *session) {
-				if m.pressed(s) {
-					m.extend(s, s.rec.Ttl/2)
-				}
-			})
-		}
 	}
 	g.Uptime += passed
 	if plant.Is(plant.WallInApply) {
@@ -73,7 +64,31 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 	}
 }
 
-// eachSession, extend and pressed are for planted bugs.
+// newTerm, eachSession, extend and pressed are for planted bugs. newTerm is before another term begins.
+func (m *Machine) newTerm() {
+	g := m.group
+	short := g.ClockElapsed > minTTL/10 && g.ClockElapsed < minTTL && g.Uptime-g.ClockElapsed >= minTTL
+	if plant.Is(plant.LeasesReset) || plant.Is(plant.ShortReign) && short {
+		m.eachSession(func(s *session) { m.extend(s, s.rec.Ttl) })
+	}
+	if plant.Is(plant.GraceAtChange) {
+		m.eachSession(func(s *session) {
+			if m.pressed(s) {
+				m.extend(s, s.rec.Ttl/2)
+			}
+		})
+	}
+	if plant.Is(plant.ShortTermLost) && short {
+		g.Uptime -= g.ClockElapsed
+	}
+	if plant.Is(plant.ShortTermForgets) && short {
+		m.eachSession(func(s *session) {
+			s.rec.Outcomes = slices.DeleteFunc(s.rec.Outcomes, func(o *logv1.Outcome) bool { return o.Type != "" || o.Refusal != nil })
+			m.dirtySession(s)
+		})
+	}
+}
+
 func (m *Machine) eachSession(fn func(*session)) {
 	for _, ns := range m.names {
 		for _, id := range m.sessionsOf(m.namespaces[ns]) {

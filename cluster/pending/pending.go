@@ -2,6 +2,8 @@
 // what may be done on the strength of that. It has no IO and no lock: package cluster drives it, and so does the simulator.
 package pending
 
+import "github.com/lockstep-dev/lockstep/jepsen/plant"
+
 // Log is consecutive entries, oldest first.
 type Log[E any] struct {
 	size    func(E) int64
@@ -58,7 +60,7 @@ func (l *Log[E]) Durable() uint64 {
 // Applies says whether a committed entry may be applied, and so acknowledged: raft counts the leader's copy already, and
 // it must not be the one that makes the majority before it is on the disk.
 func (l *Log[E]) Applies(index uint64) bool {
-	return index <= l.Durable()
+	return index <= l.Durable() || plant.Is(plant.DiskNotAwaited)
 }
 
 // Tells returns how much of what raft takes for committed followers may be told of: they apply it at once.

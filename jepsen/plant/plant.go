@@ -51,6 +51,12 @@ const (
 	ShortReign    Bug = "short-reign"
 	GraceAtChange Bug = "grace-at-change"
 	OutageCounts  Bug = "outage-counts"
+
+	ShortTermLost    Bug = "short-term-lost"
+	ShortTermForgets Bug = "short-term-forgets"
+	YoungDenies      Bug = "young-denies"
+	DiskNotAwaited   Bug = "disk-not-awaited"
+	SlowWriteCounts  Bug = "slow-write-counts"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -85,6 +91,11 @@ var All = []Row{
 	{ShortReign, "L2", "every session begins anew behind a leader of less than a second, under whom few could renew"},
 	{GraceAtChange, "L2", "a session that holds leases, and has little time left, gets more of it under a new leader"},
 	{OutageCounts, "S6", "a new leader ends sessions that hold leases and have little time left, as if the time without a leader counted"},
+	{ShortTermLost, "S6", "the time of a term of less than a second is not kept"},
+	{ShortTermForgets, "S5", "answers to requests are forgotten behind a leader of less than a second"},
+	{YoungDenies, "S5", "a leader that took over less than a second ago says of what it had in flight when it is deposed that it was not done"},
+	{DiskNotAwaited, "S3", "a leader applies and acknowledges what its followers have, whether or not its own disk has it"},
+	{SlowWriteCounts, "S3", "a write of the log that takes 300 ms is taken for synced"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -56,6 +56,9 @@ func (d *disk) write(p *process, change func(*kept), done func()) {
 		e.due = d.w.now + d.w.disks.between(0, 3*time.Second)
 		d.w.by(p, 0, tell)
 	}
+	if plant.Is(plant.SlowWriteCounts) {
+		d.w.by(p, 300*time.Millisecond, tell)
+	}
 	if !d.busy {
 		d.serve(p)
 	}

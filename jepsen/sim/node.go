@@ -320,8 +320,13 @@ func (n *node) answer(e *entry, fn func(*serverCall)) {
 
 // landed answers the calls of an entry.
 func (n *node) landed(b *propose.Batch, e *entry, committed bool) {
+	young := plant.Is(plant.YoungDenies) && n.core.Young(n.clock())
 	n.core.Done(b)
 	n.kick(0)
+	if young && !committed {
+		n.answer(e, func(c *serverCall) { c.refuse(n.noLeader()) })
+		return
+	}
 	if !committed {
 		n.answer(e, func(c *serverCall) { c.refuse(&response{failure: core.Unknown}) })
 		return
