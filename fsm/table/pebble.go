@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -36,6 +37,9 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// l0Threshold is twice the sublevels that wait in the first level before they are merged into the next.
+const l0Threshold = 24
 
 // remedy is the next step after damage: a replica is rebuilt from the others, never repaired.
 const remedy = "stop this node, remove it from the cluster, wipe its data directory, and let it join again"
@@ -75,9 +79,10 @@ func openPebble(dir string, o Options) (*pebbleEngine, error) {
 		// what they exchange is logical.
 		FormatMajorVersion: pebble.FormatTableFormatV6,
 		MemTableSize:       o.MemtableBytes, MemTableStopWritesThreshold: 3,
-		// A flush of the state is a file or two in the first level. They are merged when there are many: each time that
-		// they are, what they overlap is written again, and reads ask filters before files.
-		L0CompactionThreshold: 12, L0StopWritesThreshold: 36,
+		// A flush of the state is a file or two in the first level, and one of its sublevels. They are merged when there are
+		// half as many sublevels as this: each time that they are, what they overlap is written again, and reads ask filters
+		// before files.
+		L0CompactionThreshold: l0Threshold, L0StopWritesThreshold: 3 * l0Threshold,
 		Logger: pebbleLog{e},
 		EventListener: &pebble.EventListener{
 			BackgroundError: e.fail,
@@ -86,6 +91,7 @@ func openPebble(dir string, o Options) (*pebbleEngine, error) {
 	}
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		options.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
 	}
 	err := unwound(func() (err error) { e.db, err = pebble.Open(dir, options); return err })
 	e.mu.Lock()
