@@ -354,7 +354,7 @@ func (t *turn) endStopped(i *instance) {
 func (t *turn) complete(i *instance) {
 	var output *v1.Payload
 	if i.graph.HasOutput() {
-		value, err := i.graph.Output(t.scope(i))
+		value, err := i.graph.Output(t.view(i))
 		if err != nil {
 			t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: "OUTPUT_INVALID", reason: err.Error()})
 			return
@@ -364,9 +364,9 @@ func (t *turn) complete(i *instance) {
 	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPLETED, output: output})
 }
 
-// scope is what the instance's expressions see.
-func (t *turn) scope(i *instance) graph.Scope {
-	return graph.Scope{
+// view is what the instance's expressions see.
+func (t *turn) view(i *instance) graph.View {
+	return graph.View{
 		Input: jsonOf(t.payload(i, whole, roleInput)),
 		Output: func(node int) ([]byte, bool) {
 			if i.runs[node].State != v1.RunState_RUN_STATE_COMPLETED {

@@ -185,7 +185,7 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 func (t *turn) activate(i *instance, node int32) (over bool) {
 	n := &i.graph.Nodes[node]
 	if n.HasWhen {
-		yes, err := i.graph.When(int(node), t.scope(i))
+		yes, err := i.graph.When(int(node), t.view(i))
 		if err != nil {
 			return t.incident(i, node, "CONDITION_INVALID", err)
 		}
@@ -199,14 +199,14 @@ func (t *turn) activate(i *instance, node int32) (over bool) {
 	}
 	ready := &runReady{i: i, node: node, first: true}
 	if n.HasInput {
-		value, err := i.graph.Input(int(node), t.scope(i))
+		value, err := i.graph.Input(int(node), t.view(i))
 		if err != nil {
 			return t.incident(i, node, "INPUT_INVALID", err)
 		}
 		ready.input = &v1.Payload{Bytes: value}
 	}
 	if n.Locks > 0 {
-		locks, err := i.graph.LocksOf(int(node), t.scope(i))
+		locks, err := i.graph.LocksOf(int(node), t.view(i))
 		if err != nil {
 			return t.incident(i, node, "LOCKS_INVALID", err)
 		}

@@ -16,14 +16,14 @@ const maxResult = 256 << 10
 // common budget. It is the activation of its programs.
 type evaluation struct {
 	graph   *Graph
-	scope   Scope
+	view    View
 	input   any
 	decoded bool
 	steps   map[string]any
 	cost    uint64
 }
 
-func (g *Graph) evaluation(s Scope) *evaluation { return &evaluation{graph: g, scope: s} }
+func (g *Graph) evaluation(view View) *evaluation { return &evaluation{graph: g, view: view} }
 
 // ResolveName implements cel.Activation.
 func (v *evaluation) ResolveName(name string) (any, bool) {
@@ -33,7 +33,7 @@ func (v *evaluation) ResolveName(name string) (any, bool) {
 	case "steps":
 		return v.steps, true
 	case "index":
-		return int64(v.scope.Index), true
+		return int64(v.view.Index), true
 	}
 	return nil, false
 }
@@ -70,7 +70,7 @@ func (e *expression) failed(code string) *EvalError {
 // prepare decodes what a program reads and no evaluation before it has read.
 func (v *evaluation) prepare(p *program) error {
 	if p.input && !v.decoded {
-		input, err := decodePayload(v.scope.Input)
+		input, err := decodePayload(v.view.Input)
 		if err != nil {
 			return &EvalError{Code: DataInvalid, Where: "input"}
 		}
@@ -94,7 +94,7 @@ func (v *evaluation) step(id string) error {
 	}
 	state := map[string]any{}
 	if node, ok := v.graph.byID[id]; ok {
-		if data, completed := v.scope.Output(node); completed {
+		if data, completed := v.view.Output(node); completed {
 			output, err := decodePayload(data)
 			if err != nil {
 				return &EvalError{Code: DataInvalid, Where: At("steps", id) + ".output"}

@@ -29,7 +29,7 @@ func FuzzCompile(f *testing.F) {
 		if err != nil || again.Digest != g.Digest || fmt.Sprint(again.Nodes) != fmt.Sprint(g.Nodes) {
 			t.Fatalf("compiles differently: %v", err)
 		}
-		s := graph.Scope{Input: data, Output: func(node int) ([]byte, bool) { return data, node%2 == 0 }}
+		s := graph.View{Input: data, Output: func(node int) ([]byte, bool) { return data, node%2 == 0 }}
 		forward, backward := results(g, s, false), results(again, s, true)
 		for i := range forward {
 			if forward[i] != backward[len(backward)-1-i] {
@@ -39,7 +39,7 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
-func results(g *graph.Graph, s graph.Scope, backward bool) []string {
+func results(g *graph.Graph, s graph.View, backward bool) []string {
 	var asks []func() string
 	for node, n := range g.Nodes {
 		asks = append(asks, func() string { return evaluate(g, "when", node, s) }, func() string { return evaluate(g, "locks", node, s) })
@@ -71,7 +71,7 @@ func FuzzPayload(f *testing.F) {
 		return define(t, `{"workflow":"w","steps":{"a":{"input":"${input}"}}}`)
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		out, err := g(t).Input(0, graph.Scope{Input: payload})
+		out, err := g(t).Input(0, graph.View{Input: payload})
 		if err != nil {
 			if json.Valid(payload) && utf8.Valid(payload) && !tolerable(payload, err) {
 				t.Fatalf("refused %q: %v", payload, err)
@@ -81,7 +81,7 @@ func FuzzPayload(f *testing.F) {
 		if len(payload) > 0 && !json.Valid(payload) {
 			t.Fatalf("took %q for %s", payload, out)
 		}
-		once, err := g(t).Input(0, graph.Scope{Input: out})
+		once, err := g(t).Input(0, graph.View{Input: out})
 		if err != nil || !bytes.Equal(once, out) {
 			t.Fatalf("%q is %s, then %s, %v", payload, out, once, err)
 		}

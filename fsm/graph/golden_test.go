@@ -66,7 +66,7 @@ func golden(t *testing.T, text string, schema any) string {
 	if _, problems := l.check(expr, asValue); len(problems) > 0 {
 		return fmt.Sprintf("refused at %d: %s", problems[0].Offset, problems[0].Message)
 	}
-	v := g.evaluation(goldenScope(t, data))
+	v := g.evaluation(goldenView(t, data))
 	result, err := v.eval(&expression{text: expr, where: "here", use: asValue})
 	if err != nil {
 		return fmt.Sprintf("%s\ncost %d", describeError(err), v.cost)
@@ -82,10 +82,10 @@ func golden(t *testing.T, text string, schema any) string {
 	return fmt.Sprintf("%s %s\nin text %s\ncost %d", result.Type().TypeName(), json, inText, v.cost)
 }
 
-// goldenScope knows the steps a, b and c.
-func goldenScope(t *testing.T, data string) Scope {
+// goldenView knows the steps a, b and c.
+func goldenView(t *testing.T, data string) View {
 	outputs := map[int]string{}
-	s := Scope{Index: 7, Output: func(node int) ([]byte, bool) {
+	s := View{Index: 7, Output: func(node int) ([]byte, bool) {
 		output, ok := outputs[node]
 		return []byte(output), ok
 	}}

@@ -20,6 +20,8 @@ type Graph struct {
 	Digest string
 	// Nodes stand in definition order: a node's index here is its identity everywhere.
 	Nodes []Node
+	// Scopes divide the nodes; the first is the workflow.
+	Scopes []Scope
 
 	schemaSource any
 	byID         map[string]int
@@ -67,7 +69,7 @@ func Compile(canonical []byte) (*Graph, error) {
 func (d *Definition) build() (*Graph, []*expression, []Problem) {
 	nodes, problems := d.link()
 	g := &Graph{
-		Name: d.Workflow, Nodes: nodes, schemaSource: d.InputSchema,
+		Name: d.Workflow, Nodes: nodes, Scopes: scopesOf(nodes), schemaSource: d.InputSchema,
 		byID: make(map[string]int, len(nodes)), steps: make([]step, len(nodes)), programs: map[string]*program{},
 	}
 	c := &compiler{fault: func(p Problem) { problems = append(problems, p) }}
@@ -103,12 +105,12 @@ func (c *compiler) step(s *Step) step {
 }
 
 // When evaluates a node's condition; a node without one runs. Errors are *EvalError.
-func (g *Graph) When(node int, s Scope) (bool, error) {
+func (g *Graph) When(node int, view View) (bool, error) {
 	e := g.steps[node].when
 	if e == nil {
 		return true, nil
 	}
-	result, err := g.evaluation(s).eval(e)
+	result, err := g.evaluation(view).eval(e)
 	if err != nil {
 		return false, err
 	}
@@ -120,19 +122,19 @@ func (g *Graph) When(node int, s Scope) (bool, error) {
 }
 
 // Input evaluates a node's input mapping, to JSON. Only for nodes with HasInput. Errors are *EvalError.
-func (g *Graph) Input(node int, s Scope) ([]byte, error) {
-	return g.render(&g.steps[node].input, At(At("steps", g.Nodes[node].ID), "input"), s)
+func (g *Graph) Input(node int, view View) ([]byte, error) {
+	return g.render(&g.steps[node].input, At(At("steps", g.Nodes[node].ID), "input"), view)
 }
 
 // HasOutput says whether the workflow has an output of its own.
 func (g *Graph) HasOutput() bool { return g.output != nil }
 
 // Output evaluates the workflow's output, to JSON. Only for graphs with HasOutput. Errors are *EvalError.
-func (g *Graph) Output(s Scope) ([]byte, error) { return g.render(g.output, "output", s) }
+func (g *Graph) Output(view View) ([]byte, error) { return g.render(g.output, "output", view) }
 
-func (g *Graph) render(t *template, where string, s Scope) ([]byte, error) {
+func (g *Graph) render(t *template, where string, view View) ([]byte, error) {
 	out := encoder{max: maxResult}
-	err := t.render(&out, g.evaluation(s))
+	err := t.render(&out, g.evaluation(view))
 	var json []byte
 	if err == nil {
 		json, err = out.done()

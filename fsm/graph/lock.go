@@ -23,8 +23,8 @@ type lock struct {
 // LocksOf evaluates a node's lock names and sorts by them. Where two names turn out equal, exclusive or shared locks
 // become one and permits of the same limit add up; other pairs are a LOCK_CONFLICT. Errors are
 // *EvalError.
-func (g *Graph) LocksOf(node int, s Scope) ([]Lock, error) {
-	v := g.evaluation(s)
+func (g *Graph) LocksOf(node int, view View) ([]Lock, error) {
+	v := g.evaluation(view)
 	var locks []Lock
 	for _, l := range g.steps[node].locks {
 		name, err := v.text(l.name, maxResult)

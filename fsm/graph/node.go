@@ -26,6 +26,7 @@ const (
 type Node struct {
 	ID                  string
 	Kind                Kind
+	Scope               int // of Graph.Scopes: the one that it is activated with
 	Queue, Task, Signal string
 	// Needs and Successors are node indexes, ascending.
 	Needs, Successors []int
@@ -50,8 +51,8 @@ type Retry struct {
 // Timeouts are nanoseconds; zero is off.
 type Timeouts struct{ Queue, Run, Total, Heartbeat int64 }
 
-// Scope is what expressions see.
-type Scope struct {
+// View is what expressions see.
+type View struct {
 	// Input is the instance's input, JSON; nil is null.
 	Input []byte
 	// Output returns a step's output, JSON, if the step has completed.

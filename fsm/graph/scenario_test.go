@@ -24,7 +24,7 @@ func TestScenario(t *testing.T) {
 			if d.HasArg("step") {
 				node = nodeOf(t, g, d.CmdArgs[0].Vals[0])
 			}
-			return evaluate(g, d.Cmd, node, scope(t, g, d.Input)) + "\n"
+			return evaluate(g, d.Cmd, node, view(t, g, d.Input)) + "\n"
 		})
 	})
 }
@@ -48,6 +48,7 @@ func define(t *testing.T, definition string) *graph.Graph {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkScopes(t, g)
 	return g
 }
 
@@ -76,9 +77,9 @@ func nodeOf(t *testing.T, g *graph.Graph, id string) int {
 	return 0
 }
 
-func scope(t *testing.T, g *graph.Graph, data string) graph.Scope {
+func view(t *testing.T, g *graph.Graph, data string) graph.View {
 	outputs := map[int][]byte{}
-	s := graph.Scope{Output: func(node int) ([]byte, bool) {
+	s := graph.View{Output: func(node int) ([]byte, bool) {
 		output, completed := outputs[node]
 		return output, completed
 	}}
@@ -94,7 +95,7 @@ func scope(t *testing.T, g *graph.Graph, data string) graph.Scope {
 	return s
 }
 
-func evaluate(g *graph.Graph, what string, node int, s graph.Scope) string {
+func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 	var result any
 	var err error
 	switch what {

@@ -105,7 +105,7 @@ func checkTask(t *testing.T, task map[string]any, runtime float64, g *graph.Grap
 	if n.ID != task["id"] || n.Queue != "replay" || !slices.Equal(needs, parents) {
 		t.Errorf("task %v with parents %v became %s on %s with %v", task["id"], parents, n.ID, n.Queue, needs)
 	}
-	input, err := g.Input(node, graph.Scope{})
+	input, err := g.Input(node, graph.View{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestWfCommonsLiterals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	input, err := g.Input(1, graph.Scope{})
+	input, err := g.Input(1, graph.View{})
 	want := `{"id":"b\"","outputs":[],"parents":["a_ID1"],"reads":["x ${y}"],"runtimeSeconds":0,"waitSeconds":0}`
 	if err != nil || string(input) != want {
 		t.Errorf("input %s, %v; want %s", input, err, want)
