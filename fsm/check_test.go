@@ -39,15 +39,31 @@ func check(m *Machine) error {
 }
 
 func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]int64, held map[int64]bool) error {
+	for f := range i.frames() {
+		if err := checkFrame(m, ns, i, f, leasedIn, held); err != nil {
+			return err
+		}
+	}
+	if !i.live() && i.root.open > 0 {
+		return fmt.Errorf("it is %s with %d open runs", i.rec.State, i.root.open)
+	}
+	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING && i.live() && i.leased() == 0 {
+		return fmt.Errorf("it is %s and nothing is leased", i.rec.State)
+	}
+	return nil
+}
+
+func checkFrame(m *Machine, ns *namespace, i *instance, f *frame, leasedIn map[string]int64, held map[int64]bool) error {
 	var open, leased int32
-	for node, r := range i.runs {
-		step := i.graph.Nodes[node].ID
+	for n, r := range f.runs {
+		at := f.at(n)
+		step := i.step(at).ID
 		if !ended(r.State) {
 			open++
 		}
 		if r.State == v1.RunState_RUN_STATE_LEASED {
 			leased++
-			leasedIn[i.graph.Nodes[node].Queue]++
+			leasedIn[i.step(at).Queue]++
 			held[r.Token] = true
 			if ref, ok := ns.leases[r.Token]; !ok || ref.session != r.Session || ref.instance != i.rec.InstanceId {
 				return fmt.Errorf("step %s is leased under token %d, of which the session knows nothing", step, r.Token)
@@ -63,30 +79,24 @@ func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]i
 		if r.State == v1.RunState_RUN_STATE_READY && r.Parked != "" {
 			l := ns.lock(m, r.Parked)
 			found := false
-			l.claims.Ascend(func(c *claim) bool { found = found || c.run == i.key(int32(node)) && c.wait == nil; return !found })
+			l.claims.Ascend(func(c *claim) bool { found = found || c.run == i.key(at) && c.wait == nil; return !found })
 			if !found {
 				return fmt.Errorf("step %s waits for lock %s, which knows nothing of it", step, r.Parked)
 			}
-			if wanted := m.wanted(i.key(int32(node)), ns.queue(i.graph.Nodes[node].Queue)); wanted && r.RetryAt == 0 {
+			if wanted := m.wanted(i.key(at), ns.queue(i.step(at).Queue)); wanted && r.RetryAt == 0 {
 				for _, want := range r.Locks {
-					if want.Lock == r.Parked && m.busy(l, &claim{order: r.Order, seq: r.OrderSeq, run: i.key(int32(node)), want: want}) == free {
+					if want.Lock == r.Parked && m.busy(l, &claim{order: r.Order, seq: r.OrderSeq, run: i.key(at), want: want}) == free {
 						return fmt.Errorf("step %s waits for lock %s, which is free, and somebody would take it", step, r.Parked)
 					}
 				}
 			}
 		}
-		if r.Used > int32(i.graph.Nodes[node].Retry.Attempts) {
-			return fmt.Errorf("step %s has used %d of %d attempts", step, r.Used, i.graph.Nodes[node].Retry.Attempts)
+		if r.Used > int32(i.step(at).Retry.Attempts) {
+			return fmt.Errorf("step %s has used %d of %d attempts", step, r.Used, i.step(at).Retry.Attempts)
 		}
 	}
-	if open != i.rec.Open || leased != i.rec.Leased {
-		return fmt.Errorf("it counts %d open and %d leased runs, there are %d and %d", i.rec.Open, i.rec.Leased, open, leased)
-	}
-	if !i.live() && open > 0 {
-		return fmt.Errorf("it is %s with %d open runs", i.rec.State, open)
-	}
-	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING && i.live() && leased == 0 {
-		return fmt.Errorf("it is %s and nothing is leased", i.rec.State)
+	if open != f.open || leased != f.leased {
+		return fmt.Errorf("it counts %d open and %d leased runs, there are %d and %d", f.open, f.leased, open, leased)
 	}
 	return nil
 }
@@ -114,7 +124,7 @@ func checkLock(m *Machine, ns *namespace, l *lock, held map[int64]bool) error {
 	}
 	for _, h := range l.rec.Lapsed {
 		i := ns.instances[h.InstanceId]
-		if i != nil && (!i.runs[h.Node].Lapsed || i.runs[h.Node].Token != h.Token) {
+		if i != nil && (!i.run(atOf(h)).Lapsed || i.run(atOf(h)).Token != h.Token) {
 			return fmt.Errorf("it keeps a place for token %d, whose run went on", h.Token)
 		}
 	}

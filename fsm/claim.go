@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -15,11 +16,11 @@ import (
 func elapsed(from, to int64) time.Duration { return time.Duration(max(0, to-from)) }
 
 // grant leases a run to a wait, if its locks are free; else the run parks on the first that is busy.
-func (t *turn) grant(i *instance, node int32, w *wait) {
-	if !t.claim(i, node, w.session) {
+func (t *turn) grant(i *instance, at at, w *wait) {
+	if !t.claim(i, at, w.session) {
 		return
 	}
-	t.deliver(w, t.leasedRun(i, node))
+	t.deliver(w, t.leasedRun(i, at))
 	w.rec.Remaining--
 	t.m.dirtySession(w.session)
 	if w.rec.Remaining == 0 {
@@ -29,39 +30,39 @@ func (t *turn) grant(i *instance, node int32, w *wait) {
 
 // claim is where a lease begins: the run and every lock it needs are granted all at once under one token,
 // or nothing is. A run that is blocked parks on the first busy lock, and is offered again when that is free.
-func (t *turn) claim(i *instance, node int32, s *session) bool {
-	r, k := i.runs[node], i.key(node)
+func (t *turn) claim(i *instance, at at, s *session) bool {
+	r, k := i.run(at), i.key(at)
 	for _, want := range r.Locks {
 		l := t.ns.lock(t.m, want.Lock)
 		if l.differs(want) {
-			t.emit(&runIncident{i: i, node: node, code: "LOCK_LIMIT_DIFFERS", reason: l.sayLimit(want)})
+			t.emit(&runIncident{i: i, at: at, code: "LOCK_LIMIT_DIFFERS", reason: l.sayLimit(want)})
 			return false
 		}
 		asking := &claim{order: r.Order, seq: r.OrderSeq, run: k, want: want}
 		if verdict := t.m.busy(l, asking); verdict != free {
-			t.park(i, node, want.Lock, verdict)
+			t.park(i, at, want.Lock, verdict)
 			return false
 		}
 		if plant.Is(plant.ClaimPiecemeal) {
-			t.emit(&lockGranted{lock: l, want: want, holder: &logv1.LockHolder{Token: t.ns.rec.Token + 1, Session: s.rec.Session, InstanceId: i.rec.InstanceId, Node: node}})
+			t.emit(&lockGranted{lock: l, want: want, holder: &logv1.LockHolder{Token: t.ns.rec.Token + 1, Session: s.rec.Session, InstanceId: i.rec.InstanceId, Node: at.node, Index: at.index}})
 		}
 	}
-	t.emit(&runLeased{i: i, node: node, session: s, token: t.ns.rec.Token + 1})
+	t.emit(&runLeased{i: i, at: at, session: s, token: t.ns.rec.Token + 1})
 	for _, want := range r.Locks {
 		if plant.Is(plant.ClaimPiecemeal) {
 			break
 		}
 		t.emit(&lockGranted{
 			lock: t.ns.lock(t.m, want.Lock), want: want,
-			holder: &logv1.LockHolder{Token: r.Token, Session: r.Session, InstanceId: i.rec.InstanceId, Node: node},
+			holder: &logv1.LockHolder{Token: r.Token, Session: r.Session, InstanceId: i.rec.InstanceId, Node: at.node, Index: at.index},
 		})
 	}
 	return true
 }
 
 // park has the run wait for a lock. The first time that it is passed over is stamped (lock.go, busy).
-func (t *turn) park(i *instance, node int32, lock string, verdict busyness) {
-	t.m.change(i, node, func(r *run) {
+func (t *turn) park(i *instance, at at, lock string, verdict busyness) {
+	t.m.change(i, at, func(r *run) {
 		r.Parked, r.RetryAt = lock, 0
 		if verdict == reserved {
 			r.RetryAt = t.uptime() + retryReserved
@@ -73,50 +74,49 @@ func (t *turn) park(i *instance, node int32, lock string, verdict busyness) {
 }
 
 // unpark puts the run back into its queue's line.
-func (t *turn) unpark(i *instance, node int32) {
-	t.m.change(i, node, func(r *run) { r.Parked, r.RetryAt = "", 0 })
+func (t *turn) unpark(i *instance, at at) {
+	t.m.change(i, at, func(r *run) { r.Parked, r.RetryAt = "", 0 })
 }
 
 // runLeased begins an attempt.
 type runLeased struct {
 	i       *instance
-	node    int32
+	at      at
 	session *session
 	token   int64
 }
 
 func (e *runLeased) kind() string { return "lockstep.step.leased.v1" }
 func (e *runLeased) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
-	d.SessionId, d.Queue = sessionName(e.session.rec.Session), e.i.graph.Nodes[e.node].Queue
+	fillRun(d, e.i, e.at)
+	d.SessionId, d.Queue = sessionName(e.session.rec.Session), e.i.step(e.at).Queue
 	return e.i.subject()
 }
 func (e *runLeased) evolve(t *turn) {
-	t.dropLapsed(e.i, e.node)
+	t.dropLapsed(e.i, e.at)
 	t.ns.rec.Token = e.token
-	n := &e.i.graph.Nodes[e.node]
-	t.m.change(e.i, e.node, func(r *run) {
+	n := e.i.step(e.at)
+	t.m.change(e.i, e.at, func(r *run) {
 		now := t.uptime()
 		r.State, r.Attempt, r.Token, r.Session = v1.RunState_RUN_STATE_LEASED, r.Attempt+1, e.token, e.session.rec.Session
 		r.Parked, r.Lapsed, r.QueueDeadline, r.RetryAt = "", false, 0, 0
 		r.GrantedWall, r.ChangedWall = t.wall(), t.wall()
 		r.RunDeadline, r.HeartbeatDeadline = after(now, n.Timeouts.Run), after(now, n.Timeouts.Heartbeat)
 	})
-	e.i.rec.Leased++
-	t.addLease(e.session, &logv1.Lease{Token: e.token, InstanceId: e.i.rec.InstanceId, Node: e.node, GrantedAt: t.uptime()})
+	t.addLease(e.session, &logv1.Lease{Token: e.token, InstanceId: e.i.rec.InstanceId, Node: e.at.node, Index: e.at.index, GrantedAt: t.uptime()})
 }
 
 // leasedRun is what the worker gets.
-func (t *turn) leasedRun(i *instance, node int32) *v1.LeasedRun {
-	r, n := i.runs[node], &i.graph.Nodes[node]
-	of := int32(whole)
+func (t *turn) leasedRun(i *instance, at at) *v1.LeasedRun {
+	r, n := i.run(at), i.step(at)
+	of := whole
 	if n.HasInput {
-		of = node
+		of = at
 	}
 	out := &v1.LeasedRun{
 		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
-		Step: n.ID, Index: r.Index, Attempt: r.Attempt, Token: r.Token, SessionId: sessionName(r.Session),
-		Queue: n.Queue, Task: n.Task, InputPayload: t.payload(i, of, roleInput), IdempotencyKey: i.idempotencyKey(node),
+		Step: n.ID, Index: at.index, Attempt: r.Attempt, Token: r.Token, SessionId: sessionName(r.Session),
+		Queue: n.Queue, Task: n.Task, InputPayload: t.payload(i, of, roleInput), IdempotencyKey: i.idempotencyKey(at),
 		Traceparent: i.rec.Traceparent, Retryable: r.Used+1 < int32(n.Retry.Attempts),
 	}
 	if n.Timeouts.Run > 0 {
@@ -138,13 +138,13 @@ func (t *turn) leasedRun(i *instance, node int32) *v1.LeasedRun {
 }
 
 // idempotencyKey is the same on every attempt of a run, and of no other run.
-func (i *instance) idempotencyKey(node int32) string {
-	return i.ns.rec.Namespace + "/" + i.rec.InstanceId + "/" + i.graph.Nodes[node].ID + "/0"
+func (i *instance) idempotencyKey(at at) string {
+	return i.ns.rec.Namespace + "/" + i.rec.InstanceId + "/" + i.step(at).ID + "/" + strconv.Itoa(int(at.index))
 }
 
 // dropLapsed forgets the places that a lapsed lease still had: its run is granted again, or over.
-func (t *turn) dropLapsed(i *instance, node int32) {
-	r := i.runs[node]
+func (t *turn) dropLapsed(i *instance, at at) {
+	r := i.run(at)
 	if !r.Lapsed {
 		return
 	}

@@ -11,11 +11,11 @@ import (
 // nobody has been granted the run, or needed one of its locks' places, since. The token is compared here, in
 // the entry that moves the workflow on.
 func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal) {
-	i, node, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
+	i, at, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
 	if refusal != nil {
 		return nil, refusal
 	}
-	r := i.runs[node]
+	r := i.run(at)
 	late := r.Lapsed && r.Token == c.Token && r.State == v1.RunState_RUN_STATE_READY
 	if plant.Is(plant.SkipTokenCheck) && r.State == v1.RunState_RUN_STATE_LEASED {
 		c.Token = r.Token
@@ -24,24 +24,24 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	case r.State == v1.RunState_RUN_STATE_COMPLETED && r.Token == c.Token:
 		reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: r.Lapsed}
 		if t.env.WaitId != 0 { // what a stream asks for next is for that stream, whoever told the completion first
-			t.next(c, i.graph.Nodes[node].Queue, reply)
+			t.next(c, i.step(at).Queue, reply)
 		}
 		return reply, nil
 	case !holds(r, c.Token) && !late:
-		refusal := i.fenced(node, c.Token)
-		t.keepLate(i, node, c)
+		refusal := i.fenced(at, c.Token)
+		t.keepLate(i, at, c)
 		return nil, refusal.asFact()
 	}
-	t.emit(&runCompleted{i: i, node: node, token: c.Token, output: c.OutputPayload, late: late})
-	t.freeLocks(i, node, c.Token, false)
+	t.emit(&runCompleted{i: i, at: at, token: c.Token, output: c.OutputPayload, late: late})
+	t.freeLocks(i, at, c.Token, false)
 	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
-		t.advanceInstance(i, []int32{node})
+		t.advanceInstance(i, at)
 	} else {
 		t.endStopped(i)
 	}
 	reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: late}
 	t.matchTouched()
-	t.next(c, i.graph.Nodes[node].Queue, reply)
+	t.next(c, i.step(at).Queue, reply)
 	return reply, nil
 }
 
@@ -83,8 +83,8 @@ func (t *turn) leaseNext(s *session, queues []string) *v1.LeasedRun {
 		}
 		i, refusal := t.instance(best.run.instance)
 		must(refusalError(refusal))
-		if t.claim(i, best.run.node, s) {
-			return t.leasedRun(i, best.run.node)
+		if t.claim(i, best.run.at, s) {
+			return t.leasedRun(i, best.run.at)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func (t *turn) leaseNext(s *session, queues []string) *v1.LeasedRun {
 // runCompleted is the one accepted completion of a run.
 type runCompleted struct {
 	i      *instance
-	node   int32
+	at     at
 	token  int64
 	output *v1.Payload
 	late   bool
@@ -101,23 +101,19 @@ type runCompleted struct {
 
 func (e *runCompleted) kind() string { return "lockstep.step.completed.v1" }
 func (e *runCompleted) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Late, d.PayloadDigest, d.PayloadSize = e.late, e.digest, int64(len(e.output.GetBytes()))
-	d.SessionId = sessionName(e.i.runs[e.node].Session)
+	d.SessionId = sessionName(e.i.run(e.at).Session)
 	return e.i.subject()
 }
 func (e *runCompleted) evolve(t *turn) {
 	e.digest = payloadDigest(t.salt(), e.output)
-	t.dropLapsed(e.i, e.node)
+	t.dropLapsed(e.i, e.at)
 	t.m.dropLease(t.ns, e.token)
-	t.m.change(e.i, e.node, func(r *run) {
-		if r.State == v1.RunState_RUN_STATE_LEASED {
-			e.i.rec.Leased--
-		}
+	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.late, ""
 		r.Cancelling, r.Code, r.Reason, r.ChangedWall = false, "", "", t.wall()
 	})
-	t.m.setPayload(e.i, e.node, roleOutput, e.output)
-	e.i.rec.Open--
-	t.endNamed(e.i, e.node)
+	t.m.setPayload(e.i, e.at, roleOutput, e.output)
+	t.endNamed(e.i, e.at)
 }

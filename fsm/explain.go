@@ -30,38 +30,38 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING {
 		out.Explanations = append(out.Explanations, &v1.Explanation{
 			Code:     v1.ExplainCode_EXPLAIN_CODE_CANCELLING,
-			Sentence: fmt.Sprintf("The instance is %s: it ends when none of its %d leased runs is left.", stateName(i.rec.State), i.rec.Leased),
+			Sentence: fmt.Sprintf("The instance is %s: it ends when none of its %d leased runs is left.", stateName(i.rec.State), i.leased()),
 		})
 	}
 	if r.Step != "" {
-		node := i.node(r.Step)
-		if node < 0 {
+		at := at{node: i.node(r.Step)}
+		if at.node < 0 {
 			return nil, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s has no step %q", i.rec.Workflow, r.Step)
 		}
-		out.Explanations = append(out.Explanations, m.explainRun(i, node))
+		out.Explanations = append(out.Explanations, m.explainRun(i, at))
 		return out, nil
 	}
-	for node, run := range i.runs {
+	for at, run := range i.all() {
 		if !ended(run.State) && run.State != v1.RunState_RUN_STATE_PENDING {
-			out.Explanations = append(out.Explanations, m.explainRun(i, int32(node)))
+			out.Explanations = append(out.Explanations, m.explainRun(i, at))
 		}
 	}
 	return out, nil
 }
 
-func (m *Machine) explainRun(i *instance, node int32) *v1.Explanation {
-	r, n := i.runs[node], &i.graph.Nodes[node]
-	e := &v1.Explanation{Step: n.ID, Index: r.Index, Queue: n.Queue}
+func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
+	r, n := i.run(at), i.step(at)
+	e := &v1.Explanation{Step: n.ID, Index: at.index, Queue: n.Queue}
 	if at := due(r); at > 0 {
 		e.NextIn = durationpb.New(elapsed(m.group.Uptime, at))
 	}
 	switch r.State {
 	case v1.RunState_RUN_STATE_PENDING:
-		m.explainPending(i, node, e)
+		m.explainPending(i, at, e)
 	case v1.RunState_RUN_STATE_READY:
-		m.explainReady(i, node, e)
+		m.explainReady(i, at, e)
 	case v1.RunState_RUN_STATE_LEASED:
-		e.Code, e.Holder = v1.ExplainCode_EXPLAIN_CODE_LEASED, i.holder(node)
+		e.Code, e.Holder = v1.ExplainCode_EXPLAIN_CODE_LEASED, i.holder(at)
 		if s := m.sessions[r.Session]; s != nil {
 			e.Holder.Remaining = remaining(s, m.group.Uptime)
 		}
@@ -83,21 +83,21 @@ func (m *Machine) explainRun(i *instance, node int32) *v1.Explanation {
 	return e
 }
 
-func (m *Machine) explainPending(i *instance, node int32, e *v1.Explanation) {
+func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
-	for _, need := range i.graph.Nodes[node].Needs {
-		if !ended(i.runs[need].State) {
+	for _, need := range i.step(at).Needs {
+		if !ended(i.run(at.beside(need)).State) {
 			e.Missing = append(e.Missing, i.graph.Nodes[need].ID)
 		}
 	}
 	e.Sentence = fmt.Sprintf("Step %q waits for %s.", e.Step, strings.Join(e.Missing, ", "))
 }
 
-func (m *Machine) explainReady(i *instance, node int32, e *v1.Explanation) {
-	r := i.runs[node]
-	q := i.ns.queues[i.graph.Nodes[node].Queue]
+func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {
+	r := i.run(at)
+	q := i.ns.queues[i.step(at).Queue]
 	if q != nil {
-		k := i.key(node)
+		k := i.key(at)
 		for _, line := range [...]*btree.BTreeG[readyRun]{q.ready, q.parked} {
 			line.AscendLessThan(readyRun{r.Order, r.OrderSeq, &k}, func(readyRun) bool {
 				e.Place = min(e.Place+1, 1000)
@@ -111,7 +111,7 @@ func (m *Machine) explainReady(i *instance, node int32, e *v1.Explanation) {
 		if err != nil {
 			continue
 		}
-		switch m.busy(l, &claim{order: r.Order, seq: r.OrderSeq, run: i.key(node), want: want}) {
+		switch m.busy(l, &claim{order: r.Order, seq: r.OrderSeq, run: i.key(at), want: want}) {
 		case held:
 			e.Code, e.Holder = v1.ExplainCode_EXPLAIN_CODE_LOCK_HELD, m.holderOf(l)
 			e.Sentence = fmt.Sprintf("Step %q needs lock %q, which %s holds under token %d.", e.Step, want.Lock, sayHolder(e.Holder), e.Holder.GetToken())

@@ -16,33 +16,33 @@ import (
 
 // failStep ends an attempt badly: the run backs off, or fails when its attempts are used up.
 func (t *turn) failStep(f *v1.FailStepRequest) (proto.Message, *Refusal) {
-	i, node, refusal := t.findHeld(f.InstanceId, f.Step, f.Index, f.Token)
+	i, at, refusal := t.findHeld(f.InstanceId, f.Step, f.Index, f.Token)
 	if refusal != nil {
 		return nil, refusal
 	}
-	r := i.runs[node]
+	r := i.run(at)
 	if !holds(r, f.Token) {
 		if e := endedHow(r, f.Token); e != nil && e.How == "fail" {
 			return failed(e.State, e.Delay), nil
 		}
-		return nil, i.fenced(node, f.Token)
+		return nil, i.fenced(at, f.Token)
 	}
-	retry := i.graph.Nodes[node].Retry
+	retry := i.step(at).Retry
 	switch {
 	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
-		t.endLeased(i, node, &runEnded{i: i, node: node, to: v1.RunState_RUN_STATE_CANCELLED, code: f.Code, reason: f.Reason})
+		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: f.Code, reason: f.Reason})
 	case !f.Retryable || slices.Contains(retry.NonRetryable, f.Code) || r.Used+1 >= int32(retry.Attempts):
-		t.failRun(i, node, f.Code, f.Reason, true)
+		t.failRun(i, at, f.Code, f.Reason, true)
 	default:
-		delay := backoff(retry, r.Used, i.idempotencyKey(node), f.Token)
-		t.emit(&runRetried{i: i, node: node, code: f.Code, reason: f.Reason, delay: delay})
-		t.freeLocks(i, node, f.Token, false)
+		delay := backoff(retry, r.Used, i.idempotencyKey(at), f.Token)
+		t.emit(&runRetried{i: i, at: at, code: f.Code, reason: f.Reason, delay: delay})
+		t.freeLocks(i, at, f.Token, false)
 	}
 	var delay int64
 	if r.State == v1.RunState_RUN_STATE_BACKOFF {
 		delay = r.RetryAt - t.uptime()
 	}
-	t.rememberEnd(i, node, &logv1.EndedToken{Token: f.Token, How: "fail", State: r.State, Delay: delay})
+	t.rememberEnd(i, at, &logv1.EndedToken{Token: f.Token, How: "fail", State: r.State, Delay: delay})
 	return failed(r.State, delay), nil
 }
 
@@ -71,23 +71,23 @@ func backoff(retry graph.Retry, used int32, key string, token int64) int64 {
 }
 
 // failRun fails a run for good, and with it the instance.
-func (t *turn) failRun(i *instance, node int32, code, reason string, counted bool) {
-	r := i.runs[node]
+func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
+	r := i.run(at)
 	locks := r.Parked != ""
 	token, leased := r.Token, r.State == v1.RunState_RUN_STATE_LEASED
 	if counted {
-		t.m.change(i, node, func(r *run) { r.Used++ })
+		t.m.change(i, at, func(r *run) { r.Used++ })
 	}
 	if leased {
 		t.m.dropLease(t.ns, token)
 	}
-	t.dropLapsed(i, node)
-	t.emit(&runEnded{i: i, node: node, to: v1.RunState_RUN_STATE_FAILED, code: code, reason: reason})
+	t.dropLapsed(i, at)
+	t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_FAILED, code: code, reason: reason})
 	if leased || locks {
-		t.freeLocks(i, node, token, false)
+		t.freeLocks(i, at, token, false)
 	}
 	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
-		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILING, code: code, reason: "step " + i.graph.Nodes[node].ID + " failed: " + reason})
+		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILING, code: code, reason: "step " + i.step(at).ID + " failed: " + reason})
 		t.stopRuns(i)
 		return
 	}
@@ -97,22 +97,21 @@ func (t *turn) failRun(i *instance, node int32, code, reason string, counted boo
 // runRetried has a failed run wait for its next attempt.
 type runRetried struct {
 	i            *instance
-	node         int32
+	at           at
 	code, reason string
 	delay        int64
 }
 
 func (e *runRetried) kind() string { return "lockstep.step.retried.v1" }
 func (e *runRetried) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Code, d.Reason, d.Delay = e.code, e.reason, e.delay
 	return e.i.subject()
 }
 func (e *runRetried) evolve(t *turn) {
-	t.m.dropLease(t.ns, e.i.runs[e.node].Token)
-	t.m.change(e.i, e.node, func(r *run) {
+	t.m.dropLease(t.ns, e.i.run(e.at).Token)
+	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Used, r.RetryAt = v1.RunState_RUN_STATE_BACKOFF, r.Used+1, t.uptime()+e.delay
 		r.Code, r.Reason, r.ChangedWall = e.code, e.reason, t.wall()
 	})
-	e.i.rec.Leased--
 }

@@ -3,7 +3,6 @@ package fsm
 import (
 	"bytes"
 	"container/list"
-	"errors"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,24 +12,22 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// instance is one execution of a workflow, decoded: its head, and its runs by their node in the graph.
+// instance is one execution of a workflow, decoded: its head, and its runs by the frames that they are in.
 type instance struct {
 	ns      *namespace
 	rec     *logv1.Instance
 	version *version
 	graph   *graph.Graph
-	runs    []*run
+	root    frame
 	own     payloads
 	dirty   bool
-	pages   []bool // dirty pages of runs
-	stored  []bool // pages of which the engine has a row of what is pending
 	element *list.Element
 	history []int64 // positions of events that are not flushed
 	about   string  // subject, once it was asked for
 }
 
-func (i *instance) key(node int32) runKey {
-	return runKey{i.ns.rec.Namespace, i.rec.InstanceId, node, 0}
+func (i *instance) key(at at) runKey {
+	return runKey{i.ns.rec.Namespace, i.rec.InstanceId, at}
 }
 
 // subject is what events of the instance are about.
@@ -91,41 +88,16 @@ func (m *Machine) readInstance(r table.Reader, ns *namespace, id string) (*insta
 		return nil, refusal
 	}
 	i := newInstance(ns, rec, v)
-	n := 0
-	prefix, n := key(tablePage, ns.rec.Namespace, id), 0
-	var failed error
-	err = r.Scan(prefix, table.End(prefix), func(_, page []byte) bool {
-		for ; len(page) > 0 && failed == nil && n < len(i.runs); n++ {
-			page, failed = cutRun(page, i.runs[n])
-		}
-		return failed == nil
-	})
-	if err := errors.Join(err, failed); err != nil {
+	i.root.open, i.root.leased = rec.Open, rec.Leased
+	if err := i.readRuns(r, &i.root); err != nil {
 		return nil, err
-	}
-	if n != len(i.runs) {
-		return nil, errors.New("instance " + id + " lacks runs")
-	}
-	for node, r := range i.runs {
-		if pending(r) {
-			i.stored[node/pageRuns] = true
-		}
 	}
 	return i, nil
 }
 
 func newInstance(ns *namespace, rec *logv1.Instance, v *version) *instance {
 	g := v.compiled()
-	pages := (len(g.Nodes) + pageRuns - 1) / pageRuns
-	i := &instance{
-		ns: ns, rec: rec, version: v, graph: g, runs: make([]*run, len(g.Nodes)), own: payloads{has: uint8(rec.Payloads)},
-		stored: make([]bool, pages), pages: make([]bool, pages),
-	}
-	together := make([]run, len(g.Nodes))
-	for node := range together {
-		i.runs[node] = &together[node]
-	}
-	return i
+	return &instance{ns: ns, rec: rec, version: v, graph: g, root: newFrame(g, 0, 0), own: payloads{has: uint8(rec.Payloads)}}
 }
 
 // touch marks the head dirty.
@@ -139,63 +111,8 @@ func (m *Machine) touch(i *instance) {
 
 func (m *Machine) flushHead(b *table.Batch, i *instance) {
 	i.dirty = false
-	i.rec.Payloads = uint32(i.own.has)
+	i.rec.Payloads, i.rec.Open, i.rec.Leased = uint32(i.own.has), i.root.open, i.root.leased
 	b.Put(m.room.key(tableInstance, i.ns.rec.Namespace, i.rec.InstanceId), m.room.encode(i.rec))
-}
-
-// flushPending writes what is pending of the pages that are dirty.
-func (m *Machine) flushPending(b *table.Batch, i *instance) {
-	for p, dirty := range i.pages {
-		if !dirty {
-			continue
-		}
-		m.scratch = i.appendPending(m.scratch[:0], p)
-		stored := i.stored[p]
-		if i.stored[p] = len(m.scratch) > 0; !stored && !i.stored[p] {
-			continue
-		}
-		k := table.AppendUint64(m.room.key(tablePending, i.ns.rec.Namespace, i.rec.InstanceId), uint64(p))
-		if i.stored[p] {
-			b.Put(k, m.room.copy(m.scratch))
-		} else {
-			b.Delete(k)
-		}
-	}
-}
-
-// flushPages writes the pages that are dirty. It is the last of what is written of an instance.
-func (m *Machine) flushPages(b *table.Batch, i *instance) {
-	for p, dirty := range i.pages {
-		if !dirty {
-			continue
-		}
-		i.pages[p] = false
-		m.scratch = i.appendPage(m.scratch[:0], p)
-		k := table.AppendUint64(m.room.key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId), uint64(p))
-		b.Put(k, m.room.copy(m.scratch))
-	}
-}
-
-// page returns the runs that are written together.
-func (i *instance) page(p int) []*run {
-	return i.runs[p*pageRuns : min((p+1)*pageRuns, len(i.runs))]
-}
-
-func (i *instance) appendPage(b []byte, p int) []byte {
-	for _, r := range i.page(p) {
-		b = appendRun(b, r)
-	}
-	return b
-}
-
-func (i *instance) appendPending(b []byte, p int) []byte {
-	for n, r := range i.page(p) {
-		if pending(r) {
-			node := int32(p*pageRuns + n)
-			b = appendPlace(b, node, i.place(node))
-		}
-	}
-	return b
 }
 
 func samePayload(a, b *v1.Payload) bool {
@@ -239,13 +156,13 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 	}
 	t.emit(&instanceStarted{request: r, version: v})
 	i := t.ns.instances[r.InstanceId]
-	var over []int32
-	for node := range i.runs {
-		if len(i.graph.Nodes[node].Needs) == 0 && t.activate(i, int32(node)) {
-			over = append(over, int32(node))
+	var over []at
+	for n := range i.root.runs {
+		if at := i.root.at(n); len(i.step(at).Needs) == 0 && t.activate(i, at) {
+			over = append(over, at)
 		}
 	}
-	t.advanceInstance(i, over)
+	t.advanceInstance(i, over...)
 	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
 }
 
@@ -269,20 +186,25 @@ func (e *instanceStarted) evolve(t *turn) {
 		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
 	}
 	i := newInstance(t.ns, rec, e.version)
-	for node, r := range i.runs {
-		r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
-		r.Pending = int32(len(i.graph.Nodes[node].Needs))
-	}
-	for p := range i.pages {
-		i.pages[p] = true
-	}
-	rec.Open = int32(len(i.runs))
+	t.begin(i, &i.root)
 	t.ns.rec.LiveInstances++
 	t.m.dirtyNamespace(t.ns)
 	t.m.keepInstance(i)
 	t.m.touch(i)
 	t.m.setPayload(i, whole, roleInput, e.request.InputPayload)
-	t.m.dirtyBytes += 32 * len(i.runs)
+}
+
+// begin has the runs of a new frame wait for their needs.
+func (t *turn) begin(i *instance, f *frame) {
+	for n, r := range f.runs {
+		r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
+		r.Pending = int32(len(i.step(f.at(n)).Needs))
+	}
+	for p := range f.pages {
+		f.pages[p] = true
+	}
+	f.open = int32(len(f.runs))
+	t.m.dirtyBytes += 32 * len(f.runs)
 }
 
 // cancelInstance stops what is not leased, asks what is leased to stop, and ends when nothing is leased.
@@ -305,32 +227,32 @@ func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refu
 // stopRuns cancels what is not leased and ends the instance if nothing is. What waited behind its claims is woken when all
 // of them are gone, or one of its own runs could be leased by that.
 func (t *turn) stopRuns(i *instance) {
-	var claims []int32
-	for node, r := range i.runs {
+	var claims []at
+	for at, r := range i.all() {
 		switch {
 		case r.State == v1.RunState_RUN_STATE_LEASED:
-			t.askToStop(i, int32(node))
+			t.askToStop(i, at)
 		case !ended(r.State):
-			t.dropLapsed(i, int32(node))
+			t.dropLapsed(i, at)
 			parked := r.Parked != ""
-			t.emit(&runEnded{i: i, node: int32(node), to: v1.RunState_RUN_STATE_CANCELLED})
+			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED})
 			if parked {
-				claims = append(claims, int32(node))
+				claims = append(claims, at)
 			}
 		}
 	}
-	for _, node := range claims {
-		t.freeLocks(i, node, i.runs[node].Token, false)
+	for _, at := range claims {
+		t.freeLocks(i, at, i.run(at).Token, false)
 	}
 	t.endStopped(i)
 }
 
 // askToStop tells a run's holder, with its next renewal, that its work is not wanted any more.
-func (t *turn) askToStop(i *instance, node int32) {
-	t.m.change(i, node, func(r *run) { r.Cancelling = true })
-	s := t.m.sessions[i.runs[node].Session]
+func (t *turn) askToStop(i *instance, at at) {
+	t.m.change(i, at, func(r *run) { r.Cancelling = true })
+	s := t.m.sessions[i.run(at).Session]
 	for _, lease := range s.rec.Leases {
-		if lease.Token == i.runs[node].Token {
+		if lease.Token == i.run(at).Token {
 			lease.Cancelling = true
 		}
 	}
@@ -339,7 +261,7 @@ func (t *turn) askToStop(i *instance, node int32) {
 
 // endStopped ends an instance that fails or is cancelled when no run of it is leased any more.
 func (t *turn) endStopped(i *instance) {
-	if i.rec.Leased > 0 {
+	if i.leased() > 0 {
 		return
 	}
 	switch i.rec.State {
@@ -354,7 +276,7 @@ func (t *turn) endStopped(i *instance) {
 func (t *turn) complete(i *instance) {
 	var output *v1.Payload
 	if i.graph.HasOutput() {
-		value, err := i.graph.Output(t.view(i))
+		value, err := i.graph.Output(t.view(i, &i.root))
 		if err != nil {
 			t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: "OUTPUT_INVALID", reason: err.Error()})
 			return
@@ -364,15 +286,16 @@ func (t *turn) complete(i *instance) {
 	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPLETED, output: output})
 }
 
-// view is what the instance's expressions see.
-func (t *turn) view(i *instance) graph.View {
+// view is what the expressions of a frame see.
+func (t *turn) view(i *instance, f *frame) graph.View {
 	return graph.View{
-		Input: jsonOf(t.payload(i, whole, roleInput)),
+		Input: jsonOf(t.payload(i, whole, roleInput)), Index: int(f.index),
 		Output: func(node int) ([]byte, bool) {
-			if i.runs[node].State != v1.RunState_RUN_STATE_COMPLETED {
+			at := f.at(node - int(f.first))
+			if i.run(at).State != v1.RunState_RUN_STATE_COMPLETED {
 				return nil, false
 			}
-			return jsonOf(t.payload(i, int32(node), roleOutput)), true
+			return jsonOf(t.payload(i, at, roleOutput)), true
 		},
 	}
 }

@@ -53,16 +53,18 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := i.outputs(m.engine)
-	if err != nil {
-		return nil, err
-	}
 	size := len(out.InputPayload.GetBytes()) + len(out.OutputPayload.GetBytes())
-	for node := range i.runs {
-		run := i.runReply(int32(node))
-		run.OutputPayload = outputs[node]
-		size += len(run.OutputPayload.GetBytes())
-		out.Runs = append(out.Runs, run)
+	for f := range i.frames() {
+		outputs, err := i.outputs(m.engine, f)
+		if err != nil {
+			return nil, err
+		}
+		for n, output := range outputs {
+			run := i.runReply(f.at(n))
+			run.OutputPayload = output
+			size += len(output.GetBytes())
+			out.Runs = append(out.Runs, run)
+		}
 	}
 	if size > pageBytes {
 		out.PayloadsOmitted = true
@@ -88,10 +90,10 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 	}, err
 }
 
-func (i *instance) runReply(node int32) *v1.Run {
-	r, n := i.runs[node], &i.graph.Nodes[node]
+func (i *instance) runReply(at at) *v1.Run {
+	r, n := i.run(at), i.step(at)
 	out := &v1.Run{
-		Step: n.ID, Index: r.Index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue,
+		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue,
 		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {

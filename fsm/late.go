@@ -14,25 +14,25 @@ import (
 
 // keepLate puts a fenced completion of a token that may have held the run into the inbox of late results:
 // what the worker did is not lost, though it did not count.
-func (t *turn) keepLate(i *instance, node int32, c *v1.CompleteStepRequest) {
-	if i.runs[node].Attempt == 0 || c.Token > i.runs[node].Token {
+func (t *turn) keepLate(i *instance, at at, c *v1.CompleteStepRequest) {
+	if i.run(at).Attempt == 0 || c.Token > i.run(at).Token {
 		return
 	}
-	t.emit(&resultKept{i: i, node: node, rec: &logv1.LateResult{
+	t.emit(&resultKept{i: i, at: at, rec: &logv1.LateResult{
 		InstanceId: c.InstanceId, Step: c.Step, Index: c.Index, Token: c.Token, Output: c.OutputPayload,
 		Author: t.env.Author, ReceivedWall: t.wall(),
 	}})
 }
 
 type resultKept struct {
-	i    *instance
-	node int32
-	rec  *logv1.LateResult
+	i   *instance
+	at  at
+	rec *logv1.LateResult
 }
 
 func (e *resultKept) kind() string { return "lockstep.step.late.v1" }
 func (e *resultKept) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Token, d.PayloadSize = e.rec.Token, int64(len(e.rec.Output.GetBytes()))
 	return e.i.subject()
 }

@@ -11,33 +11,33 @@ import (
 )
 
 // find names the run of an instance.
-func (t *turn) find(id, step string, index int32) (*instance, int32, *Refusal) {
+func (t *turn) find(id, step string, index int32) (*instance, at, *Refusal) {
 	i, refusal := t.instance(id)
 	if refusal != nil {
-		return nil, 0, refusal
+		return nil, at{}, refusal
 	}
-	node := i.node(step)
+	at := at{i.node(step), index}
 	switch {
-	case node < 0:
-		return nil, 0, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, id, step)
-	case index != 0:
-		return nil, 0, Refuse(v1.Code_CODE_RUN_NOT_FOUND, "step %q of instance %q has no run %d", step, id, index)
+	case at.node < 0:
+		return nil, at, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, id, step)
+	case i.frame(at) == nil:
+		return nil, at, Refuse(v1.Code_CODE_RUN_NOT_FOUND, "step %q of instance %q has no run %d", step, id, index)
 	}
-	return i, node, nil
+	return i, at, nil
 }
 
 // findHeld names the run that a holder speaks of, and refuses a token that was never issued.
-func (t *turn) findHeld(id, step string, index int32, token int64) (*instance, int32, *Refusal) {
-	i, node, refusal := t.find(id, step, index)
+func (t *turn) findHeld(id, step string, index int32, token int64) (*instance, at, *Refusal) {
+	i, at, refusal := t.find(id, step, index)
 	switch {
 	case refusal != nil:
-		return nil, 0, refusal
+		return nil, at, refusal
 	case token <= 0:
-		return nil, 0, Refuse(v1.Code_CODE_INVALID, "token %d is none; give the token of the lease", token)
+		return nil, at, Refuse(v1.Code_CODE_INVALID, "token %d is none; give the token of the lease", token)
 	case token > t.ns.rec.Token:
-		return nil, 0, Refuse(v1.Code_CODE_TOKEN_UNKNOWN, "token %d was never issued; the newest of namespace %s is %d", token, t.ns.rec.Namespace, t.ns.rec.Token)
+		return nil, at, Refuse(v1.Code_CODE_TOKEN_UNKNOWN, "token %d was never issued; the newest of namespace %s is %d", token, t.ns.rec.Namespace, t.ns.rec.Token)
 	}
-	return i, node, nil
+	return i, at, nil
 }
 
 // node finds a step's place in the graph; -1 when there is none.
@@ -49,11 +49,11 @@ func (i *instance) node(step string) int32 {
 }
 
 // fenced refuses a token that is not the newest of the run's lease, and says who holds it.
-func (i *instance) fenced(node int32, token int64) *Refusal {
-	r, step := i.runs[node], i.graph.Nodes[node].ID
+func (i *instance) fenced(at at, token int64) *Refusal {
+	r, step := i.run(at), i.step(at).ID
 	switch {
 	case r.State == v1.RunState_RUN_STATE_LEASED:
-		return Refuse(v1.Code_CODE_FENCED, "step %q of instance %q is held under token %d by session %s; token %d is over", step, i.rec.InstanceId, r.Token, sessionName(r.Session), token).With(i.holder(node))
+		return Refuse(v1.Code_CODE_FENCED, "step %q of instance %q is held under token %d by session %s; token %d is over", step, i.rec.InstanceId, r.Token, sessionName(r.Session), token).With(i.holder(at))
 	case r.State == v1.RunState_RUN_STATE_COMPLETED:
 		refusal := Refuse(v1.Code_CODE_FENCED, "step %q of instance %q was completed under token %d; token %d is over", step, i.rec.InstanceId, r.Token, token)
 		refusal.Detail.Token = r.Token
@@ -62,11 +62,11 @@ func (i *instance) fenced(node int32, token int64) *Refusal {
 	return Refuse(v1.Code_CODE_FENCED, "the lease of step %q of instance %q under token %d is over: the run is %s", step, i.rec.InstanceId, token, runStateName(r.State))
 }
 
-func (i *instance) holder(node int32) *v1.Holder {
-	r := i.runs[node]
+func (i *instance) holder(at at) *v1.Holder {
+	r := i.run(at)
 	return &v1.Holder{
 		SessionId: sessionName(r.Session), Token: r.Token, InstanceId: i.rec.InstanceId,
-		Step: i.graph.Nodes[node].ID, Index: r.Index, Since: stamp(r.GrantedWall),
+		Step: i.step(at).ID, Index: at.index, Since: stamp(r.GrantedWall),
 	}
 }
 
@@ -89,80 +89,80 @@ func endedHow(r *run, token int64) *logv1.EndedToken {
 
 // releaseStep gives a run back without using an attempt: it is ready now, in its old place.
 func (t *turn) releaseStep(c *v1.ReleaseStepRequest) (proto.Message, *Refusal) {
-	i, node, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
+	i, at, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
 	if refusal != nil {
 		return nil, refusal
 	}
-	r := i.runs[node]
+	r := i.run(at)
 	if !holds(r, c.Token) {
 		if e := endedHow(r, c.Token); e != nil && e.How == "release" {
 			return &v1.ReleaseStepResponse{}, nil
 		}
-		return nil, i.fenced(node, c.Token)
+		return nil, i.fenced(at, c.Token)
 	}
-	t.giveBack(i, node, "release", c.Reason)
+	t.giveBack(i, at, "release", c.Reason)
 	return &v1.ReleaseStepResponse{}, nil
 }
 
 // reportProgress tells how far a run is, and resets its heartbeat.
 func (t *turn) reportProgress(c *v1.ReportProgressRequest) (proto.Message, *Refusal) {
-	i, node, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
+	i, at, refusal := t.findHeld(c.InstanceId, c.Step, c.Index, c.Token)
 	if refusal != nil {
 		return nil, refusal
 	}
-	r := i.runs[node]
+	r := i.run(at)
 	if !holds(r, c.Token) && !(plant.Is(plant.ProgressIgnoresToken) && r.State == v1.RunState_RUN_STATE_LEASED) {
-		return nil, i.fenced(node, c.Token)
+		return nil, i.fenced(at, c.Token)
 	}
-	t.emit(&runProgressed{i: i, node: node, progress: c.ProgressPayload})
+	t.emit(&runProgressed{i: i, at: at, progress: c.ProgressPayload})
 	return &v1.ReportProgressResponse{Cancelled: r.Cancelling}, nil
 }
 
 // lapse ends a lease that its holder did not end: the session went, or a timeout came. It counts as an
 // attempt, and the run is ready at once in its old place.
-func (t *turn) lapse(i *instance, node int32, code string) {
-	r := i.runs[node]
+func (t *turn) lapse(i *instance, at at, code string) {
+	r := i.run(at)
 	switch {
 	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
-		t.endLeased(i, node, &runEnded{i: i, node: node, to: v1.RunState_RUN_STATE_CANCELLED, code: code})
-	case r.Used+1 >= int32(i.graph.Nodes[node].Retry.Attempts):
-		t.failRun(i, node, code, "attempts are used up", true)
+		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: code})
+	case r.Used+1 >= int32(i.step(at).Retry.Attempts):
+		t.failRun(i, at, code, "attempts are used up", true)
 	default:
 		token := r.Token
-		t.emit(&runReturned{i: i, node: node, how: "lapse", code: code})
-		t.freeLocks(i, node, token, true)
-		t.offer(i, node)
+		t.emit(&runReturned{i: i, at: at, how: "lapse", code: code})
+		t.freeLocks(i, at, token, true)
+		t.offer(i, at)
 	}
 }
 
 // giveBack ends a lease without counting an attempt: released, orphaned or revoked.
-func (t *turn) giveBack(i *instance, node int32, how, reason string) {
-	r := i.runs[node]
+func (t *turn) giveBack(i *instance, at at, how, reason string) {
+	r := i.run(at)
 	token := r.Token
 	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING {
-		t.endLeased(i, node, &runEnded{i: i, node: node, to: v1.RunState_RUN_STATE_CANCELLED, reason: reason})
-		t.rememberEnd(i, node, &logv1.EndedToken{Token: token, How: how, State: r.State})
+		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, reason: reason})
+		t.rememberEnd(i, at, &logv1.EndedToken{Token: token, How: how, State: r.State})
 		return
 	}
-	t.emit(&runReturned{i: i, node: node, how: how, reason: reason})
-	t.rememberEnd(i, node, &logv1.EndedToken{Token: token, How: how, State: r.State})
-	t.freeLocks(i, node, token, false)
-	t.offer(i, node)
+	t.emit(&runReturned{i: i, at: at, how: how, reason: reason})
+	t.rememberEnd(i, at, &logv1.EndedToken{Token: token, How: how, State: r.State})
+	t.freeLocks(i, at, token, false)
+	t.offer(i, at)
 }
 
 // endLeased ends a leased run, frees its locks, and ends the instance if it was the last that ran.
-func (t *turn) endLeased(i *instance, node int32, e *runEnded) {
-	token := i.runs[node].Token
+func (t *turn) endLeased(i *instance, at at, e *runEnded) {
+	token := i.run(at).Token
 	t.m.dropLease(t.ns, token)
 	t.emit(e)
-	t.freeLocks(i, node, token, false)
+	t.freeLocks(i, at, token, false)
 	t.endStopped(i)
 }
 
 // freeLocks frees every lock of a claim, and wakes what waits for them. The places of a lapsed lease are
 // remembered until somebody needs them.
-func (t *turn) freeLocks(i *instance, node int32, token int64, lapsed bool) {
-	for _, want := range i.runs[node].Locks {
+func (t *turn) freeLocks(i *instance, at at, token int64, lapsed bool) {
+	for _, want := range i.run(at).Locks {
 		l := t.ns.lock(t.m, want.Lock)
 		if plant.Is(plant.PermitsLeak) && lapsed && want.Limit > 0 {
 			continue
@@ -171,14 +171,14 @@ func (t *turn) freeLocks(i *instance, node int32, token int64, lapsed bool) {
 			t.emit(&lockReleased{lock: l, holder: h, lapsed: lapsed})
 		}
 	}
-	for _, want := range i.runs[node].Locks {
+	for _, want := range i.run(at).Locks {
 		t.wake(t.ns.lock(t.m, want.Lock))
 	}
 }
 
 // rememberEnd keeps the first answer for the newest few tokens of a run.
-func (t *turn) rememberEnd(i *instance, node int32, e *logv1.EndedToken) {
-	t.m.change(i, node, func(r *run) {
+func (t *turn) rememberEnd(i *instance, at at, e *logv1.EndedToken) {
+	t.m.change(i, at, func(r *run) {
 		r.Ended = append(r.Ended, e)
 		if len(r.Ended) > 4 {
 			r.Ended = slices.Delete(r.Ended, 0, 1)
@@ -191,23 +191,23 @@ func (t *turn) expireRun(k runKey) {
 	t.ns = t.m.namespaces[k.namespace]
 	i, refusal := t.instance(k.instance)
 	must(refusalError(refusal))
-	r := i.runs[k.node]
+	r := i.run(k.at)
 	passed := func(at int64) bool { return at > 0 && at <= t.until }
 	switch {
 	case passed(r.TotalDeadline):
-		t.failRun(i, k.node, "TIMEOUT_TOTAL", "the step's total timeout passed", r.State == v1.RunState_RUN_STATE_LEASED)
+		t.failRun(i, k.at, "TIMEOUT_TOTAL", "the step's total timeout passed", r.State == v1.RunState_RUN_STATE_LEASED)
 	case r.State == v1.RunState_RUN_STATE_READY && passed(r.RetryAt):
-		t.m.change(i, k.node, func(r *run) { r.RetryAt, r.Parked = 0, "" })
-		t.offer(i, k.node)
+		t.m.change(i, k.at, func(r *run) { r.RetryAt, r.Parked = 0, "" })
+		t.offer(i, k.at)
 	case r.State == v1.RunState_RUN_STATE_READY:
-		t.failRun(i, k.node, "TIMEOUT_QUEUE", "no worker took the run within its queue timeout", false)
+		t.failRun(i, k.at, "TIMEOUT_QUEUE", "no worker took the run within its queue timeout", false)
 	case r.State == v1.RunState_RUN_STATE_BACKOFF:
-		t.emit(&runReady{i: i, node: k.node})
-		t.offer(i, k.node)
+		t.emit(&runReady{i: i, at: k.at})
+		t.offer(i, k.at)
 	case r.State == v1.RunState_RUN_STATE_LEASED && passed(r.RunDeadline):
-		t.lapse(i, k.node, "TIMEOUT_RUN")
+		t.lapse(i, k.at, "TIMEOUT_RUN")
 	case r.State == v1.RunState_RUN_STATE_LEASED:
-		t.lapse(i, k.node, "TIMEOUT_HEARTBEAT")
+		t.lapse(i, k.at, "TIMEOUT_HEARTBEAT")
 	}
 }
 
@@ -226,14 +226,14 @@ func (t *turn) revokeLease(c *v1.RevokeLeaseRequest) (proto.Message, *Refusal) {
 	}
 	i, refusal := t.instance(ref.instance)
 	must(refusalError(refusal))
-	t.giveBack(i, ref.node, "revoke", c.Reason)
+	t.giveBack(i, ref.at, "revoke", c.Reason)
 	return &v1.RevokeLeaseResponse{}, nil
 }
 
 // runReturned puts a leased run back into its old place: its lease lapsed, or was given back.
 type runReturned struct {
 	i                 *instance
-	node              int32
+	at                at
 	how, code, reason string
 }
 
@@ -244,41 +244,40 @@ func (e *runReturned) kind() string {
 	return "lockstep.step.released.v1"
 }
 func (e *runReturned) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Name, d.Code, d.Reason = e.how, e.code, e.reason
 	return e.i.subject()
 }
 func (e *runReturned) evolve(t *turn) {
-	t.m.dropLease(t.ns, e.i.runs[e.node].Token)
-	t.m.change(e.i, e.node, func(r *run) {
+	t.m.dropLease(t.ns, e.i.run(e.at).Token)
+	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Lapsed = v1.RunState_RUN_STATE_READY, e.how == "lapse"
 		if r.Lapsed {
 			r.Used++
 			r.Code, r.Reason = e.code, "the lease lapsed"
 		}
-		r.QueueDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Queue)
+		r.QueueDeadline = after(t.uptime(), e.i.step(e.at).Timeouts.Queue)
 		r.Cancelling, r.ChangedWall = false, t.wall()
 	})
-	e.i.rec.Leased--
 }
 
 // runProgressed tells how far a leased run is.
 type runProgressed struct {
 	i        *instance
-	node     int32
+	at       at
 	progress *v1.Payload
 }
 
 func (e *runProgressed) kind() string { return "lockstep.step.progressed.v1" }
 func (e *runProgressed) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.PayloadSize = int64(len(e.progress.GetBytes()))
 	return e.i.subject()
 }
 func (e *runProgressed) evolve(t *turn) {
-	n := &e.i.graph.Nodes[e.node]
-	t.m.change(e.i, e.node, func(r *run) {
+	n := e.i.step(e.at)
+	t.m.change(e.i, e.at, func(r *run) {
 		r.HeartbeatDeadline = after(t.uptime(), n.Timeouts.Heartbeat)
 	})
-	t.m.setPayload(e.i, e.node, roleProgress, e.progress)
+	t.m.setPayload(e.i, e.at, roleProgress, e.progress)
 }

@@ -220,10 +220,10 @@ func (t *turn) wake(l *lock) {
 		must(refusalError(refusal))
 		w := t.m.firstWait(c.run, c.queue)
 		if w == nil {
-			t.unpark(i, c.run.node)
+			t.unpark(i, c.run.at)
 			continue
 		}
-		t.grant(i, c.run.node, w)
+		t.grant(i, c.run.at, w)
 	}
 	t.m.idleLock(l)
 }
@@ -410,8 +410,8 @@ func (t *turn) needPlaces(l *lock, want *logv1.ClaimedLock) {
 		h := l.rec.Lapsed[at]
 		i, refusal := t.instance(h.InstanceId)
 		must(refusalError(refusal))
-		t.dropLapsed(i, h.Node)
-		t.m.change(i, h.Node, func(r *run) { r.Lapsed = false })
+		t.dropLapsed(i, atOf(h))
+		t.m.change(i, atOf(h), func(r *run) { r.Lapsed = false })
 	}
 }
 

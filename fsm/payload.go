@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -18,8 +20,8 @@ const (
 	roles
 )
 
-// whole stands in the place of a node for the instance itself.
-const whole = -1
+// whole stands in the place of a run for the instance itself, whose payloads are the first of the root frame.
+var whole = at{node: -1}
 
 // payloads are those of a run, or of the instance itself.
 type payloads struct {
@@ -44,39 +46,39 @@ func (p *payloads) set(as role, payload *v1.Payload) {
 
 func (p *payloads) letGo(as role) { p.held[as] = nil }
 
-func (i *instance) payloads(node int32) *payloads {
-	if node == whole {
+func (i *instance) payloads(at at) *payloads {
+	if at == whole {
 		return &i.own
 	}
-	return &i.runs[node].payloads
+	return &i.run(at).payloads
 }
 
 // appendPayloadKey adds what the key of a payload has behind the instance's id.
-func appendPayloadKey(k []byte, node int32, as role) []byte {
-	return table.AppendUint64(k, uint64(node+1)<<2|uint64(as))
+func (f *frame) appendPayloadKey(k []byte, node int32, as role) []byte {
+	return f.appendRowNumber(k, uint64(node+1)<<2|uint64(as))
 }
 
 // payload returns a payload, out of the engine when it is not in memory; nil when there is none.
-func (i *instance) payload(r table.Reader, node int32, as role) (*v1.Payload, error) {
-	p := i.payloads(node)
+func (i *instance) payload(r table.Reader, at at, as role) (*v1.Payload, error) {
+	p := i.payloads(at)
 	if p.has&(1<<as) == 0 || p.held[as] != nil {
 		return p.held[as], nil
 	}
 	payload := &v1.Payload{}
-	_, err := row(r, appendPayloadKey(key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), node, as), payload)
+	_, err := row(r, i.frame(at).appendPayloadKey(key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), at.node, as), payload)
 	return payload, err
 }
 
 // payload is that of an instance which is decided about.
-func (t *turn) payload(i *instance, node int32, as role) *v1.Payload {
-	payload, err := i.payload(t.m.engine, node, as)
+func (t *turn) payload(i *instance, at at, as role) *v1.Payload {
+	payload, err := i.payload(t.m.engine, at, as)
 	must(err)
 	return payload
 }
 
 // setPayload is how payloads come to be.
-func (m *Machine) setPayload(i *instance, node int32, as role, payload *v1.Payload) {
-	i.payloads(node).set(as, payload)
+func (m *Machine) setPayload(i *instance, at at, as role, payload *v1.Payload) {
+	i.payloads(at).set(as, payload)
 	m.dirtyBytes += len(payload.GetBytes())
 }
 
@@ -86,29 +88,34 @@ func (m *Machine) flushPayloads(b *table.Batch, i *instance) {
 	if i.own.letGo(roleOutput); !i.live() {
 		i.own.letGo(roleInput)
 	}
-	for p, dirty := range i.pages {
-		if !dirty {
-			continue
-		}
-		for n, r := range i.page(p) {
-			m.flushPayloadsOf(b, i, int32(p*pageRuns+n))
-			r.letGo(roleOutput)
-			r.letGo(roleProgress)
-			if ended(r.State) {
-				r.letGo(roleInput)
+	for f := range i.frames() {
+		for p, dirty := range f.pages {
+			if dirty {
+				m.flushPagePayloads(b, i, f, p)
 			}
 		}
 	}
 }
 
-func (m *Machine) flushPayloadsOf(b *table.Batch, i *instance, node int32) {
-	p := i.payloads(node)
+func (m *Machine) flushPagePayloads(b *table.Batch, i *instance, f *frame, p int) {
+	for n, r := range f.page(p) {
+		m.flushPayloadsOf(b, i, f.at(p*pageRuns+n))
+		r.letGo(roleOutput)
+		r.letGo(roleProgress)
+		if ended(r.State) {
+			r.letGo(roleInput)
+		}
+	}
+}
+
+func (m *Machine) flushPayloadsOf(b *table.Batch, i *instance, at at) {
+	p := i.payloads(at)
 	for as := role(0); p.fresh != 0; as++ {
 		if p.fresh&(1<<as) == 0 {
 			continue
 		}
 		p.fresh &^= 1 << as
-		k := appendPayloadKey(m.room.key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), node, as)
+		k := i.frame(at).appendPayloadKey(m.room.key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), at.node, as)
 		if p.held[as] == nil {
 			b.Delete(k)
 			continue
@@ -117,20 +124,21 @@ func (m *Machine) flushPayloadsOf(b *table.Batch, i *instance, node int32) {
 	}
 }
 
-// outputs reads the outputs of all runs at once.
-func (i *instance) outputs(r table.Reader) ([]*v1.Payload, error) {
-	out := make([]*v1.Payload, len(i.runs))
-	prefix := key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId)
-	err := scanRows(r, prefix, func() *v1.Payload { return &v1.Payload{} }, func(k []byte, payload *v1.Payload) error {
-		number, _, _ := table.CutUint64(k[len(prefix):])
-		if node := int(number>>2) - 1; node >= 0 && node < len(out) && role(number&3) == roleOutput {
-			out[node] = payload
+// outputs reads the outputs of a frame's runs at once.
+func (i *instance) outputs(r table.Reader, f *frame) ([]*v1.Payload, error) {
+	out := make([]*v1.Payload, len(f.runs))
+	of := slices.Clip(key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId))
+	from, to := f.appendPayloadKey(of, f.first, 0), f.appendPayloadKey(of, f.first+int32(len(out)), 0)
+	err := scanRange(r, from, to, func() *v1.Payload { return &v1.Payload{} }, func(k []byte, payload *v1.Payload) error {
+		number, _, ok := table.CutUint64(k[len(of):])
+		if node := int32(number>>2) - 1; ok && role(number&3) == roleOutput {
+			out[node-f.first] = payload
 		}
 		return nil
 	})
-	for node, run := range i.runs {
+	for n, run := range f.runs {
 		if p := &run.payloads; p.has&(1<<roleOutput) == 0 || p.held[roleOutput] != nil {
-			out[node] = p.held[roleOutput]
+			out[n] = p.held[roleOutput]
 		}
 	}
 	return out, err

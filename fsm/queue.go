@@ -85,7 +85,7 @@ func (t *turn) match(q *queue) {
 		}
 		i, refusal := t.instance(first.run.instance)
 		must(refusalError(refusal))
-		t.grant(i, first.run.node, w)
+		t.grant(i, first.run.at, w)
 	}
 }
 
@@ -98,12 +98,12 @@ func refusalError(r *Refusal) error {
 }
 
 // offer gives a run that became ready to whoever waits for it by name, else to its queue.
-func (t *turn) offer(i *instance, node int32) {
-	if named := t.m.named[i.key(node)]; len(named) > 0 {
-		t.grant(i, node, named[0])
+func (t *turn) offer(i *instance, at at) {
+	if named := t.m.named[i.key(at)]; len(named) > 0 {
+		t.grant(i, at, named[0])
 		return
 	}
-	t.touchQueue(i.ns.queue(i.graph.Nodes[node].Queue))
+	t.touchQueue(i.ns.queue(i.step(at).Queue))
 }
 
 // wanted: somebody would take the run if its locks were free.

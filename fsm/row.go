@@ -55,13 +55,13 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 		}
 		return appendStored(b, k, stored, &logv1.Instance{})
 	case tablePage:
-		if i != nil && int(number) < len(i.pages) {
-			return i.appendPage(b, int(number)), nil
+		if f, page := i.pageAt(rest); f != nil {
+			return f.appendPage(b, page), nil
 		}
 		return append(b, stored...), nil
 	case tablePending:
-		if i != nil && int(number) < len(i.pages) {
-			return i.appendPending(b, int(number)), nil
+		if f, page := i.pageAt(rest); f != nil {
+			return i.appendPending(b, f, page), nil
 		}
 		return append(b, stored...), nil
 	case tablePayload:

@@ -11,7 +11,6 @@ import (
 // run is one activation of a step: what is known of it, but for its payloads' bytes once those are stored.
 type run struct {
 	State         v1.RunState
-	Index         int32
 	Attempt, Used int32
 	Pending, Done int32 // needs that have not ended, and those that completed
 	Token         int64 // the newest; of a completed run, the accepted one
@@ -40,7 +39,7 @@ type run struct {
 // runKey names a run everywhere.
 type runKey struct {
 	namespace, instance string
-	node, index         int32
+	at
 }
 
 func (k *runKey) compare(o *runKey) int {
@@ -96,33 +95,36 @@ type place struct {
 	locks          []*logv1.ClaimedLock
 }
 
-func (i *instance) place(node int32) place {
-	r := i.runs[node]
-	return place{r.State, i.graph.Nodes[node].Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, r.Locks}
+func (i *instance) place(at at) place {
+	r := i.run(at)
+	return place{r.State, i.step(at).Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, r.Locks}
 }
 
-// change is how a run's record changes: the orders of queues, locks and deadlines follow it.
-func (m *Machine) change(i *instance, node int32, fn func(*run)) {
-	r := i.runs[node]
+// change is how a run's record changes: the orders of queues, locks and deadlines follow it, and its frame's counters.
+func (m *Machine) change(i *instance, at at, fn func(*run)) {
+	f := i.frame(at)
+	r := f.runs[at.node-f.first]
+	was := r.State
 	if pending(r) {
-		m.unindexRun(i.ns, i.lasting(node), i.place(node))
+		m.unindexRun(i.ns, i.lasting(at), i.place(at))
 	}
 	fn(r)
+	f.count(was, r.State)
 	if pending(r) {
-		m.indexRun(i.ns, i.lasting(node), i.place(node))
+		m.indexRun(i.ns, i.lasting(at), i.place(at))
 	}
-	if p := node / pageRuns; !i.pages[p] {
-		i.pages[p] = true
+	if p := (at.node - f.first) / pageRuns; !f.pages[p] {
+		f.pages[p] = true
 		m.dirtyBytes += 128
 	}
 	m.touch(i)
 }
 
 // lasting is the run's name for what orders it: one piece of memory for all of them, which outlives the instance in memory.
-func (i *instance) lasting(node int32) *runKey {
-	r := i.runs[node]
+func (i *instance) lasting(at at) *runKey {
+	r := i.run(at)
 	if r.key == nil {
-		k := i.key(node)
+		k := i.key(at)
 		r.key = &k
 	}
 	return r.key
@@ -182,69 +184,69 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 
 // activate makes a run whose needs are met ready, or skips it, or says which expression fails. It tells
 // whether the run has ended with that.
-func (t *turn) activate(i *instance, node int32) (over bool) {
-	n := &i.graph.Nodes[node]
+func (t *turn) activate(i *instance, at at) (over bool) {
+	n := i.step(at)
 	if n.HasWhen {
-		yes, err := i.graph.When(int(node), t.view(i))
+		yes, err := i.graph.When(int(at.node), t.view(i, i.frame(at)))
 		if err != nil {
-			return t.incident(i, node, "CONDITION_INVALID", err)
+			return t.incident(i, at, "CONDITION_INVALID", err)
 		}
 		if !yes {
-			t.emit(&runEnded{i: i, node: node, to: v1.RunState_RUN_STATE_SKIPPED})
+			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_SKIPPED})
 			return true
 		}
 	}
 	if n.Kind == graph.KindSignal {
-		return t.awaitSignal(i, node)
+		return t.awaitSignal(i, at)
 	}
-	ready := &runReady{i: i, node: node, first: true}
+	ready := &runReady{i: i, at: at, first: true}
 	if n.HasInput {
-		value, err := i.graph.Input(int(node), t.view(i))
+		value, err := i.graph.Input(int(at.node), t.view(i, i.frame(at)))
 		if err != nil {
-			return t.incident(i, node, "INPUT_INVALID", err)
+			return t.incident(i, at, "INPUT_INVALID", err)
 		}
 		ready.input = &v1.Payload{Bytes: value}
 	}
 	if n.Locks > 0 {
-		locks, err := i.graph.LocksOf(int(node), t.view(i))
+		locks, err := i.graph.LocksOf(int(at.node), t.view(i, i.frame(at)))
 		if err != nil {
-			return t.incident(i, node, "LOCKS_INVALID", err)
+			return t.incident(i, at, "LOCKS_INVALID", err)
 		}
 		for _, l := range locks {
 			ready.locks = append(ready.locks, &logv1.ClaimedLock{Lock: l.Name, Shared: l.Shared, Limit: l.Limit, Take: max(1, l.Take)})
 		}
 	}
 	t.emit(ready)
-	t.offer(i, node)
+	t.offer(i, at)
 	return false
 }
 
-func (t *turn) incident(i *instance, node int32, code string, err error) bool {
-	t.emit(&runIncident{i: i, node: node, code: code, reason: err.Error()})
+func (t *turn) incident(i *instance, at at, code string, err error) bool {
+	t.emit(&runIncident{i: i, at: at, code: code, reason: err.Error()})
 	return false
 }
 
 // advanceInstance lets what follows the ended runs move on, and ends the instance when nothing is open.
 // It is a worklist, for a chain of ten thousand skipped steps must not be a recursion.
-func (t *turn) advanceInstance(i *instance, endedRuns []int32) {
+func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 	for len(endedRuns) > 0 {
-		node := endedRuns[0]
+		over := endedRuns[0]
 		endedRuns = endedRuns[1:]
-		done := i.runs[node].State == v1.RunState_RUN_STATE_COMPLETED
-		for _, next := range i.graph.Nodes[node].Successors {
-			follower := int32(next)
+		done := i.run(over).State == v1.RunState_RUN_STATE_COMPLETED
+		for _, next := range i.step(over).Successors {
+			follower := over.beside(next)
 			t.m.change(i, follower, func(r *run) {
 				r.Pending--
 				if done {
 					r.Done++
 				}
 			})
-			if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING || i.runs[follower].State != v1.RunState_RUN_STATE_PENDING {
+			if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING || i.run(follower).State != v1.RunState_RUN_STATE_PENDING {
 				continue
 			}
-			switch joined(&i.graph.Nodes[follower], i.runs[follower]) {
+			switch joined(i.step(follower), i.run(follower)) {
 			case joinSkip:
-				t.emit(&runEnded{i: i, node: follower, to: v1.RunState_RUN_STATE_SKIPPED})
+				t.emit(&runEnded{i: i, at: follower, to: v1.RunState_RUN_STATE_SKIPPED})
 				endedRuns = append(endedRuns, follower)
 			case joinGo:
 				if t.activate(i, follower) {
@@ -253,7 +255,7 @@ func (t *turn) advanceInstance(i *instance, endedRuns []int32) {
 			}
 		}
 	}
-	if i.rec.Open == 0 && i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
+	if i.root.open == 0 && i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
 		t.complete(i)
 	}
 }
@@ -297,7 +299,7 @@ const priorityWorth = 10_000_000_000
 // runReady puts a run in its queue.
 type runReady struct {
 	i     *instance
-	node  int32
+	at    at
 	first bool
 	input *v1.Payload
 	locks []*logv1.ClaimedLock
@@ -305,17 +307,17 @@ type runReady struct {
 
 func (e *runReady) kind() string { return "lockstep.step.ready.v1" }
 func (e *runReady) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
-	d.Queue = e.i.graph.Nodes[e.node].Queue
+	fillRun(d, e.i, e.at)
+	d.Queue = e.i.step(e.at).Queue
 	return e.i.subject()
 }
 func (e *runReady) evolve(t *turn) {
-	n := &e.i.graph.Nodes[e.node]
-	t.m.change(e.i, e.node, func(r *run) {
+	n := e.i.step(e.at)
+	t.m.change(e.i, e.at, func(r *run) {
 		now := t.uptime()
 		if e.first {
 			r.Locks, r.TotalDeadline = e.locks, after(now, n.Timeouts.Total)
-			t.m.setPayload(e.i, e.node, roleInput, e.input)
+			t.m.setPayload(e.i, e.at, roleInput, e.input)
 		}
 		r.State, r.RetryAt = v1.RunState_RUN_STATE_READY, 0
 		r.Order, r.OrderSeq = now-int64(n.Priority)*priorityWorth, t.ns.rec.Position+1
@@ -334,7 +336,7 @@ func after(now, timeout int64) int64 {
 // runEnded ends a run that no lease completes: skipped, cancelled, or failed.
 type runEnded struct {
 	i            *instance
-	node         int32
+	at           at
 	to           v1.RunState
 	code, reason string
 }
@@ -349,49 +351,45 @@ func (e *runEnded) kind() string {
 	return "lockstep.step.failed.v1"
 }
 func (e *runEnded) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Code, d.Reason = e.code, e.reason
 	return e.i.subject()
 }
 func (e *runEnded) evolve(t *turn) {
-	t.m.change(e.i, e.node, func(r *run) {
-		if r.State == v1.RunState_RUN_STATE_LEASED {
-			e.i.rec.Leased--
-		}
+	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Parked, r.Lapsed, r.Cancelling, r.ChangedWall = e.to, "", false, false, t.wall()
 		if e.code != "" {
 			r.Code, r.Reason = e.code, e.reason
 		}
 	})
-	e.i.rec.Open--
-	t.endNamed(e.i, e.node)
+	t.endNamed(e.i, e.at)
 }
 
 // runIncident stops a run whose expression fails, until somebody decides.
 type runIncident struct {
 	i            *instance
-	node         int32
+	at           at
 	code, reason string
 }
 
 func (e *runIncident) kind() string { return "lockstep.step.incident.v1" }
 func (e *runIncident) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Code, d.Reason = e.code, e.reason
 	return e.i.subject()
 }
 func (e *runIncident) evolve(t *turn) {
-	t.m.change(e.i, e.node, func(r *run) {
+	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Code, r.Reason, r.ChangedWall = v1.RunState_RUN_STATE_INCIDENT, e.code, e.reason, t.wall()
 		r.Parked = ""
 		if r.TotalDeadline == 0 {
-			r.TotalDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Total)
+			r.TotalDeadline = after(t.uptime(), e.i.step(e.at).Timeouts.Total)
 		}
 	})
 }
 
-func fillRun(d *v1.EventData, i *instance, node int32) {
-	r := i.runs[node]
+func fillRun(d *v1.EventData, i *instance, at at) {
+	r := i.run(at)
 	d.InstanceId, d.Workflow, d.Version = i.rec.InstanceId, i.rec.Workflow, i.rec.Version
-	d.Step, d.Index, d.Attempt, d.Used, d.Token = i.graph.Nodes[node].ID, r.Index, r.Attempt, r.Used, r.Token
+	d.Step, d.Index, d.Attempt, d.Used, d.Token = i.step(at).ID, at.index, r.Attempt, r.Used, r.Token
 }

@@ -13,7 +13,6 @@ import (
 
 func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 1, int64(r.State))
-	b = appendNumber(b, 2, int64(r.Index))
 	b = appendNumber(b, 3, int64(r.Attempt))
 	b = appendNumber(b, 4, int64(r.Used))
 	b = appendNumber(b, 5, r.Token)
@@ -113,8 +112,6 @@ func setRunNumber(r *run, f field) bool {
 	switch n := f.number; f.tag {
 	case 1:
 		r.State = v1.RunState(n)
-	case 2:
-		r.Index = int32(n)
 	case 3:
 		r.Attempt = int32(n)
 	case 4:

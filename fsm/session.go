@@ -26,7 +26,7 @@ type session struct {
 type leaseRef struct {
 	session  int64
 	instance string
-	node     int32
+	at       at
 	lock     string
 }
 
@@ -86,7 +86,7 @@ func (s *session) deadline() deadline {
 }
 
 func (s *session) ref(lease *logv1.Lease) leaseRef {
-	return leaseRef{session: s.rec.Session, instance: lease.InstanceId, node: lease.Node, lock: lease.Lock}
+	return leaseRef{session: s.rec.Session, instance: lease.InstanceId, at: atOf(lease), lock: lease.Lock}
 }
 
 func (t *turn) addLease(s *session, lease *logv1.Lease) {
@@ -195,7 +195,7 @@ func (t *turn) orphan(s *session, ref leaseRef) {
 	}
 	i, refusal := t.instance(ref.instance)
 	must(refusalError(refusal))
-	t.giveBack(i, ref.node, "orphan", "its holder never heard of the lease")
+	t.giveBack(i, ref.at, "orphan", "its holder never heard of the lease")
 }
 
 // endHolds ends a session's own holds that pick chooses.
@@ -241,9 +241,9 @@ func (t *turn) endSession(s *session, kind, reason string) {
 		i, refusal := t.instance(lease.InstanceId)
 		must(refusalError(refusal))
 		if kind == "lockstep.session.closed.v1" {
-			t.giveBack(i, lease.Node, "release", "its session was closed")
+			t.giveBack(i, atOf(lease), "release", "its session was closed")
 		} else {
-			t.lapse(i, lease.Node, "SESSION_EXPIRED")
+			t.lapse(i, atOf(lease), "SESSION_EXPIRED")
 		}
 	}
 	t.endHolds(s, func(*logv1.Lease) bool { return true })

@@ -42,10 +42,10 @@ func (t *turn) sendSignal(r *v1.SendSignalRequest) (proto.Message, *Refusal) {
 		ttl = defaultSignalTTL
 	}
 	t.emit(&signalReceived{i: i, signal: &logv1.Signal{Name: r.Name, SignalId: r.SignalId, Payload: r.PayloadBytes, ExpireAt: t.uptime() + ttl}})
-	for node, run := range i.runs {
-		if run.State == v1.RunState_RUN_STATE_WAITING && i.graph.Nodes[node].Signal == r.Name {
-			t.takeSignal(i, int32(node))
-			t.advanceInstance(i, []int32{int32(node)})
+	for at, run := range i.all() {
+		if run.State == v1.RunState_RUN_STATE_WAITING && i.step(at).Signal == r.Name {
+			t.takeSignal(i, at)
+			t.advanceInstance(i, at)
 			return &v1.SendSignalResponse{Delivered: true}, nil
 		}
 	}
@@ -61,22 +61,22 @@ func (t *turn) trimSignals(i *instance) {
 }
 
 // awaitSignal has a run take a signal that is kept, or wait for one.
-func (t *turn) awaitSignal(i *instance, node int32) (over bool) {
+func (t *turn) awaitSignal(i *instance, at at) (over bool) {
 	t.trimSignals(i)
-	t.emit(&runWaiting{i: i, node: node})
-	return t.takeSignal(i, node)
+	t.emit(&runWaiting{i: i, at: at})
+	return t.takeSignal(i, at)
 }
 
 // takeSignal completes a waiting run with the oldest signal of its name, if there is one.
-func (t *turn) takeSignal(i *instance, node int32) bool {
-	name := i.graph.Nodes[node].Signal
-	at := slices.IndexFunc(i.rec.Signals, func(s *logv1.Signal) bool { return s.Name == name })
-	if at < 0 {
+func (t *turn) takeSignal(i *instance, at at) bool {
+	name := i.step(at).Signal
+	nth := slices.IndexFunc(i.rec.Signals, func(s *logv1.Signal) bool { return s.Name == name })
+	if nth < 0 {
 		return false
 	}
-	signal := i.rec.Signals[at]
-	t.emit(&signalDelivered{i: i, node: node, at: at, signal: signal})
-	t.emit(&runCompleted{i: i, node: node, output: signal.Payload})
+	signal := i.rec.Signals[nth]
+	t.emit(&signalDelivered{i: i, at: at, nth: nth, signal: signal})
+	t.emit(&runCompleted{i: i, at: at, output: signal.Payload})
 	return true
 }
 
@@ -100,19 +100,19 @@ func (e *signalReceived) evolve(t *turn) {
 
 type signalDelivered struct {
 	i      *instance
-	node   int32
-	at     int
+	at     at
+	nth    int
 	signal *logv1.Signal
 }
 
 func (e *signalDelivered) kind() string { return "lockstep.signal.delivered.v1" }
 func (e *signalDelivered) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
+	fillRun(d, e.i, e.at)
 	d.Name, d.Code = e.signal.Name, e.signal.SignalId
 	return e.i.subject()
 }
 func (e *signalDelivered) evolve(t *turn) {
-	e.i.rec.Signals = slices.Delete(e.i.rec.Signals, e.at, e.at+1)
+	e.i.rec.Signals = slices.Delete(e.i.rec.Signals, e.nth, e.nth+1)
 	for _, seen := range e.i.rec.Seen {
 		if seen.SignalId == e.signal.SignalId {
 			seen.Delivered = true
@@ -123,19 +123,19 @@ func (e *signalDelivered) evolve(t *turn) {
 
 // runWaiting has a run wait for its signal.
 type runWaiting struct {
-	i    *instance
-	node int32
+	i  *instance
+	at at
 }
 
 func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
 func (e *runWaiting) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.node)
-	d.Name = e.i.graph.Nodes[e.node].Signal
+	fillRun(d, e.i, e.at)
+	d.Name = e.i.step(e.at).Signal
 	return e.i.subject()
 }
 func (e *runWaiting) evolve(t *turn) {
-	t.m.change(e.i, e.node, func(r *run) {
+	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.ChangedWall = v1.RunState_RUN_STATE_WAITING, t.wall()
-		r.TotalDeadline = after(t.uptime(), e.i.graph.Nodes[e.node].Timeouts.Total)
+		r.TotalDeadline = after(t.uptime(), e.i.step(e.at).Timeouts.Total)
 	})
 }

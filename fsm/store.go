@@ -29,7 +29,7 @@ const (
 	tableNamespace = 'n' // namespace -> Namespace
 	tableWorkflow  = 'w' // namespace, workflow, version -> Workflow
 	tableInstance  = 'i' // namespace, instance -> Instance
-	tablePage      = 'r' // namespace, instance, page -> runs (runcode.go)
+	tablePage      = 'r' // namespace, instance, page -> runs (page.go, runcode.go)
 	tablePending   = 'p' // namespace, instance, page -> places of its pending runs
 	tablePayload   = 'd' // namespace, instance, node, role -> Payload (payload.go)
 	tableLock      = 'l' // namespace, lock -> Lock
@@ -40,9 +40,6 @@ const (
 
 // namespaceTables are those whose keys begin with a namespace's name.
 var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableLock, tableBlock, tableHistory, tableLate}
-
-// pageRuns is how many runs of an instance are written together.
-const pageRuns = 64
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -119,8 +116,13 @@ func row(r table.Reader, key []byte, m proto.Message) (bool, error) {
 
 // scanRows decodes every row under a prefix into what make returns.
 func scanRows[M proto.Message](r table.Reader, prefix []byte, blank func() M, fn func(key []byte, m M) error) error {
+	return scanRange(r, prefix, table.End(prefix), blank, fn)
+}
+
+// scanRange is scanRows of the keys from one to another.
+func scanRange[M proto.Message](r table.Reader, from, to []byte, blank func() M, fn func(key []byte, m M) error) error {
 	var failed error
-	err := r.Scan(prefix, table.End(prefix), func(key, value []byte) bool {
+	err := r.Scan(from, to, func(key, value []byte) bool {
 		m := blank()
 		if failed = proto.Unmarshal(value, m); failed == nil {
 			failed = fn(key, m)
@@ -189,7 +191,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 			var p place
 			var node int32
 			if p, node, value, failed = cutPlace(value); failed == nil {
-				m.indexRun(ns, &runKey{name, id, node, 0}, p)
+				m.indexRun(ns, &runKey{name, id, at{node: node}}, p)
 			}
 		}
 		return failed == nil

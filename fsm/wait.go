@@ -37,7 +37,7 @@ func (w *wait) claim() *claim {
 
 // run is the run that a LeaseStep wants.
 func (w *wait) run() (runKey, bool) {
-	return runKey{w.session.rec.Namespace, w.rec.InstanceId, w.rec.Node, 0}, w.rec.InstanceId != ""
+	return runKey{w.session.rec.Namespace, w.rec.InstanceId, atOf(w.rec)}, w.rec.InstanceId != ""
 }
 
 // addWait has a request wait. wait is in nanoseconds; zero is for ever.
@@ -230,7 +230,7 @@ func (t *turn) openStream(r *logv1.OpenStream) (proto.Message, *Refusal) {
 		}
 		i, refusal := t.instance(lease.InstanceId)
 		must(refusalError(refusal))
-		reply.Runs = append(reply.Runs, t.leasedRun(i, lease.Node))
+		reply.Runs = append(reply.Runs, t.leasedRun(i, atOf(lease)))
 	}
 	return reply, nil
 }
@@ -321,41 +321,41 @@ func (t *turn) leaseStep(r *logv1.LeaseStep) (proto.Message, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	i, node, refusal := t.find(r.InstanceId, r.Step, r.Index)
+	i, at, refusal := t.find(r.InstanceId, r.Step, r.Index)
 	if refusal != nil {
 		return nil, refusal
 	}
-	run := i.runs[node]
+	run := i.run(at)
 	if ended(run.State) {
-		return nil, t.done(i, node)
+		return nil, t.done(i, at)
 	}
 	if run.State == v1.RunState_RUN_STATE_READY {
-		if t.claim(i, node, s) {
-			return &v1.LeaseStepResponse{Run: t.leasedRun(i, node)}, nil
+		if t.claim(i, at, s) {
+			return &v1.LeaseStepResponse{Run: t.leasedRun(i, at)}, nil
 		}
 	}
 	if r.Wait <= 0 || run.State == v1.RunState_RUN_STATE_INCIDENT {
 		refusal := Refuse(v1.Code_CODE_NOT_READY, "step %q of instance %q cannot be leased now: it is %s", r.Step, r.InstanceId, runStateName(run.State))
 		if run.State == v1.RunState_RUN_STATE_LEASED {
-			refusal = refusal.With(i.holder(node))
+			refusal = refusal.With(i.holder(at))
 		}
 		return nil, refusal.asFact()
 	}
-	t.addWait(s, &logv1.Wait{InstanceId: r.InstanceId, Step: r.Step, Node: node, Remaining: 1}, r.Wait)
+	t.addWait(s, &logv1.Wait{InstanceId: r.InstanceId, Step: r.Step, Node: at.node, Index: at.index, Remaining: 1}, r.Wait)
 	return nil, nil
 }
 
 // done refuses to lease a run that has ended.
-func (t *turn) done(i *instance, node int32) *Refusal {
-	r := i.runs[node]
-	refusal := Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", i.graph.Nodes[node].ID, i.rec.InstanceId, runStateName(r.State))
-	refusal.Detail.Token, refusal.Detail.Output = r.Token, t.payload(i, node, roleOutput)
+func (t *turn) done(i *instance, at at) *Refusal {
+	r := i.run(at)
+	refusal := Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", i.step(at).ID, i.rec.InstanceId, runStateName(r.State))
+	refusal.Detail.Token, refusal.Detail.Output = r.Token, t.payload(i, at, roleOutput)
 	return refusal
 }
 
 // endNamed answers those who wait by name for a run that ended.
-func (t *turn) endNamed(i *instance, node int32) {
-	for _, w := range slices.Clone(t.m.named[i.key(node)]) {
-		t.answer(w, nil, t.done(i, node))
+func (t *turn) endNamed(i *instance, at at) {
+	for _, w := range slices.Clone(t.m.named[i.key(at)]) {
+		t.answer(w, nil, t.done(i, at))
 	}
 }

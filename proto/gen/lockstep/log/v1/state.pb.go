@@ -1918,7 +1918,9 @@ type Wait struct {
 	Note       string       `protobuf:"bytes,13,opt,name=note,proto3" json:"note,omitempty"`
 	SkippedAt  int64        `protobuf:"varint,14,opt,name=skipped_at,json=skippedAt,proto3" json:"skipped_at,omitempty"`
 	// When a wait for a lock that is free, and reserved for an older claim, is tried again.
-	RetryAt       int64 `protobuf:"varint,15,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
+	RetryAt int64 `protobuf:"varint,15,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
+	// With node: the run that is wanted.
+	Index         int32 `protobuf:"varint,16,opt,name=index,proto3" json:"index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2054,6 +2056,13 @@ func (x *Wait) GetSkippedAt() int64 {
 func (x *Wait) GetRetryAt() int64 {
 	if x != nil {
 		return x.RetryAt
+	}
+	return 0
+}
+
+func (x *Wait) GetIndex() int32 {
+	if x != nil {
+		return x.Index
 	}
 	return 0
 }
@@ -2447,7 +2456,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\x03R\trequestId\x12\x14\n" +
 	"\x05reply\x18\x02 \x01(\fR\x05reply\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12.\n" +
-	"\arefusal\x18\x04 \x01(\v2\x14.lockstep.v1.RefusalR\arefusal\"\xa9\x03\n" +
+	"\arefusal\x18\x04 \x01(\v2\x14.lockstep.v1.RefusalR\arefusal\"\xbf\x03\n" +
 	"\x04Wait\x12\x17\n" +
 	"\await_id\x18\x01 \x01(\x04R\x06waitId\x12\x1d\n" +
 	"\n" +
@@ -2468,7 +2477,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x04note\x18\r \x01(\tR\x04note\x12\x1d\n" +
 	"\n" +
 	"skipped_at\x18\x0e \x01(\x03R\tskippedAt\x12\x19\n" +
-	"\bretry_at\x18\x0f \x01(\x03R\aretryAt\"\xed\x01\n" +
+	"\bretry_at\x18\x0f \x01(\x03R\aretryAt\x12\x14\n" +
+	"\x05index\x18\x10 \x01(\x05R\x05index\"\xed\x01\n" +
 	"\n" +
 	"LateResult\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +

@@ -1,0 +1,115 @@
+package fsm
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+)
+
+// The runs of a frame are written in pages, and what is pending of a page has a row beside it.
+
+// pageRuns is how many runs of a frame are written together.
+const pageRuns = 64
+
+// appendRowNumber adds what the key of a page or a payload has behind the instance's id.
+func (f *frame) appendRowNumber(k []byte, number uint64) []byte { return table.AppendUint64(k, number) }
+
+// pageAt finds a page that is in memory; no frame when it is not, or the instance is not.
+func (i *instance) pageAt(k []byte) (f *frame, page int) {
+	number, _, ok := table.CutUint64(k)
+	if !ok || i == nil {
+		return nil, 0
+	}
+	if f = &i.root; number >= uint64(len(f.pages)) {
+		return nil, 0
+	}
+	return f, int(number)
+}
+
+// page returns the runs that are written together.
+func (f *frame) page(p int) []*run {
+	return f.runs[p*pageRuns : min((p+1)*pageRuns, len(f.runs))]
+}
+
+func (f *frame) appendPage(b []byte, p int) []byte {
+	for _, r := range f.page(p) {
+		b = appendRun(b, r)
+	}
+	return b
+}
+
+func (i *instance) appendPending(b []byte, f *frame, p int) []byte {
+	for n, r := range f.page(p) {
+		if pending(r) {
+			at := f.at(p*pageRuns + n)
+			b = appendPlace(b, at.node, i.place(at))
+		}
+	}
+	return b
+}
+
+// flushPending writes what is pending of the pages that are dirty.
+func (m *Machine) flushPending(b *table.Batch, i *instance) {
+	for f := range i.frames() {
+		for p, dirty := range f.pages {
+			if dirty {
+				m.flushPendingOf(b, i, f, p)
+			}
+		}
+	}
+}
+
+func (m *Machine) flushPendingOf(b *table.Batch, i *instance, f *frame, p int) {
+	m.scratch = i.appendPending(m.scratch[:0], f, p)
+	stored := f.stored[p]
+	if f.stored[p] = len(m.scratch) > 0; !stored && !f.stored[p] {
+		return
+	}
+	k := f.appendRowNumber(m.room.key(tablePending, i.ns.rec.Namespace, i.rec.InstanceId), uint64(p))
+	if f.stored[p] {
+		b.Put(k, m.room.copy(m.scratch))
+	} else {
+		b.Delete(k)
+	}
+}
+
+// flushPages writes the pages that are dirty. It is the last of what is written of an instance.
+func (m *Machine) flushPages(b *table.Batch, i *instance) {
+	for f := range i.frames() {
+		for p, dirty := range f.pages {
+			if !dirty {
+				continue
+			}
+			f.pages[p] = false
+			m.scratch = f.appendPage(m.scratch[:0], p)
+			b.Put(f.appendRowNumber(m.room.key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId), uint64(p)), m.room.copy(m.scratch))
+		}
+	}
+}
+
+// readRuns decodes the runs of a frame from its pages.
+func (i *instance) readRuns(r table.Reader, f *frame) error {
+	n := 0
+	var failed error
+	of := slices.Clip(key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId))
+	from, to := f.appendRowNumber(of, 0), f.appendRowNumber(of, uint64(len(f.pages)))
+	err := r.Scan(from, to, func(_, page []byte) bool {
+		for ; len(page) > 0 && failed == nil && n < len(f.runs); n++ {
+			page, failed = cutRun(page, f.runs[n])
+		}
+		return failed == nil
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	if n != len(f.runs) {
+		return errors.New("instance " + i.rec.InstanceId + " lacks runs")
+	}
+	for n, r := range f.runs {
+		if pending(r) {
+			f.stored[n/pageRuns] = true
+		}
+	}
+	return nil
+}
