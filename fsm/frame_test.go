@@ -1,11 +1,14 @@
 package fsm
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -109,5 +112,116 @@ func TestAFrameCountsWhatItsRunsDo(t *testing.T) {
 		if f.count(c.was, c.is); f.open != c.open || f.leased != c.leased {
 			t.Errorf("%s to %s: %d are open and %d leased, not %d and %d", c.was, c.is, f.open, f.leased, c.open, c.leased)
 		}
+	}
+}
+
+// The rows of frames stand together behind the instance's id, those of the root first, and are read as what was written.
+func TestRowsOfFramesAreInOrder(t *testing.T) {
+	g := nested()
+	last := ""
+	for _, name := range [][2]int32{{0, 0}, {1, 0}, {1, 1}, {1, math.MaxInt32}} {
+		f := newFrame(g, name[0], name[1])
+		for _, number := range []uint64{0, 1, 156, math.MaxUint32} {
+			k := f.appendRowNumber(nil, number)
+			if string(k) <= last {
+				t.Errorf("%x of frame %v is not behind %x", k, name, last)
+			}
+			last = string(k)
+			scope, index, got, ok := cutRowNumber(k)
+			if !ok || scope != name[0] || index != name[1] || got != number {
+				t.Errorf("row %d of frame %v became %d of %d, %d, %v", number, name, got, scope, index, ok)
+			}
+			for short := range len(k) {
+				if scope, index, got, ok := cutRowNumber(k[:short]); ok && scope == name[0] && index == name[1] && got == number {
+					t.Errorf("%x is the key %x", k[:short], k)
+				}
+			}
+			if _, _, _, ok := cutRowNumber(append(k, 0)); ok {
+				t.Errorf("%x with something behind it is a key", k)
+			}
+		}
+	}
+}
+
+// The keys of the root's rows are those that instances had before there were frames: their states are read as they are.
+func TestTheRootHasNoName(t *testing.T) {
+	root := newFrame(nested(), 0, 0)
+	if k := fmt.Sprintf("%x", root.appendRowNumber(nil, 5)); k != "0000000000000005" {
+		t.Errorf("page 5 of the root is %s", k)
+	}
+	if k := fmt.Sprintf("%x", root.appendPayloadKey(nil, 2, roleProgress)); k != "000000000000000e" {
+		t.Errorf("the progress of node 2 is %s", k)
+	}
+	if k := fmt.Sprintf("%x", root.appendPayloadKey(nil, whole.node, roleInput)); k != "0000000000000001" {
+		t.Errorf("the instance's input is %s", k)
+	}
+}
+
+// Frames of one scope do not read each other's rows, nor the root theirs.
+func TestFramesHaveRowsOfTheirOwn(t *testing.T) {
+	g, engine, b := nested(), table.NewMemory(), &table.Batch{}
+	i := &instance{ns: &namespace{rec: &logv1.Namespace{Namespace: "n"}}, rec: &logv1.Instance{InstanceId: "i"}, graph: g}
+	names := [][2]int32{{0, 0}, {1, 0}, {1, 1}, {1, 2}}
+	token := func(f *frame, n int) int64 { return int64(f.scope)<<40 | int64(f.index)<<20 | int64(n) }
+	for _, name := range names {
+		f := newFrame(g, name[0], name[1])
+		for n, r := range f.runs {
+			r.Token = token(&f, n)
+			payload := &v1.Payload{Bytes: fmt.Appendf(nil, "%d", r.Token)}
+			b.Put(f.appendPayloadKey(key(tablePayload, "n", "i"), f.at(n).node, roleOutput), encode(payload))
+			b.Put(f.appendPayloadKey(key(tablePayload, "n", "i"), f.at(n).node, roleInput), encode(&v1.Payload{}))
+		}
+		for p := range f.pages {
+			b.Put(f.appendRowNumber(key(tablePage, "n", "i"), uint64(p)), f.appendPage(nil, p))
+		}
+	}
+	must(engine.Write(b))
+	for _, name := range names {
+		f := newFrame(g, name[0], name[1])
+		if err := i.readRuns(engine, &f); err != nil {
+			t.Fatalf("frame %v: %v", name, err)
+		}
+		for n, r := range f.runs {
+			if r.has = 1 << roleOutput; r.Token != token(&f, n) {
+				t.Errorf("run %d of frame %v has token %d", n, name, r.Token)
+			}
+		}
+		outputs, err := i.outputs(engine, &f)
+		if err != nil || len(outputs) != len(f.runs) {
+			t.Fatalf("frame %v: %d outputs, %v", name, len(outputs), err)
+		}
+		for n, output := range outputs {
+			if want := fmt.Sprint(token(&f, n)); string(output.GetBytes()) != want {
+				t.Errorf("output %d of frame %v is %q", n, name, output.GetBytes())
+			}
+		}
+	}
+	missing := newFrame(g, 1, 3)
+	if err := i.readRuns(engine, &missing); err == nil || !strings.Contains(err.Error(), "lacks runs") {
+		t.Errorf("a frame without rows is read: %v", err)
+	}
+}
+
+// What orders a pending run knows its frame from the row's key, and a key that is none stops the start.
+func TestAPendingRowNamesItsFrame(t *testing.T) {
+	f := newFrame(nested(), 1, 7)
+	waiting := appendPlace(nil, 4, place{state: v1.RunState_RUN_STATE_READY, queue: "q"})
+	open := func(k []byte) (*Machine, error) {
+		engine, b := table.NewMemory(), &table.Batch{}
+		b.Put(k, waiting)
+		must(engine.Write(b))
+		m, err := Open(engine)
+		return m, err
+	}
+	k := f.appendRowNumber(key(tablePending, DefaultNamespace, "i"), 0)
+	m, err := open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, ok := m.namespaces[DefaultNamespace].queue("q").first(); !ok || *first.run != (runKey{DefaultNamespace, "i", at{4, 7}}) {
+		t.Errorf("the queue has %+v", first.run)
+	}
+	if _, err := open(k[:len(k)-8]); err == nil {
+		t.Errorf("the key %x of no page is read", k[:len(k)-8])
 	}
 }

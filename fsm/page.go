@@ -7,21 +7,40 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm/table"
 )
 
-// The runs of a frame are written in pages, and what is pending of a page has a row beside it.
+// The runs of a frame are written in pages, and what is pending of a page has a row beside it. Behind the instance's id the
+// keys of what is in a frame have the frame's name, which is its scope and index in one number, and then their own number: a
+// page's, or a payload's. The root has no name there. Numbers are below every name, so its rows come first, and the rows of a
+// frame stand together. A frame other than the root will have a row of its own too, for what the head has of the root, its
+// owner and its item: in a table of its own, with the same name as key.
 
 // pageRuns is how many runs of a frame are written together.
 const pageRuns = 64
 
 // appendRowNumber adds what the key of a page or a payload has behind the instance's id.
-func (f *frame) appendRowNumber(k []byte, number uint64) []byte { return table.AppendUint64(k, number) }
+func (f *frame) appendRowNumber(k []byte, number uint64) []byte {
+	if f.scope != 0 {
+		k = table.AppendUint64(k, uint64(f.scope)<<32|uint64(f.index))
+	}
+	return table.AppendUint64(k, number)
+}
+
+// cutRowNumber reads what appendRowNumber added.
+func cutRowNumber(k []byte) (scope, index int32, number uint64, ok bool) {
+	number, rest, ok := table.CutUint64(k)
+	if name := number; ok && name>>32 != 0 {
+		scope, index = int32(name>>32), int32(name)
+		number, rest, ok = table.CutUint64(rest)
+	}
+	return scope, index, number, ok && len(rest) == 0
+}
 
 // pageAt finds a page that is in memory; no frame when it is not, or the instance is not.
 func (i *instance) pageAt(k []byte) (f *frame, page int) {
-	number, _, ok := table.CutUint64(k)
+	scope, index, number, ok := cutRowNumber(k)
 	if !ok || i == nil {
 		return nil, 0
 	}
-	if f = &i.root; number >= uint64(len(f.pages)) {
+	if f = i.activation(scope, index); f == nil || number >= uint64(len(f.pages)) {
 		return nil, 0
 	}
 	return f, int(number)

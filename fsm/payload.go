@@ -130,7 +130,7 @@ func (i *instance) outputs(r table.Reader, f *frame) ([]*v1.Payload, error) {
 	of := slices.Clip(key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId))
 	from, to := f.appendPayloadKey(of, f.first, 0), f.appendPayloadKey(of, f.first+int32(len(out)), 0)
 	err := scanRange(r, from, to, func() *v1.Payload { return &v1.Payload{} }, func(k []byte, payload *v1.Payload) error {
-		number, _, ok := table.CutUint64(k[len(of):])
+		_, _, number, ok := cutRowNumber(k[len(of):])
 		if node := int32(number>>2) - 1; ok && role(number&3) == roleOutput {
 			out[node-f.first] = payload
 		}

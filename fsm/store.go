@@ -29,9 +29,9 @@ const (
 	tableNamespace = 'n' // namespace -> Namespace
 	tableWorkflow  = 'w' // namespace, workflow, version -> Workflow
 	tableInstance  = 'i' // namespace, instance -> Instance
-	tablePage      = 'r' // namespace, instance, page -> runs (page.go, runcode.go)
-	tablePending   = 'p' // namespace, instance, page -> places of its pending runs
-	tablePayload   = 'd' // namespace, instance, node, role -> Payload (payload.go)
+	tablePage      = 'r' // namespace, instance, frame, page -> runs (page.go, runcode.go)
+	tablePending   = 'p' // namespace, instance, frame, page -> places of its pending runs
+	tablePayload   = 'd' // namespace, instance, run, role -> Payload (payload.go)
 	tableLock      = 'l' // namespace, lock -> Lock
 	tableBlock     = 'e' // namespace, first position -> events (feed.go)
 	tableHistory   = 'h' // namespace, instance, first position -> positions (history.go)
@@ -183,15 +183,16 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	prefix := key(tablePending, name)
 	var failed error
 	err = m.engine.Scan(prefix, table.End(prefix), func(k, value []byte) bool {
-		id, _, ok := table.CutString(k[len(prefix):])
-		if !ok {
+		id, rest, ok := table.CutString(k[len(prefix):])
+		_, index, _, sound := cutRowNumber(rest)
+		if !ok || !sound {
 			failed = fmt.Errorf("pending row has the damaged key %x", k)
 		}
 		for len(value) > 0 && failed == nil {
 			var p place
 			var node int32
 			if p, node, value, failed = cutPlace(value); failed == nil {
-				m.indexRun(ns, &runKey{name, id, at{node: node}}, p)
+				m.indexRun(ns, &runKey{name, id, at{node, index}}, p)
 			}
 		}
 		return failed == nil
