@@ -209,7 +209,7 @@ func (n *node) notify(leads bool) {
 	case draw < 4 || draw < 14 && n.w.tardy:
 		delay = n.w.raft.between(0, 2*time.Second)
 	}
-	n.told = max(n.told, n.w.now+delay) // in order, as from a channel
+	n.told = max(n.told, n.w.now) + delay // one after the other, as who reads a channel takes them in
 	delay = n.told - n.w.now
 	n.w.by(n.process, delay, func() {
 		back := n.core.Lose()
@@ -292,7 +292,12 @@ func (n *node) propose(b *propose.Batch) {
 	e.backlog = n.backlog()
 	if !n.raft.propose(e, func(committed bool) { n.landed(b, e, committed) }) {
 		n.core.Done(b)
-		n.answer(e, func(c *serverCall) { c.refuse(n.noLeader()) })
+		n.answer(e, func(c *serverCall) {
+			if c.group != nil && c.group.request != nil {
+				n.w.history.times.returns(c.group.request)
+			}
+			c.refuse(n.noLeader())
+		})
 	}
 }
 

@@ -18,6 +18,7 @@ type times struct {
 	asleep time.Duration // of its leader, until then
 	pauses int
 	last   time.Duration // when the newest entry was proposed that could move time
+	passes passing
 	// How long none was proposed, in all, and how many leaders there were. A leader whose proposer has not been told of its
 	// term yet moves none.
 	outage time.Duration
@@ -30,6 +31,14 @@ type times struct {
 	sessions map[int64]*life
 	// What a leader has received and not logged yet: renewals by session, completions by token.
 	renewals, results map[int64]received
+}
+
+// passing is what must pass in a term while its leader proposes: from its first entry that could move time.
+type passing struct {
+	term   uint64
+	at     int64         // the uptime behind that entry
+	least  time.Duration // that has passed since
+	newest *entry
 }
 
 // life is a session's, seen from outside.
@@ -81,6 +90,20 @@ func (t *times) receives(n *node, r *request) {
 	}
 }
 
+// returns: raft did not take what a leader had received, and it is given back.
+func (t *times) returns(r *request) {
+	if r.renewal != nil {
+		delete(t.renewals, r.renewal().Session)
+	}
+	if r.commands != nil {
+		for _, c := range r.commands() {
+			if x := c.GetCompleteStep(); x != nil {
+				delete(t.results, x.Token)
+			}
+		}
+	}
+}
+
 // loses: what a leader had received and not logged is given back to those who asked, when it leads no more.
 func (t *times) loses(n *node) {
 	for _, list := range []map[int64]received{t.renewals, t.results} {
@@ -119,6 +142,9 @@ func (t *times) entry(e *entry, x *model.Entry, uptime int64) {
 	if passed := time.Duration(uptime - t.at); passed > most {
 		t.h.w.fail("S6", "uptime ran %s in term %d, in which its leader was awake for %s", passed, e.term, awake)
 	}
+	if x.HeaderTerm == x.Term {
+		t.passing(e, uptime)
+	}
 	for _, r := range x.Renewals {
 		t.alive(e, r.Session)
 		delete(t.renewals, r.Session)
@@ -127,6 +153,22 @@ func (t *times) entry(e *entry, x *model.Entry, uptime int64) {
 		if c.Kind == model.Complete {
 			delete(t.results, c.Token)
 		}
+	}
+}
+
+// passing: nor did it stand still. Of what lies between two entries of a leader that is awake all counts, up to what it may
+// leave as a gap; a pause may take along what was not sampled before and behind it.
+func (t *times) passing(e *entry, uptime int64) {
+	p := &t.passes
+	if p.term != e.term {
+		*p = passing{term: e.term, at: uptime, newest: e}
+		return
+	}
+	between := e.proposed - p.newest.proposed - (e.asleep - p.newest.asleep)
+	p.least += time.Duration(float64(min(between, tickGap))*(1-rateError)) - time.Duration(e.pauses-p.newest.pauses)*2*sample
+	p.newest = e
+	if passed := time.Duration(uptime - p.at); passed < p.least-2*sample {
+		t.h.w.fail("L2", "uptime ran %s in term %d, in which its leader had it move for %s at least", passed, e.term, p.least)
 	}
 }
 
