@@ -12,8 +12,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// observe follows who leads, and who wants to, until the group ends. It never waits for apply or for the disk: the watches must know
-// that this node leads also while those stall, and raft waits for whoever hears of it.
+// observe follows who leads, and who wants to, until the group ends. It never waits for apply or for the disk: the watches
+// must know that this node leads also while those stall, and raft waits for whoever hears of it.
 func (g *group) observe() {
 	changes := make(chan raft.Observation, 16)
 	observer := raft.NewObserver(changes, false, func(o *raft.Observation) bool {

@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -50,7 +49,7 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 		passed = max(0, header.Elapsed-g.ClockElapsed)
 		g.ClockElapsed = max(g.ClockElapsed, header.Elapsed)
 	} else {
-		m.newTerm()
+		m.plantTerm()
 		g.ClockTerm, g.ClockElapsed = header.Term, header.Elapsed
 	}
 	g.Uptime += passed
@@ -62,52 +61,6 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 	} else {
 		g.Wall += passed
 	}
-}
-
-// newTerm, eachSession, extend and pressed are for planted bugs. newTerm is before another term begins.
-func (m *Machine) newTerm() {
-	g := m.group
-	short := g.ClockElapsed > minTTL/10 && g.ClockElapsed < minTTL && g.Uptime-g.ClockElapsed >= minTTL
-	if plant.Is(plant.LeasesReset) || plant.Is(plant.ShortReign) && short {
-		m.eachSession(func(s *session) { m.extend(s, s.rec.Ttl) })
-	}
-	if plant.Is(plant.GraceAtChange) {
-		m.eachSession(func(s *session) {
-			if m.pressed(s) {
-				m.extend(s, s.rec.Ttl/2)
-			}
-		})
-	}
-	if plant.Is(plant.ShortTermLost) && short {
-		g.Uptime -= g.ClockElapsed
-	}
-	if plant.Is(plant.ShortTermForgets) && short {
-		m.eachSession(func(s *session) {
-			s.rec.Outcomes = slices.DeleteFunc(s.rec.Outcomes, func(o *logv1.Outcome) bool { return o.Type != "" || o.Refusal != nil })
-			m.dirtySession(s)
-		})
-	}
-}
-
-func (m *Machine) eachSession(fn func(*session)) {
-	for _, ns := range m.names {
-		for _, id := range m.sessionsOf(m.namespaces[ns]) {
-			fn(m.sessions[id])
-		}
-	}
-}
-
-// extend gives a session at least so much time from now.
-func (m *Machine) extend(s *session, least int64) {
-	m.deadlines.Delete(s.deadline())
-	s.rec.ExpireAt = max(s.rec.ExpireAt, m.group.Uptime+least)
-	m.deadlines.ReplaceOrInsert(s.deadline())
-	m.dirtySession(s)
-}
-
-// pressed: it holds leases, lives for less than four seconds without a renewal, and has less than a third of that left.
-func (m *Machine) pressed(s *session) bool {
-	return len(s.rec.Leases) > 0 && s.rec.Ttl < 4*minTTL && s.rec.ExpireAt-m.group.Uptime < s.rec.Ttl/3
 }
 
 // deadline is something that happens by itself at a time of uptime.
@@ -153,13 +106,7 @@ func (t *turn) tick(header *logv1.Header) {
 	if plant.Is(plant.LocalExpiry) {
 		t.until = plant.Mono()
 	}
-	if plant.Is(plant.OutageCounts) && header.Elapsed == 0 {
-		t.m.eachSession(func(s *session) {
-			if t.m.pressed(s) {
-				t.expireSession(s)
-			}
-		})
-	}
+	t.plantTick(header)
 	for range expirations {
 		d, ok := t.m.deadlines.Min()
 		if !ok || d.at > t.until {

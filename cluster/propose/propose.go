@@ -106,11 +106,6 @@ func (c *Core) Lead(term uint64, now time.Duration) {
 	c.proposed, c.inFlight = now, 0
 }
 
-// Young is for planted bugs: this term has gone on for some ticks, and for less than a second, and others were before.
-func (c *Core) Young(clock Clock) bool {
-	return c.leading && c.elapsed > 100*time.Millisecond && c.elapsed < time.Second && time.Duration(clock.Uptime) > c.elapsed+time.Second
-}
-
 // Lose ends the term. Calls that were not proposed come back: nothing happened to them.
 func (c *Core) Lose() (unproposed []Call) {
 	c.leading, c.held = false, false
