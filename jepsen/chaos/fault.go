@@ -80,6 +80,7 @@ func known(name string) bool {
 type harm struct {
 	*world
 	chance *rand.Rand
+	alone  bool // no other fault goes on
 	mine   []*lab.Node
 	// lead is the leader that this fault has; struck is when it lost it.
 	lead   *lab.Node

@@ -53,6 +53,27 @@ func (p *pulse) next(after time.Duration) time.Duration {
 	return 0
 }
 
+// took is how long each write took that was answered between two times, from when it was due: the next is due beatEvery after
+// an answer, whether it was asked then, or only after others that got none. One that waits stands for all that would have
+// been asked meanwhile: a silence counts for as long as it lasts.
+func (p *pulse) took(from, to time.Duration) (out []time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	due := time.Duration(-1)
+	for _, b := range p.list {
+		if due < 0 {
+			due = b.asked
+		}
+		if b.told > from && b.told < to {
+			for waited := b.told - due; waited > 0; waited -= beatEvery {
+				out = append(out, waited)
+			}
+		}
+		due = b.told + beatEvery
+	}
+	return out
+}
+
 // longest is the longest time without an answer between two times.
 func (p *pulse) longest(from, to time.Duration) (gap time.Duration) {
 	p.mu.Lock()

@@ -18,6 +18,12 @@ func TestThePulseKnowsWhatCameNext(t *testing.T) {
 			t.Errorf("after %s: %s, want %s", after, got, want)
 		}
 	}
+	if got := p.took(2500*time.Millisecond, 4*s); len(got) != int(s/beatEvery) || got[0] != s {
+		t.Errorf("the first write took %s, and there were %d", got[0], len(got))
+	}
+	if got := p.took(4*s, 10*s); got[0] != 6*s-beatEvery { // due soon after three seconds, whoever was not answered before
+		t.Errorf("the second write took %s", got[0])
+	}
 	if got := p.longest(3*s, 12*s); got != 6*s {
 		t.Errorf("the longest silence was %s", got)
 	}

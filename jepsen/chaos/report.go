@@ -112,6 +112,12 @@ func (r *report) took(what string, d time.Duration) {
 	r.Samples.add(what, d)
 }
 
+func (r *report) tookAll(what string, all []time.Duration) {
+	for _, d := range all {
+		r.took(what, d)
+	}
+}
+
 // died says since when a worker does nothing; zero that it goes on.
 func (r *report) died(worker string, at time.Duration) {
 	r.mu.Lock()

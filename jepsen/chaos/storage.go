@@ -216,10 +216,16 @@ func (h *harm) lag(ctx context.Context) (bool, error) {
 	if s == nil {
 		return false, errBusy
 	}
+	if h.alone {
+		began := h.history.Now()
+		h.last(ctx, 3*time.Second, 4*time.Second)
+		h.report.tookAll(rest, h.pulse.took(began, h.history.Now()))
+	}
 	if err := n.Kill(); err != nil {
 		return false, err
 	}
-	away, cancel := context.WithTimeout(ctx, 40*time.Second)
+	// The other that is needed for a majority may have left for its disk's sake, and stays away until that was well for 30 s.
+	away, cancel := context.WithTimeout(ctx, 100*time.Second)
 	defer cancel()
 	cut := false // what it lacks is in no log any more, so only a snapshot brings it back
 	h.load(away, func() bool {
@@ -237,6 +243,9 @@ func (h *harm) lag(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	h.report.took(catchUp, h.history.Now()-began)
+	if h.alone && cut {
+		h.report.tookAll(beside, h.pulse.took(began, h.history.Now()))
+	}
 	return cut, nil
 }
 

@@ -18,6 +18,8 @@ const (
 	ofClient = "a client's next answer after any of them"
 	expiry   = "a stopped worker's session expired"
 	catchUp  = "caught up by a snapshot"
+	beside   = "a write, while a snapshot is installed"
+	rest     = "a write, just before"
 )
 
 // samples are milliseconds, by what took them. They are kept whole, so that those of many runs can be put together.
@@ -51,6 +53,9 @@ var bounds = []bound{
 	{catchUp, "L5", 0, 60_000},
 }
 
+// slower is how much longer the p99 of a write may be while a snapshot is installed, than it is just before (L5).
+const slower = 2
+
 // timed is a row of the table of times.
 type timed struct {
 	What      string `json:"what"`
@@ -69,6 +74,10 @@ func (s samples) times() (out []timed) {
 			if b.what == what {
 				t.Guarantee, t.Bound = b.guarantee, b.judge(t)
 			}
+		}
+		if before := s[rest]; what == beside && len(before) > 0 {
+			b := bound{beside, "L5", 0, slower * quantiles(rest, before).P99}
+			t.Guarantee, t.Bound = b.guarantee, b.judge(t)
 		}
 		out = append(out, t)
 	}

@@ -27,6 +27,16 @@ func TestTimesOfManyRunsAreJudgedTogether(t *testing.T) {
 	}
 }
 
+// What a write takes beside the install of a snapshot is judged by what it took before.
+func TestASnapshotsInstallIsJudgedByWhatWasBefore(t *testing.T) {
+	for beside99, want := range map[int64]string{18: "p99 of 20 ms: kept", 21: "p99 of 20 ms: MISSED"} {
+		s := samples{rest: {5, 10}, beside: {beside99}}
+		if got := s.times()[1]; got.What != beside || got.Guarantee != "L5" || got.Bound != want {
+			t.Errorf("%d ms: %+v, want %s", beside99, got, want)
+		}
+	}
+}
+
 // A quantile of a handful says nothing, and neither is it a promise how soon there is a leader after other faults.
 func TestWhatIsNotJudged(t *testing.T) {
 	s := samples{}

@@ -309,7 +309,7 @@ func (w *world) round(ctx context.Context, some []fault, chance *rand.Rand) erro
 	var mu sync.Mutex // guards what follows
 	struck := map[string]time.Duration{}
 	for i, f := range some {
-		h := &harm{world: w, chance: rand.New(rand.NewPCG(chance.Uint64(), 0))}
+		h := &harm{world: w, chance: rand.New(rand.NewPCG(chance.Uint64(), 0)), alone: len(some) == 1}
 		delay := time.Duration(i) * 300 * time.Millisecond
 		running.Go(func() {
 			defer h.giveBack()
