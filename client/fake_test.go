@@ -158,6 +158,11 @@ func (f *fake) count(method string) int {
 // event adds an event, and wakes all that wait. The caller holds the mutex.
 func (f *fake) event(kind, instance string) {
 	f.events = append(f.events, &v1.Event{Position: int64(len(f.events) + 1), Type: "lockstep." + kind + ".v1", Subject: "instance/" + instance, Data: &v1.EventData{InstanceId: instance}})
+	f.wake()
+}
+
+// wake has all that wait look again. The caller holds the mutex.
+func (f *fake) wake() {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }

@@ -149,6 +149,7 @@ func (w fakeWorkers) Work(ctx context.Context, stream *connect.BidiStream[v1.Wor
 	opened := &v1.WorkResponse{Opened: true}
 	w.f.mu.Lock()
 	w.f.calls["Work"]++
+	w.f.wake()
 	s, err := w.f.session(id)
 	if err == nil {
 		for _, i := range s.leases {

@@ -280,8 +280,8 @@ func TestIdleStreamsAreLeft(t *testing.T) {
 			return
 		}
 	}()
-	for f.count("Work") == 0 {
-		time.Sleep(time.Millisecond)
+	if !f.await(within(t), time.Minute, func() bool { return f.calls["Work"] > 0 }) {
+		t.Fatal("no stream was opened")
 	}
 	stop()
 	start(t, c, "a", nil)
