@@ -263,6 +263,7 @@ func gossipAdvertise(c *serverConfig) string {
 
 func (s *server) openAPI(profiles bool) (err error) {
 	metrics := api.NewMetrics()
+	metrics.Peers(s.mux.Sent, s.mux.Received)
 	s.node.Observe(metrics.Observe)
 	config := api.Config{Cluster: s.node, Version: version, Metrics: metrics, Logger: s.logger.Named("api")}
 	if profiles {

@@ -29,6 +29,8 @@ type Metrics struct {
 	commands *prometheus.CounterVec
 	endings  sync.Map // the counters of commands, by ending
 	commit   prometheus.Histogram
+	sent     prometheus.Counter
+	received prometheus.Counter
 
 	events    *prometheus.CounterVec
 	entries   prometheus.Counter
@@ -58,6 +60,8 @@ func NewMetrics() *Metrics {
 	m.commit = add(m, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "lockstep_commit_seconds", Help: "From proposing commands until they were applied.", Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
 	}))
+	m.sent = m.counter("lockstep_api_sent_bytes_total", "Bytes sent on the API's port.")
+	m.received = m.counter("lockstep_api_received_bytes_total", "Bytes received on the API's port.")
 	m.events = m.vector("lockstep_events_total", "Events applied on this node, by type.", "type")
 	m.entries = m.counter("lockstep_entries_applied_total", "Log entries applied on this node.")
 	m.applied = m.counter("lockstep_commands_applied_total", "Commands applied on this node.")

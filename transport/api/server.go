@@ -114,7 +114,7 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve answers until Close.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(metered{l, s.service.config.Metrics}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve API: %w", err)
 	}
 	return nil

@@ -2,8 +2,10 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +154,7 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	c := newOne(t)
 	metrics := NewMetrics()
+	metrics.Peers(func() uint64 { return 7 }, func() uint64 { return 8 })
 	address := run(t, Config{Cluster: c, Metrics: metrics}).address
 	client := dial(t, address)
 	ordered(t, client, "o1", "o2")
@@ -177,10 +180,35 @@ func TestMetrics(t *testing.T) {
 		`lockstep_instances_live{namespace="default"} 2`,
 		`lockstep_sessions 1`, `lockstep_leader{group="0"} 1`, `lockstep_applied_index{group="0"} `, `lockstep_flush_lag_entries{group="0"} `,
 		`lockstep_entries_applied_total 1`, `lockstep_apply_seconds_count 1`, `lockstep_commit_seconds_count `, `go_goroutines `,
+		`lockstep_peer_sent_bytes_total 7`, `lockstep_peer_received_bytes_total 8`,
 	} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("not there: %s", want)
 		}
+	}
+}
+
+// What goes over the API's port is counted, both ways.
+func TestTrafficIsCounted(t *testing.T) {
+	t.Parallel()
+	c, metrics := newOne(t), NewMetrics()
+	r := run(t, Config{Cluster: c, Metrics: metrics})
+	asked := strings.Repeat("x", 5000)
+	if status, text := get(t, "http://"+r.address+"/"+asked); status != 404 {
+		t.Fatal(text)
+	}
+	r.close() // what counts has ended
+	page := httptest.NewRecorder()
+	metrics.handler(c).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	count := func(name string) (n float64) {
+		_, rest, _ := strings.Cut(page.Body.String(), "\n"+name+" ")
+		if _, err := fmt.Sscan(rest, &n); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return n
+	}
+	if sent, received := count("lockstep_api_sent_bytes_total"), count("lockstep_api_received_bytes_total"); received < 5000 || received > 6000 || sent < 20 || sent > 1000 {
+		t.Errorf("of a request of 5,000 bytes and a short answer, %.0f were received and %.0f sent", received, sent)
 	}
 }
 

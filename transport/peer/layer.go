@@ -3,7 +3,6 @@ package peer
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -101,17 +100,4 @@ func (l *layer) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, er
 		return nil, net.ErrClosed
 	}
 	return c, nil
-}
-
-// Read implements net.Conn. To raft, a connection that was closed here has ended, as one that the other side closed.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err != nil {
-		select {
-		case <-c.closed:
-			return n, io.EOF
-		default:
-		}
-	}
-	return n, err
 }

@@ -31,6 +31,7 @@ type Mux struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	tasks    sync.WaitGroup
+	traffic  traffic
 
 	mu        sync.Mutex // guards what follows
 	advertise string

@@ -169,3 +169,21 @@ func TestThePortOutlivesAFailedAccept(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What one port has sent the other has received, and it is all that was said: a handshake, a request and a reply.
+func TestTrafficIsCounted(t *testing.T) {
+	a, b := listen(t, "s"), listen(t, "s")
+	echo(b)
+	said := []byte(strings.Repeat("x", 1000))
+	if _, err := a.Call(t.Context(), b.Addr(), "echo", said); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(a.Close(), b.Close()); err != nil { // what counts has ended
+		t.Fatal(err)
+	}
+	for side, x := range map[string]struct{ sent, received uint64 }{"asked": {a.Sent(), b.Received()}, "answered": {b.Sent(), a.Received()}} {
+		if x.sent != x.received || x.sent < 1000 || x.sent > 1200 {
+			t.Errorf("of 1,000 bytes that were %s, and a handshake, %d were sent and %d received", side, x.sent, x.received)
+		}
+	}
+}
