@@ -20,7 +20,7 @@ import (
 // dirt, and every five seconds.
 const (
 	benchPack  = 128
-	benchRound = 64 * benchPack
+	benchRound = 64 * benchPack // instances, sessions and locks at a time
 	benchSteps = 5
 	benchDirt  = 8 << 20
 
@@ -34,6 +34,7 @@ type bench struct {
 	index   uint64
 	flushed time.Time
 	session []int64
+	round   int
 	ids     int
 	left    int           // commands to measure
 	cpu     time.Duration // of those that were
@@ -62,7 +63,7 @@ func newBench(b *testing.B, engine table.Engine) *bench {
 			b.Error(err)
 		}
 	})
-	r := &bench{b: b, m: m, flushed: time.Now(), left: b.N}
+	r := &bench{b: b, m: m, flushed: time.Now(), round: benchRound, left: b.N}
 	text := strings.Builder{}
 	text.WriteString("workflow: w\nsteps:\n  s0: {queue: q}\n")
 	for n := 1; n < benchSteps; n++ {
@@ -201,19 +202,19 @@ func leased(replies []proto.Message) (runs []*v1.LeasedRun) {
 }
 
 func BenchmarkStart(b *testing.B) {
-	eachEngine(b, func(r *bench) {
-		r.rounds(func() { r.all(r.starts(benchRound), true) })
-	})
+	eachEngine(b, (*bench).startAll)
 }
+
+func (r *bench) startAll() { r.rounds(func() { r.all(r.starts(r.round), true) }) }
 
 // levels runs instances to their end, step after step, measuring the polls or the completions.
 func (r *bench) levels(polls, completes bool) {
 	r.rounds(func() {
-		r.all(r.starts(benchRound), false)
+		r.all(r.starts(r.round), false)
 		for range benchSteps {
-			runs := leased(r.all(r.polls(benchRound), polls))
-			if len(runs) != benchRound {
-				r.b.Fatalf("%d runs were leased of %d", len(runs), benchRound)
+			runs := leased(r.all(r.polls(r.round), polls))
+			if len(runs) != r.round {
+				r.b.Fatalf("%d runs were leased of %d", len(runs), r.round)
 			}
 			r.all(r.completes(runs, nil), completes)
 		}
@@ -230,27 +231,31 @@ func BenchmarkComplete(b *testing.B) {
 
 // One command completes a run and leases the next: a whole cycle.
 func BenchmarkCompleteWithNext(b *testing.B) {
-	eachEngine(b, func(r *bench) {
-		r.rounds(func() {
-			r.all(r.starts(benchRound), false)
-			held := leased(r.all(r.polls(benchRound/8), false))
-			for len(held) > 0 {
-				held = leased(r.all(r.completes(held, &v1.Next{Count: 1}), true))
-			}
-		})
+	eachEngine(b, (*bench).cycles)
+}
+
+func (r *bench) cycles() {
+	r.rounds(func() {
+		r.all(r.starts(r.round), false)
+		held := leased(r.all(r.polls(r.round/8), false))
+		for len(held) > 0 {
+			held = leased(r.all(r.completes(held, &v1.Next{Count: 1}), true))
+		}
 	})
 }
 
 func BenchmarkRenewal(b *testing.B) {
-	eachEngine(b, func(r *bench) {
-		var sessions []int64
-		for range benchRound {
-			sessions = append(sessions, r.open())
-		}
-		r.rounds(func() {
-			n := min(len(sessions), r.left)
-			r.measure(n, func() { r.renew(sessions[:n]) })
-		})
+	eachEngine(b, (*bench).renewals)
+}
+
+func (r *bench) renewals() {
+	var sessions []int64
+	for range r.round {
+		sessions = append(sessions, r.open())
+	}
+	r.rounds(func() {
+		n := min(len(sessions), r.left)
+		r.measure(n, func() { r.renew(sessions[:n]) })
 	})
 }
 
@@ -272,7 +277,7 @@ func (r *bench) renew(sessions []int64) {
 func (r *bench) locks(acquires, releases bool) {
 	r.rounds(func() {
 		var asks, ends []*logv1.Command
-		for n := range benchRound {
+		for n := range r.round {
 			asks = append(asks, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{
 				Session: r.session[n%benchSessions], Lock: fmt.Sprintf("lock-%06d", n),
 			}}})
