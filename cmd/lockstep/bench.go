@@ -53,6 +53,7 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 	heartbeatFlag(f, &config.Heartbeat)
 	f.IntVar(&config.Kills, "kills", 20, "how often the leader is killed (failover)")
 	f.IntVar(&config.Sessions, "sessions", 10_000, "sessions kept alive (sessions)")
+	f.IntVar(&config.Watchers, "watchers", 10_000, "watches on one server, each of one instance (watchers)")
 	f.StringVar(&config.Dir, "dir", "", "where our own servers keep their data; default: the directory for temporary files")
 	f.StringVar(&html, "html", "", "file for a page with curves of throughput and latency")
 	f.StringVar(&config.Profile, "profile", "", "directory for profiles of the servers under load")

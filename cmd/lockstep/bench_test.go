@@ -39,7 +39,8 @@ func positive(t *testing.T, figures map[string]any, names ...string) {
 func TestBenchSteps(t *testing.T) {
 	profiles, page := t.TempDir(), filepath.Join(t.TempDir(), "bench.html")
 	figures := benched(t, "steps", "--html", page, "--seconds", "2", "--warm-up", "0.2", "--runs", "1", "--instances", "50", "--steps", "3", "--workers", "8", "--profile", profiles)
-	positive(t, figures, "stepCyclesPerSecond", "p50Ms", "p99Ms", "fsyncMs", "serverCpuCores", "serverRssMiB", "cycles", "instances", "seconds", "runs", "startsPerSecond")
+	positive(t, figures, "stepCyclesPerSecond", "p50Ms", "p99Ms", "fsyncMs", "serverCpuCores", "serverRssMiB", "cycles", "instances", "seconds", "runs", "startsPerSecond", "entriesPerCycle",
+		"leaderCpuMicrosPerCycle", "followerCpuMicrosPerCycle", "leaderPeerBytesSentPerCycle", "followerPeerBytesReceivedPerCycle", "leaderApiBytesReceivedPerCycle", "leaderFileBytesPerCycle")
 	if figures["leaderChanges"] != 0.0 || figures["spread"] != 0.0 || figures["verified"] != figures["instances"] {
 		t.Errorf("%v", figures)
 	}
@@ -87,12 +88,14 @@ func TestBenchKinds(t *testing.T) {
 		"workflows": {"workflowsPerSecond", "aloneP50Ms", "alone", "verified"},
 		"locks":     {"lockCyclesPerSecond", "unaryLockCyclesPerSecond", "handOversPerSecond", "orderedHandOversPerSecond"},
 		"reads":     {"readsPerSecond", "localCallsPerSecond", "readP50Ms"},
-		"sessions":  {"renewalsPerSecond", "serverCpuCores"},
+		"sessions":  {"renewalsPerSecond", "serverCpuCores", "leaderApiBytesReceivedPerRenewal", "followerPeerBytesReceivedPerRenewal"},
+		"starts":    {"startsPerSecond", "unaryStartsPerSecond", "startsP99Ms", "unaryStartsP99Ms", "leaderApiBytesReceivedPerUnaryStart"},
+		"watchers":  {"toldP99Ms", "eventsPerSecond", "followerApiBytesSentPerEvent"},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			figures := benched(t, kind, "--seconds", "1", "--warm-up", "0.2", "--runs", "1", "--instances", "100", "--workers", "4", "--clients", "4", "--sessions", "50")
+			figures := benched(t, kind, "--seconds", "1", "--warm-up", "0.2", "--runs", "1", "--instances", "100", "--workers", "4", "--clients", "4", "--sessions", "50", "--watchers", "50")
 			positive(t, figures, append(names, "fsyncMs")...)
-			if kind == "locks" && figures["fifoViolations"] != 0.0 {
+			if kind == "locks" && figures["fifoViolations"] != 0.0 || kind == "watchers" && figures["told"] != 50.0 {
 				t.Errorf("%v", figures)
 			}
 		})

@@ -36,8 +36,8 @@ type Config struct {
 	Kills int
 	// Heartbeat is the timeout of an own cluster's servers; zero is the default.
 	Heartbeat time.Duration
-	// Sessions to be kept alive.
-	Sessions int
+	// Sessions to be kept alive; Watchers on one server.
+	Sessions, Watchers int
 	// Profile is a directory for profiles of the servers, taken under load; empty takes none.
 	Profile string
 	// Say is told how it goes.
@@ -52,10 +52,14 @@ const (
 	Sessions  = "sessions"
 	Reads     = "reads"
 	Failover  = "failover"
+	Starts    = "starts"
+	Watchers  = "watchers"
 )
 
 // Kinds lists every kind.
-func Kinds() []string { return []string{Steps, Workflows, Locks, Sessions, Reads, Failover} }
+func Kinds() []string {
+	return []string{Steps, Workflows, Starts, Locks, Sessions, Reads, Watchers, Failover}
+}
 
 // measure is one run of a kind, on a cluster.
 type measure func(ctx context.Context, t *target) (Figures, error)
@@ -74,6 +78,10 @@ func measureOf(kind string) (headline string, m measure) {
 		return "renewalsPerSecond", sessions
 	case Reads:
 		return "readsPerSecond", reads
+	case Starts:
+		return "startsPerSecond", starts
+	case Watchers:
+		return "toldP99Ms", watchers
 	}
 	return "", nil
 }
@@ -97,6 +105,7 @@ func (c *Config) Validate() error {
 		{c.Rate > 0 && c.Unary, "a rate is for worker streams, not for unary calls"},
 		{c.Kills < 1, "kills must be at least 1"},
 		{c.Sessions < 1, "sessions must be at least 1"},
+		{c.Watchers < 1 || c.Watchers > 100_000, "watchers must be 1 to 100,000"},
 	} {
 		if x.wrong {
 			return errors.New(x.says)

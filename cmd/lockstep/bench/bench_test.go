@@ -102,15 +102,6 @@ func TestACloseWindowIsNotAGrowingQueue(t *testing.T) {
 	}
 }
 
-func TestMetricsThatAreMissingAreAnError(t *testing.T) {
-	if u, err := parseUse(strings.NewReader("process_cpu_seconds_total 1.5\nprocess_resident_memory_bytes 2e+06\n")); err != nil || u != (use{1.5, 2e6}) {
-		t.Errorf("%+v, %v", u, err)
-	}
-	if _, err := parseUse(strings.NewReader("process_cpu_seconds_total 1.5\n")); err == nil {
-		t.Error("memory is missing, and nothing is said")
-	}
-}
-
 // L1's bar is half as high with the timers of the LAN profile, or shorter ones.
 func TestFailoverIsJudged(t *testing.T) {
 	for _, x := range []struct {

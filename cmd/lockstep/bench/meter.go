@@ -1,20 +1,11 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"net/http"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
-
-// use is what a process has used.
-type use struct{ cpuSeconds, residentBytes float64 }
 
 // meter watches the servers under load: a goroutine looks once a second, from watch until stop.
 type meter struct {
@@ -96,83 +87,4 @@ func (t *target) blame(ctx context.Context, term uint64, err error) error {
 		}
 	}
 	return fmt.Errorf("the load cost the cluster its leader, and it has none yet: %w", err)
-}
-
-// usage is what all servers, and this process, have used so far.
-type usage struct {
-	at     time.Time
-	server map[string]use
-	own    time.Duration
-}
-
-func (t *target) usage(ctx context.Context) (usage, error) {
-	u := usage{time.Now(), map[string]use{}, 0}
-	for _, server := range t.servers {
-		used, err := t.used(ctx, server)
-		if err != nil {
-			return u, fmt.Errorf("what the server uses: %w", err)
-		}
-		u.server[server] = used
-	}
-	var own syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
-		return u, err
-	}
-	u.own = time.Duration(own.Utime.Nano() + own.Stime.Nano())
-	return u, nil
-}
-
-// since tells the cores used from an earlier usage on: by all servers together, by the busiest, and by the load.
-func (u usage) since(before usage, into Figures) {
-	elapsed := u.at.Sub(before.at).Seconds()
-	var all, most float64
-	for server, now := range u.server {
-		cores := (now.cpuSeconds - before.server[server].cpuSeconds) / elapsed
-		all, most = all+cores, max(most, cores)
-	}
-	into["serverCpuCores"], into["busiestServerCpuCores"] = all, most
-	into["clientCpuCores"] = (u.own - before.own).Seconds() / elapsed
-}
-
-// used reads what a server says of its process, for Prometheus.
-func (t *target) used(ctx context.Context, server string) (u use, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url(server)+"/metrics", nil)
-	if err != nil {
-		return u, err
-	}
-	reply, err := t.http.Do(request)
-	if err != nil {
-		return u, err
-	}
-	defer reply.Body.Close()
-	if reply.StatusCode != http.StatusOK {
-		return u, fmt.Errorf("%s/metrics: %s", server, reply.Status)
-	}
-	return parseUse(reply.Body)
-}
-
-func parseUse(r io.Reader) (u use, err error) {
-	found := 0
-	for lines := bufio.NewScanner(r); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), " ")
-		var to *float64
-		switch name {
-		case "process_cpu_seconds_total":
-			to = &u.cpuSeconds
-		case "process_resident_memory_bytes":
-			to = &u.residentBytes
-		default:
-			continue
-		}
-		if *to, err = strconv.ParseFloat(value, 64); err != nil {
-			return u, err
-		}
-		found++
-	}
-	if found != 2 {
-		return u, fmt.Errorf("the metrics tell %d of 2 things of the process", found)
-	}
-	return u, nil
 }

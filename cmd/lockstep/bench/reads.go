@@ -48,6 +48,11 @@ func reads(ctx context.Context, t *target) (Figures, error) {
 		return nil, err
 	}
 	after.since(before, figures)
+	read := 0.0
+	for _, n := range next {
+		read += float64(n / int64(t.Clients))
+	}
+	after.per("Read", read, before, figures)
 	figures["readsPerSecond"], figures["readP50Ms"], figures["readP99Ms"] = perSecond, times.ms(50), times.ms(99)
 	echo, times, err := t.closed(ctx, "status calls", t.Clients, t.part(2), func(ctx context.Context, caller int) error {
 		_, err := clients[caller].Namespaces.GetNamespace(ctx, connect.NewRequest(&v1.GetNamespaceRequest{Namespace: c.client.Namespace(), Consistency: v1.Consistency_CONSISTENCY_STALE}))

@@ -145,8 +145,13 @@ func (k *keeping) measure(ctx context.Context, figures Figures) error {
 		}
 		k.t.Say(fmt.Sprintf("%d sessions: %.0f renewals/s", len(k.ids), float64(k.renewed.Load()-first)/time.Since(began).Seconds()))
 	}
-	figures["renewalsPerSecond"] = float64(k.renewed.Load()-first) / time.Since(began).Seconds()
+	renewed := float64(k.renewed.Load() - first)
+	figures["renewalsPerSecond"] = renewed / time.Since(began).Seconds()
 	after, err := k.t.usage(ctx)
+	if err != nil {
+		return err
+	}
 	after.since(before, figures)
-	return err
+	after.per("Renewal", renewed, before, figures)
+	return nil
 }

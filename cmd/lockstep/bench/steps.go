@@ -179,6 +179,7 @@ func (l *load) window(ctx context.Context, figures Figures) error {
 		return err
 	}
 	after.since(before, figures)
+	after.per("Cycle", float64(l.inWindow.Load()), before, figures)
 	figures["seconds"] = (till - from).Seconds()
 	return nil
 }
