@@ -159,10 +159,11 @@ func Read(root string) (rows []Row, err error) {
 	return rows, nil
 }
 
-// Total is what the rows of a layer come to, those that are void left out.
+// Total is what the rows of a layer come to, those that are void left out. Failed is how many of them did not pass: a promise was
+// broken, or a fault was asked for that met nobody. The row says which.
 type Total struct {
 	Layer                                 string
-	Rows, Void, Violations                int
+	Rows, Void, Failed                    int
 	Operations, Advances, Leaders, Pauses int
 	Late                                  int
 	Simulated, CPU, Wall                  time.Duration
@@ -219,7 +220,7 @@ func (t *Total) add(r Row, code string) error {
 	last(&t.CPU, "CPU")
 	last(&t.Wall, "wall")
 	if r["verdict"] != Pass {
-		t.Violations++
+		t.Failed++
 	}
 	return errors.Join(errs...)
 }

@@ -69,7 +69,7 @@ func TestRowsAddUpUntilTheCodeIsAnother(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := Total{Layer: "processes", Rows: 2, Violations: 1, Operations: 40, Leaders: 6, Wall: 3 * time.Minute}
+	want := Total{Layer: "processes", Rows: 2, Failed: 1, Operations: 40, Leaders: 6, Wall: 3 * time.Minute}
 	if got := only(t, root); *got != want {
 		t.Errorf("totals %+v, want %+v", *got, want)
 	}

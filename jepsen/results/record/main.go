@@ -57,10 +57,10 @@ func totals(out io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "LAYER\tRUNS\tVOID\tOPERATIONS\tADVANCES\tLEADER CHANGES\tWORKER PAUSES\tLATE WRITES\tSIMULATED\tCPU\tWALL\tVIOLATIONS")
+	fmt.Fprintln(t, "LAYER\tRUNS\tVOID\tOPERATIONS\tADVANCES\tLEADER CHANGES\tWORKER PAUSES\tLATE WRITES\tSIMULATED\tCPU\tWALL\tFAILED")
 	for _, x := range all {
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%d\n",
-			x.Layer, x.Rows, x.Void, x.Operations, x.Advances, x.Leaders, x.Pauses, x.Late, x.Simulated, x.CPU, x.Wall, x.Violations)
+			x.Layer, x.Rows, x.Void, x.Operations, x.Advances, x.Leaders, x.Pauses, x.Late, x.Simulated, x.CPU, x.Wall, x.Failed)
 	}
 	return t.Flush()
 }
