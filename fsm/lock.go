@@ -46,7 +46,8 @@ func (a *claim) less(b *claim) bool {
 	return cmp.Or(cmp.Compare(a.order, b.order), cmp.Compare(a.seq, b.seq), a.run.compare(&b.run), cmp.Compare(wa, wb)) < 0
 }
 
-// lock finds a lock, or a free one of the name.
+// lock finds a lock, or a free one of the name. There is one object of a name, and it leaves memory in a flush alone, where
+// no command is being decided: whoever has it in hand has the lock. One that nobody uses goes with the next flush.
 func (ns *namespace) lock(m *Machine, name string) *lock {
 	if l := ns.locks[name]; l != nil {
 		return l
@@ -56,24 +57,20 @@ func (ns *namespace) lock(m *Machine, name string) *lock {
 	l.stored, err = row(m.engine, key(tableLock, ns.rec.Namespace, name), l.rec)
 	must(err)
 	ns.locks[name] = l
+	m.dirtyLock(l)
 	return l
 }
 
 // idle: nobody holds it, waits for it, or has a place in it.
 func (l *lock) idle() bool { return !l.taken() && l.claims.Len() == 0 }
 
-// idleLock forgets a lock that nobody uses any more; a row of it goes with the next flush.
-func (m *Machine) idleLock(l *lock) {
-	if !l.idle() || l.dirty {
-		return
-	}
-	if l.stored {
-		m.dirtyLock(l)
-		return
-	}
-	delete(l.ns.locks, l.rec.Lock)
+// leave takes a claim from those that wait for the lock.
+func (m *Machine) leave(l *lock, c *claim) {
+	l.claims.Delete(c)
+	m.dirtyLock(l)
 }
 
+// dirtyLock has the next flush look at a lock: it writes what changed of it, and lets go of what nobody uses.
 func (m *Machine) dirtyLock(l *lock) {
 	if !l.dirty {
 		l.dirty = true
@@ -225,7 +222,6 @@ func (t *turn) wake(l *lock) {
 		}
 		t.grant(i, c.run.at, w)
 	}
-	t.m.idleLock(l)
 }
 
 // firstWait is who takes the run next: who waits for it by name, else the first of its queue.
@@ -245,7 +241,6 @@ func (t *turn) acquireLock(r *logv1.AcquireLock) (proto.Message, *Refusal) {
 	}
 	want := &logv1.ClaimedLock{Lock: r.Lock, Shared: r.Shared, Limit: r.Limit, Take: max(1, r.Take)}
 	l := t.ns.lock(t.m, r.Lock)
-	defer t.m.idleLock(l)
 	switch {
 	case r.Lock == "":
 		return nil, Refuse(v1.Code_CODE_INVALID, "a lock needs a name")
@@ -333,7 +328,6 @@ func (t *turn) releaseLock(r *v1.ReleaseLockRequest) (proto.Message, *Refusal) {
 		return nil, Refuse(v1.Code_CODE_TOKEN_UNKNOWN, "token %d was never issued", r.Token)
 	}
 	l := t.ns.lock(t.m, r.Lock)
-	defer t.m.idleLock(l)
 	h := l.holder(r.Token)
 	if plant.Is(plant.ReleaseIgnoresToken) && h == nil && len(l.rec.Holders) > 0 {
 		h = l.rec.Holders[0]

@@ -351,38 +351,49 @@ func TestAFailingInstanceLeasesNothingMore(t *testing.T) {
 	}
 }
 
-// A lock that is granted to a wait is not forgotten on the way: nobody else is granted it. Here it was free, kept for a
-// run that was then cancelled, and nothing of it had changed since the last flush.
-func TestALockGrantedToAWaitIsHeld(t *testing.T) {
-	r := newRig(t)
-	r.register("workflow: w\nsteps:\n  b: {queue: b, locks: [x, p]}\n")
-	worker, holder, waiter := r.session(60*second), r.session(60*second), r.session(60*second)
-	acquire := func(session int64, lock string, wait int64) (*v1.AcquireLockResponse, *v1.Refusal) {
-		out := r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{
-			Session: session, Lock: lock, Wait: wait,
-		}}}}}).Outcomes[0]
-		reply, _ := out.Reply.(*v1.AcquireLockResponse)
-		return reply, out.Refusal
+// A lock that is granted to what has waited for it is not forgotten on the way: nobody else is granted it. Here it was free,
+// kept for a run that was then cancelled, and nothing of it had changed since the last flush.
+func TestALockThatIsGrantedIsHeld(t *testing.T) {
+	for name, waits := range map[string]func(r *rig, acquire func(session int64, lock string, wait int64) (*v1.AcquireLockResponse, *v1.Refusal)){
+		"to a session": func(r *rig, acquire func(int64, string, int64) (*v1.AcquireLockResponse, *v1.Refusal)) {
+			acquire(r.session(60*second), "p", 60*second)
+		},
+		"to a run": func(r *rig, _ func(int64, string, int64) (*v1.AcquireLockResponse, *v1.Refusal)) {
+			r.register("workflow: other\nsteps:\n  c: {queue: c, locks: [p]}\n")
+			r.start("other", "j", `{}`)
+			r.do(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: r.session(60 * second), Queues: []string{"c"}, Count: 1, Wait: 60 * second}}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.register("workflow: w\nsteps:\n  b: {queue: b, locks: [x, p]}\n")
+			worker, holder := r.session(60*second), r.session(60*second)
+			acquire := func(session int64, lock string, wait int64) (*v1.AcquireLockResponse, *v1.Refusal) {
+				out := r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{
+					Session: session, Lock: lock, Wait: wait,
+				}}}}}).Outcomes[0]
+				reply, _ := out.Reply.(*v1.AcquireLockResponse)
+				return reply, out.Refusal
+			}
+			acquire(holder, "x", 0)
+			r.start("w", "i", `{}`)
+			r.do(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: worker, Queues: []string{"b"}, Count: 1, Wait: 60 * second}}})
+			passing, refusal := acquire(holder, "p", 0) // it passes the run, which waits for x
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			r.do(&logv1.Command{Body: &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{Lock: "p", Token: passing.Token}}})
+			r.tick(6 * second)
+			waits(r, acquire)
+			must(r.m.Flush()) // what is free has no row, and is not known for changed any more
+			settled := r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: "i"}}}}}).Settled
+			if len(settled) != 1 {
+				t.Fatalf("p is not reserved, or not granted: settled %v", settled)
+			}
+			if reply, refusal := acquire(holder, "p", 0); refusal == nil {
+				t.Fatalf("p is held by whom %v tells, and granted again under %d", settled[0].Reply, reply.Token)
+			}
+			must(check(r.m))
+		})
 	}
-	acquire(holder, "x", 0)
-	r.start("w", "i", `{}`)
-	r.do(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: worker, Queues: []string{"b"}, Count: 1, Wait: 60 * second}}})
-	passing, refusal := acquire(holder, "p", 0) // it passes the run, which waits for x
-	if refusal != nil {
-		t.Fatal(refusal)
-	}
-	r.do(&logv1.Command{Body: &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{Lock: "p", Token: passing.Token}}})
-	r.tick(6 * second)
-	if reply, refusal := acquire(waiter, "p", 60*second); reply != nil || refusal != nil {
-		t.Fatalf("p is not reserved: %v, %v", reply, refusal)
-	}
-	must(r.m.Flush()) // what is free has no row, and is not known for changed any more
-	settled := r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: "i"}}}}}).Settled
-	if len(settled) != 1 {
-		t.Fatalf("settled: %v", settled)
-	}
-	if reply, refusal := acquire(holder, "p", 0); refusal == nil {
-		t.Fatalf("p is held under token %d and granted again under %d", settled[0].Reply.(*v1.AcquireLockResponse).Token, reply.Token)
-	}
-	must(check(r.m))
 }

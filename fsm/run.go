@@ -176,9 +176,7 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	}
 	q.parked.Delete(item)
 	for _, want := range p.locks {
-		l := ns.lock(m, want.Lock)
-		l.claims.Delete(&claim{order: p.order, seq: p.seq, run: *k})
-		m.idleLock(l)
+		m.leave(ns.lock(m, want.Lock), &claim{order: p.order, seq: p.seq, run: *k})
 	}
 }
 

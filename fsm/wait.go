@@ -93,7 +93,7 @@ func (m *Machine) unlineWait(w *wait) {
 		m.deadlines.Delete(w.deadline())
 	}
 	if w.rec.Lock != nil {
-		ns.lock(m, w.rec.Lock.Lock).claims.Delete(w.claim()) // the lock may be about to be granted, and is not forgotten here
+		m.leave(ns.lock(m, w.rec.Lock.Lock), w.claim())
 		return
 	}
 	if k, ok := w.run(); ok {
@@ -110,9 +110,6 @@ func (m *Machine) unlineWait(w *wait) {
 // dropWait ends a wait without an answer.
 func (m *Machine) dropWait(w *wait) {
 	m.unlineWait(w)
-	if w.rec.Lock != nil {
-		m.idleLock(w.session.ns.lock(m, w.rec.Lock.Lock))
-	}
 	delete(m.waits, w.rec.WaitId)
 	s := w.session
 	s.waits = slices.DeleteFunc(s.waits, func(o *wait) bool { return o == w })
