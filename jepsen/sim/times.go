@@ -211,7 +211,7 @@ func (t *times) facts(e *entry, events []*v1.Event) {
 // overtakes: the leader that proposed the entry had received what it has not logged yet, and lets its tick expire what fell
 // due after that. A pause may take a part of a sample along that was not slept through.
 func (t *times) overtakes(e *entry, r received) bool {
-	if r.by != e.by || r.term != e.term {
+	if r.by != e.by || r.term != e.term || r.at > e.proposed {
 		return false
 	}
 	awake := e.proposed - r.at - (e.asleep - r.asleep)
