@@ -328,6 +328,9 @@ func (g *group) wait(ctx context.Context, c *call) error {
 }
 
 func (g *group) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
+	if err := g.admit(commands); err != nil {
+		return nil, err
+	}
 	calls := make([]propose.Call, len(commands))
 	for i := range calls {
 		calls[i] = newCall()

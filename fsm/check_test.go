@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -47,10 +48,48 @@ func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]i
 	if !i.live() && i.root.open > 0 {
 		return fmt.Errorf("it is %s with %d open runs", i.rec.State, i.root.open)
 	}
-	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING && i.live() && i.leased() == 0 {
+	if i.stopping() && i.leased() == 0 {
 		return fmt.Errorf("it is %s and nothing is leased", i.rec.State)
 	}
+	return checkCompensation(i)
+}
+
+// checkCompensation: only what was completed is undone, what stands behind it first, and as soon as it can be.
+func checkCompensation(i *instance) error {
+	if i.compensating() && i.root.open == 0 {
+		return fmt.Errorf("it compensates, and nothing is open")
+	}
+	for at, r := range i.all() {
+		of, is := i.compensates(at)
+		if !is {
+			if i.compensating() && !ended(r.State) {
+				return fmt.Errorf("it compensates, and step %s is %s", i.step(at).ID, r.State)
+			}
+			continue
+		}
+		if !i.compensating() && i.live() || i.run(of).State != v1.RunState_RUN_STATE_COMPLETED {
+			return fmt.Errorf("%s is %s, while the instance is %s and its step %s", i.step(at).ID, r.State, i.rec.State, i.run(of).State)
+		}
+		if blocked := i.blocked(of); blocked != (r.State == v1.RunState_RUN_STATE_PENDING) {
+			return fmt.Errorf("%s is %s, and it is to wait for others: %v", i.step(at).ID, r.State, blocked)
+		}
+	}
 	return nil
+}
+
+// blocked: something that came behind a step is not undone.
+func (i *instance) blocked(of at) bool {
+	for at, r := range i.all() {
+		behind, is := i.compensates(at)
+		if !is || behind == of || ended(r.State) {
+			continue
+		}
+		if i.graph.Sequential && i.run(behind).CompletedAt > i.run(of).CompletedAt ||
+			!i.graph.Sequential && slices.Contains(i.graph.After(int(of.node)), int(behind.node)) {
+			return true
+		}
+	}
+	return false
 }
 
 func checkFrame(m *Machine, ns *namespace, i *instance, f *frame, leasedIn map[string]int64, held map[int64]bool) error {
@@ -58,7 +97,7 @@ func checkFrame(m *Machine, ns *namespace, i *instance, f *frame, leasedIn map[s
 	for n, r := range f.runs {
 		at := f.at(n)
 		step := i.step(at).ID
-		if !ended(r.State) {
+		if r.State != unbegun && !ended(r.State) {
 			open++
 		}
 		if r.State == v1.RunState_RUN_STATE_LEASED {

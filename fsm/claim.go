@@ -109,15 +109,19 @@ func (e *runLeased) evolve(t *turn) {
 // leasedRun is what the worker gets.
 func (t *turn) leasedRun(i *instance, at at) *v1.LeasedRun {
 	r, n := i.run(at), i.step(at)
-	of := whole
-	if n.HasInput {
+	undoes, compensates := i.compensates(at)
+	of, undone := whole, ""
+	if n.HasInput || compensates {
 		of = at
+	}
+	if compensates {
+		undone = i.step(undoes).ID
 	}
 	out := &v1.LeasedRun{
 		Namespace: i.ns.rec.Namespace, InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version,
 		Step: n.ID, Index: at.index, Attempt: r.Attempt, Token: r.Token, SessionId: sessionName(r.Session),
 		Queue: n.Queue, Task: n.Task, InputPayload: t.payload(i, of, roleInput), IdempotencyKey: i.idempotencyKey(at),
-		Traceparent: i.rec.Traceparent, Retryable: r.Used+1 < int32(n.Retry.Attempts),
+		Traceparent: i.rec.Traceparent, Retryable: r.Used+1 < int32(n.Retry.Attempts), Compensates: undone,
 	}
 	if n.Timeouts.Run > 0 {
 		out.RunTimeout = durationpb.New(time.Duration(n.Timeouts.Run))

@@ -34,11 +34,7 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	}
 	t.emit(&runCompleted{i: i, at: at, token: c.Token, output: c.OutputPayload, late: late})
 	t.freeLocks(i, at, c.Token, false)
-	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
-		t.advanceInstance(i, at)
-	} else {
-		t.endStopped(i)
-	}
+	t.moveOn(i, at)
 	reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: late}
 	t.matchTouched()
 	t.next(c, i.step(at).Queue, reply)
@@ -113,6 +109,9 @@ func (e *runCompleted) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.late, ""
 		r.Cancelling, r.Code, r.Reason, r.ChangedWall = false, "", "", t.wall()
+		if e.i.graph.Sequential {
+			r.CompletedAt = t.ns.rec.Position + 1
+		}
 	})
 	t.m.setPayload(e.i, e.at, roleOutput, e.output)
 	t.endNamed(e.i, e.at)

@@ -27,7 +27,10 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		})
 		return out, nil
 	}
-	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING {
+	switch {
+	case i.compensating():
+		out.Explanations = append(out.Explanations, i.explainCompensation())
+	case i.stopping():
 		out.Explanations = append(out.Explanations, &v1.Explanation{
 			Code:     v1.ExplainCode_EXPLAIN_CODE_CANCELLING,
 			Sentence: fmt.Sprintf("The instance is %s: it ends when none of its %d leased runs is left.", stateName(i.rec.State), i.leased()),
@@ -55,8 +58,16 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 	if at := due(r); at > 0 {
 		e.NextIn = durationpb.New(elapsed(m.group.Uptime, at))
 	}
+	of, compensates := i.compensates(at)
 	switch r.State {
+	case unbegun:
+		e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
+		e.Sentence = fmt.Sprintf("Step %q is not undone, unless the instance fails or is cancelled behind its completion.", i.step(of).ID)
 	case v1.RunState_RUN_STATE_PENDING:
+		if compensates {
+			i.explainUndo(of, e)
+			break
+		}
 		m.explainPending(i, at, e)
 	case v1.RunState_RUN_STATE_READY:
 		m.explainReady(i, at, e)
@@ -76,6 +87,9 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 	case v1.RunState_RUN_STATE_INCIDENT:
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_INCIDENT
 		e.Sentence = fmt.Sprintf("Step %q stands still (%s): %s. Cancel the instance, or wait for its timeout.", n.ID, r.Code, r.Reason)
+		if compensates {
+			e.Sentence = fmt.Sprintf("Step %q is not undone: %s stands still (%s): %s. Compensate the instance again to have it tried again or skipped.", i.step(of).ID, n.ID, r.Code, r.Reason)
+		}
 	default:
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_ENDED
 		e.Sentence = fmt.Sprintf("Step %q has ended: it is %s.", n.ID, runStateName(r.State))

@@ -29,7 +29,7 @@ func (t *turn) failStep(f *v1.FailStepRequest) (proto.Message, *Refusal) {
 	}
 	retry := i.step(at).Retry
 	switch {
-	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
+	case i.stopping():
 		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: f.Code, reason: f.Reason})
 	case !f.Retryable || slices.Contains(retry.NonRetryable, f.Code) || r.Used+1 >= int32(retry.Attempts):
 		t.failRun(i, at, f.Code, f.Reason, true)
@@ -70,7 +70,7 @@ func backoff(retry graph.Retry, used int32, key string, token int64) int64 {
 	return delay - delay/5*int64(draw%1000)/1000
 }
 
-// failRun fails a run for good, and with it the instance.
+// failRun fails a run for good, and with it the instance. A compensation stands still instead.
 func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	r := i.run(at)
 	locks := r.Parked != ""
@@ -82,9 +82,17 @@ func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 		t.m.dropLease(t.ns, token)
 	}
 	t.dropLapsed(i, at)
-	t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_FAILED, code: code, reason: reason})
+	compensation := isCompensation(i.step(at))
+	if compensation {
+		t.emit(&runIncident{i: i, at: at, code: code, reason: reason})
+	} else {
+		t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_FAILED, code: code, reason: reason})
+	}
 	if leased || locks {
 		t.freeLocks(i, at, token, false)
+	}
+	if compensation {
+		return
 	}
 	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
 		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILING, code: code, reason: "step " + i.step(at).ID + " failed: " + reason})

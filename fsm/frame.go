@@ -59,6 +59,9 @@ func (f *frame) count(was, is v1.RunState) {
 	if is == v1.RunState_RUN_STATE_LEASED {
 		f.leased++
 	}
+	if was == unbegun && is != unbegun {
+		f.open++
+	}
 	if ended(is) && !ended(was) {
 		f.open--
 	}
@@ -86,12 +89,12 @@ func (i *instance) frames() iter.Seq[*frame] {
 	return func(yield func(*frame) bool) { yield(&i.root) }
 }
 
-// all are the runs of all frames.
+// all are the runs of all frames, but for compensations that are not begun.
 func (i *instance) all() iter.Seq2[at, *run] {
 	return func(yield func(at, *run) bool) {
 		for f := range i.frames() {
 			for n, r := range f.runs {
-				if !yield(f.at(n), r) {
+				if r.State != unbegun && !yield(f.at(n), r) {
 					return
 				}
 			}

@@ -85,6 +85,9 @@ func TestARunIsFoundInItsFrame(t *testing.T) {
 	if i.frame(whole) != &i.root {
 		t.Error("the instance's own payloads are not with the root's")
 	}
+	for _, r := range i.root.runs {
+		r.State = v1.RunState_RUN_STATE_PENDING
+	}
 	var seen []at
 	for at, run := range i.all() {
 		if seen = append(seen, at); run != i.run(at) {

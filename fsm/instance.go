@@ -39,7 +39,9 @@ func (i *instance) subject() string {
 }
 
 // live: not ended.
-func (i *instance) live() bool { return i.rec.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING }
+func (i *instance) live() bool {
+	return i.rec.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING || i.compensating()
+}
 
 // instance finds an instance, and keeps it decoded.
 func (t *turn) instance(id string) (*instance, *Refusal) {
@@ -158,7 +160,7 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 	i := t.ns.instances[r.InstanceId]
 	var over []at
 	for n := range i.root.runs {
-		if at := i.root.at(n); len(i.step(at).Needs) == 0 && t.activate(i, at) {
+		if at := i.root.at(n); len(i.step(at).Needs) == 0 && i.run(at).State != unbegun && t.activate(i, at) {
 			over = append(over, at)
 		}
 	}
@@ -194,16 +196,20 @@ func (e *instanceStarted) evolve(t *turn) {
 	t.m.setPayload(i, whole, roleInput, e.request.InputPayload)
 }
 
-// begin has the runs of a new frame wait for their needs.
+// begin has the runs of a new frame wait for their needs. Those of compensations are not begun with it.
 func (t *turn) begin(i *instance, f *frame) {
+	f.open = 0
 	for n, r := range f.runs {
+		if isCompensation(i.step(f.at(n))) {
+			continue
+		}
 		r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
 		r.Pending = int32(len(i.step(f.at(n)).Needs))
+		f.open++
 	}
 	for p := range f.pages {
 		f.pages[p] = true
 	}
-	f.open = int32(len(f.runs))
 	t.m.dirtyBytes += 32 * len(f.runs)
 }
 
@@ -214,7 +220,7 @@ func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refu
 		return nil, refusal
 	}
 	switch i.rec.State {
-	case v1.InstanceState_INSTANCE_STATE_CANCELLING, v1.InstanceState_INSTANCE_STATE_CANCELLED:
+	case v1.InstanceState_INSTANCE_STATE_CANCELLING, v1.InstanceState_INSTANCE_STATE_CANCELLED, v1.InstanceState_INSTANCE_STATE_COMPENSATING:
 		return &v1.CancelInstanceResponse{State: i.rec.State}, nil
 	case v1.InstanceState_INSTANCE_STATE_COMPLETED, v1.InstanceState_INSTANCE_STATE_FAILED:
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
@@ -266,9 +272,9 @@ func (t *turn) endStopped(i *instance) {
 	}
 	switch i.rec.State {
 	case v1.InstanceState_INSTANCE_STATE_CANCELLING:
-		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLED, code: i.rec.Code, reason: i.rec.Reason})
+		t.finish(i, v1.InstanceState_INSTANCE_STATE_CANCELLED, i.rec.Code, i.rec.Reason)
 	case v1.InstanceState_INSTANCE_STATE_FAILING:
-		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: i.rec.Code, reason: i.rec.Reason})
+		t.finish(i, v1.InstanceState_INSTANCE_STATE_FAILED, i.rec.Code, i.rec.Reason)
 	}
 }
 
@@ -278,7 +284,7 @@ func (t *turn) complete(i *instance) {
 	if i.graph.HasOutput() {
 		value, err := i.graph.Output(t.view(i, &i.root))
 		if err != nil {
-			t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILED, code: "OUTPUT_INVALID", reason: err.Error()})
+			t.finish(i, v1.InstanceState_INSTANCE_STATE_FAILED, "OUTPUT_INVALID", err.Error())
 			return
 		}
 		output = &v1.Payload{Bytes: value}
@@ -306,6 +312,7 @@ type instanceChanged struct {
 	to           v1.InstanceState
 	code, reason string
 	output       *v1.Payload
+	from         int32 // of a cancellation: see CompensateFrom
 }
 
 func (e *instanceChanged) kind() string { return "lockstep.instance." + lowerState(e.to) + ".v1" }
@@ -314,11 +321,17 @@ func (e *instanceChanged) fill(d *v1.EventData) string {
 	d.Code, d.Reason = e.code, e.reason
 	d.PayloadSize = int64(len(e.output.GetBytes()))
 	d.Labels = pairMap(e.i.rec.Labels)
+	if e.from > 0 {
+		d.Name = e.i.graph.Nodes[e.from-1].ID
+	}
 	return e.i.subject()
 }
 func (e *instanceChanged) evolve(t *turn) {
 	rec := e.i.rec
 	rec.State, rec.Code, rec.Reason = e.to, e.code, e.reason
+	if e.from > 0 {
+		rec.CompensateFrom = e.from
+	}
 	t.m.setPayload(e.i, whole, roleOutput, e.output)
 	if !e.i.live() {
 		rec.EndedWall = t.wall()

@@ -60,6 +60,9 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 			return nil, err
 		}
 		for n, output := range outputs {
+			if f.runs[n].State == unbegun {
+				continue
+			}
 			run := i.runReply(f.at(n))
 			run.OutputPayload = output
 			size += len(output.GetBytes())
@@ -98,6 +101,9 @@ func (i *instance) runReply(at at) *v1.Run {
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {
 		out.SessionId = sessionName(r.Session)
+	}
+	if of, is := i.compensates(at); is {
+		out.Compensates = i.step(of).ID
 	}
 	for _, need := range n.Needs {
 		out.Needs = append(out.Needs, i.graph.Nodes[need].ID)

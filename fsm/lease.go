@@ -20,7 +20,7 @@ func (t *turn) find(id, step string, index int32) (*instance, at, *Refusal) {
 	switch {
 	case at.node < 0:
 		return nil, at, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, id, step)
-	case i.frame(at) == nil:
+	case i.frame(at) == nil || i.run(at).State == unbegun:
 		return nil, at, Refuse(v1.Code_CODE_RUN_NOT_FOUND, "step %q of instance %q has no run %d", step, id, index)
 	}
 	return i, at, nil
@@ -123,7 +123,7 @@ func (t *turn) reportProgress(c *v1.ReportProgressRequest) (proto.Message, *Refu
 func (t *turn) lapse(i *instance, at at, code string) {
 	r := i.run(at)
 	switch {
-	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
+	case i.stopping():
 		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: code})
 	case r.Used+1 >= int32(i.step(at).Retry.Attempts):
 		t.failRun(i, at, code, "attempts are used up", true)
@@ -139,7 +139,7 @@ func (t *turn) lapse(i *instance, at at, code string) {
 func (t *turn) giveBack(i *instance, at at, how, reason string) {
 	r := i.run(at)
 	token := r.Token
-	if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING {
+	if i.stopping() {
 		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, reason: reason})
 		t.rememberEnd(i, at, &logv1.EndedToken{Token: token, How: how, State: r.State})
 		return

@@ -17,8 +17,9 @@ import (
 const DefaultNamespace = "default"
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 3
-// has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = 3
+// has slices of the state in the digest, of rows in the present format; those of level 2 were of the first. Level 4 has
+// compensations.
+const Level = 4
 
 // Machine is one group's state machine. Apply is called from one goroutine; everything else is safe from
 // any, and waits for an Apply that runs. It starts no goroutine.

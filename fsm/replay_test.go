@@ -37,6 +37,23 @@ steps:
   b: {queue: q0, needs: [a], input: {x: "${steps.a.output.n + 1}"}}
   c: {queue: q1, needs: [a], when: "input.k == 7"}
   d: {queue: q1, needs: [c, b], priority: 3, retry: {attempts: 1}}
+`, `
+workflow: w2
+steps:
+  a: {queue: q0, compensate: {retry: {attempts: 1}}}
+  b: {queue: q1, needs: [a], compensate: {queue: q0, task: u, input: {n: "${steps.b.output.n}"}, locks: [{name: p, limit: 2}, "x/${input.k}"], priority: 2}}
+  c: {queue: q0, needs: [a], when: "input.k != 2", compensate: {retry: {attempts: 2}, timeouts: {run: 20s, queue: 60s, total: 100s, heartbeat: 5s}}}
+  d: {queue: q1, needs: [b, c], retry: {attempts: 1}, compensate: {}}
+  e: {queue: q0, needs: [d], retry: {attempts: 1}}
+output: {k: "${steps.e.output.n}"}
+`, `
+workflow: w3
+compensation: sequential
+steps:
+  a: {queue: q0, compensate: {queue: q1}}
+  b: {queue: q0, locks: ["x/${input.k}"], compensate: {}}
+  c: {needs: [a, b], queue: q1, input: {x: "${steps.a.output.n + 1}"}, compensate: {retry: {attempts: 1}}}
+  d: {needs: [c], queue: q1, retry: {attempts: 1}}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.
@@ -130,7 +147,7 @@ func (w *walk) command() *logv1.Command {
 			w.started++
 		}
 		c.Body = &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
-			InstanceId: id, Workflow: fmt.Sprint("w", w.pick(2)), InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"k":%d}`, w.pick(3))},
+			InstanceId: id, Workflow: fmt.Sprint("w", w.pick(len(theWorkflows))), InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"k":%d}`, w.pick(3))},
 			Labels: map[string]string{"a": "1", "b": "2", "c": "3"},
 		}}
 	case 5, 6, 7:
@@ -139,7 +156,7 @@ func (w *walk) command() *logv1.Command {
 		}}
 	case 8:
 		c.Body = &logv1.Command_LeaseStep{LeaseStep: &logv1.LeaseStep{
-			Session: session, InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(5))), Step: string(rune('a' + w.pick(5))), Wait: wait,
+			Session: session, InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(5))), Step: string(rune('a'+w.pick(5))) + [...]string{"", "", ".compensate"}[w.pick(3)], Wait: wait,
 		}}
 	case 9, 10, 11, 12:
 		complete := &v1.CompleteStepRequest{
@@ -183,7 +200,13 @@ func (w *walk) lockCommand(session, wait int64) *logv1.Command_AcquireLock {
 
 // rare are commands that would end everything if they came often.
 func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
-	switch w.pick(7) {
+	switch w.pick(9) {
+	case 7, 8:
+		compensate := &v1.CompensateInstanceRequest{InstanceId: run.InstanceId, Reason: "r", Skip: w.pick(2) == 0}
+		if w.pick(2) == 0 {
+			compensate.FromStep = string(rune('a' + w.pick(5)))
+		}
+		c.Body = &logv1.Command_CompensateInstance{CompensateInstance: compensate}
 	case 0:
 		c.Body = &logv1.Command_CloseSession{CloseSession: &logv1.CloseSession{Session: session}}
 	case 1:

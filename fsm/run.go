@@ -12,7 +12,7 @@ import (
 type run struct {
 	State         v1.RunState
 	Attempt, Used int32
-	Pending, Done int32 // needs that have not ended, and those that completed
+	Pending, Done int32 // needs that have not ended, and those that completed; see compensate.go
 	Token         int64 // the newest; of a completed run, the accepted one
 	Session       int64 // the holder while leased
 
@@ -23,6 +23,7 @@ type run struct {
 	RetryAt, QueueDeadline, RunDeadline, TotalDeadline, HeartbeatDeadline int64
 
 	ChangedWall, GrantedWall int64
+	CompletedAt              int64 // position of its completion, where compensations go by it
 
 	Lapsed     bool // the lease ended by lapse: a late completion is good until this is cleared
 	Cancelling bool // its holder is asked to stop
@@ -52,6 +53,9 @@ func (k *runKey) compare(o *runKey) int {
 	return cmp.Or(cmp.Compare(k.namespace, o.namespace), cmp.Compare(k.instance, o.instance),
 		cmp.Compare(k.node, o.node), cmp.Compare(k.index, o.index))
 }
+
+// unbegun is the state of a compensation that is not wanted yet: there is no such run.
+const unbegun = v1.RunState_RUN_STATE_UNSPECIFIED
 
 // ended: nothing happens to the run any more.
 func ended(s v1.RunState) bool { return s >= v1.RunState_RUN_STATE_COMPLETED }
@@ -197,14 +201,11 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 	if n.Kind == graph.KindSignal {
 		return t.awaitSignal(i, at)
 	}
-	ready := &runReady{i: i, at: at, first: true}
-	if n.HasInput {
-		value, err := i.graph.Input(int(at.node), t.view(i, i.frame(at)))
-		if err != nil {
-			return t.incident(i, at, "INPUT_INVALID", err)
-		}
-		ready.input = &v1.Payload{Bytes: value}
+	input, err := t.inputOf(i, at)
+	if err != nil {
+		return t.incident(i, at, "INPUT_INVALID", err)
 	}
+	ready := &runReady{i: i, at: at, first: true, input: input}
 	if n.Locks > 0 {
 		locks, err := i.graph.LocksOf(int(at.node), t.view(i, i.frame(at)))
 		if err != nil {
@@ -216,11 +217,6 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 	}
 	t.emit(ready)
 	t.offer(i, at)
-	return false
-}
-
-func (t *turn) incident(i *instance, at at, code string, err error) bool {
-	t.emit(&runIncident{i: i, at: at, code: code, reason: err.Error()})
 	return false
 }
 
@@ -361,29 +357,6 @@ func (e *runEnded) evolve(t *turn) {
 		}
 	})
 	t.endNamed(e.i, e.at)
-}
-
-// runIncident stops a run whose expression fails, until somebody decides.
-type runIncident struct {
-	i            *instance
-	at           at
-	code, reason string
-}
-
-func (e *runIncident) kind() string { return "lockstep.step.incident.v1" }
-func (e *runIncident) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.at)
-	d.Code, d.Reason = e.code, e.reason
-	return e.i.subject()
-}
-func (e *runIncident) evolve(t *turn) {
-	t.m.change(e.i, e.at, func(r *run) {
-		r.State, r.Code, r.Reason, r.ChangedWall = v1.RunState_RUN_STATE_INCIDENT, e.code, e.reason, t.wall()
-		r.Parked = ""
-		if r.TotalDeadline == 0 {
-			r.TotalDeadline = after(t.uptime(), e.i.step(e.at).Timeouts.Total)
-		}
-	})
 }
 
 func fillRun(d *v1.EventData, i *instance, at at) {

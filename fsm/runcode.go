@@ -30,6 +30,7 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 17, r.SkippedAt)
 	b = appendNumber(b, 18, r.GrantedWall)
 	b = appendNumber(b, 19, int64(r.has))
+	b = appendNumber(b, 20, r.CompletedAt)
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
 	b = appendText(b, 40, r.Code)
@@ -136,6 +137,8 @@ func setRunNumber(r *run, f field) bool {
 		r.GrantedWall = n
 	case 19:
 		r.has = uint8(n)
+	case 20:
+		r.CompletedAt = n
 	default:
 		return setRunTime(r, f)
 	}

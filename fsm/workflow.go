@@ -77,6 +77,9 @@ func (t *turn) registerWorkflow(r *logv1.RegisterWorkflow) (proto.Message, *Refu
 	if err != nil || g.Digest != r.Digest || g.Name != r.Workflow {
 		return nil, Refuse(v1.Code_CODE_WORKFLOW_INVALID, "the definition of workflow %q does not compile, or is not what its digest says", r.Workflow)
 	}
+	if g.Compensable() && t.m.group.Level < compensationLevel { // as those refuse it that do not know the key
+		return nil, Refuse(v1.Code_CODE_WORKFLOW_INVALID, "the definition of workflow %q does not compile, or is not what its digest says", r.Workflow)
+	}
 	number := r.Version
 	if w := t.ns.workflows[r.Workflow]; w != nil {
 		for _, v := range w.versions {
@@ -97,7 +100,7 @@ func (t *turn) registerWorkflow(r *logv1.RegisterWorkflow) (proto.Message, *Refu
 	}
 	t.emit(&workflowRegistered{&logv1.Workflow{
 		Workflow: r.Workflow, Version: number, Digest: r.Digest, Graph: r.Graph, Source: r.Source, Format: r.Format,
-		RegisteredWall: t.wall(), Steps: int32(len(g.Nodes)),
+		RegisteredWall: t.wall(), Steps: int32(g.Steps()),
 	}})
 	v, _ := t.ns.version(r.Workflow, number)
 	return v.reply(t.ns), nil

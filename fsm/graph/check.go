@@ -12,7 +12,7 @@ func Check(d *Definition) (canonical []byte, digestHex string, problems []Proble
 	}
 	c.graph = g
 	if len(c.problems) == 0 {
-		c.ancestors = ancestorsOf(g.Nodes)
+		c.ancestors = ancestorsOf(g.Nodes[:len(d.Steps)])
 	}
 	if p := g.checkSchema(); p != nil {
 		c.add(*p)
@@ -84,18 +84,27 @@ func (c *checker) expression(e *expression, found checked) {
 	}
 }
 
-// reference says why a node's expressions cannot read a step's output, or nothing.
+// reference says why a node's expressions cannot read a step's output, or nothing. A compensation reads its step's too.
 func (c *checker) reference(node int, id string) string {
 	target, ok := c.graph.byID[id]
-	switch {
-	case !ok:
-		return fmt.Sprintf("there is no step %q%s", id, suggest(id, names(c.graph.Nodes, everyIndex(c.graph.Nodes)), ""))
-	case node == noNode || c.ancestors == nil || c.ancestors.has(node, target):
+	if !ok {
+		steps := c.graph.Nodes[:c.graph.Steps()]
+		return fmt.Sprintf("there is no step %q%s", id, suggest(id, names(steps, everyIndex(steps)), ""))
+	}
+	if node == noNode || c.ancestors == nil {
 		return ""
-	case node == target:
+	}
+	step, compensates := c.graph.Nodes[node].Compensates()
+	if !compensates {
+		step = node
+	}
+	switch {
+	case c.ancestors.has(step, target), compensates && step == target:
+		return ""
+	case step == target:
 		return fmt.Sprintf("step %q cannot read its own output", id)
 	}
-	return fmt.Sprintf("step %q is not upstream of %q, so its output may not exist yet; add it to needs", id, c.graph.Nodes[node].ID)
+	return fmt.Sprintf("step %q is not upstream of %q, so its output may not exist yet; add it to needs", id, c.graph.Nodes[step].ID)
 }
 
 func everyIndex(nodes []Node) []int {

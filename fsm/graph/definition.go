@@ -11,9 +11,11 @@ type Definition struct {
 	// Version is what the source asks for; zero is the next one. It is no part of the canonical form.
 	Version     int32
 	InputSchema any // nil if none
-	Steps       []Step
-	HasOutput   bool
-	Output      any
+	// Sequential: compensations run one at a time, the newest completion first.
+	Sequential bool
+	Steps      []Step
+	HasOutput  bool
+	Output     any
 }
 
 // Step is one step of a definition.
@@ -31,6 +33,7 @@ type Step struct {
 	Retry               Retry
 	Timeouts            Timeouts
 	Priority            int
+	Compensate          *Step // nil if none
 }
 
 // StepLock is a lock whose name is a template.
@@ -65,6 +68,9 @@ func (d *Definition) Canonical() ([]byte, error) {
 	o := Object{{"workflow", d.Workflow}}
 	if d.InputSchema != nil {
 		o = append(o, Member{"inputSchema", d.InputSchema})
+	}
+	if d.Sequential {
+		o = append(o, Member{"compensation", "sequential"})
 	}
 	steps := make([]any, len(d.Steps))
 	for i := range d.Steps {
@@ -103,6 +109,9 @@ func (s *Step) canonical() Object {
 	timeouts := s.canonicalTimeouts()
 	put(len(timeouts) > 0, "timeouts", timeouts)
 	put(s.Priority != 0, "priority", int64(s.Priority))
+	if s.Compensate != nil {
+		o = append(o, Member{"compensate", s.canonicalCompensation()})
+	}
 	return o
 }
 

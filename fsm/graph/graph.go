@@ -18,8 +18,10 @@ type Graph struct {
 	Name string
 	// Digest is the SHA-256 of the canonical bytes, hex.
 	Digest string
-	// Nodes stand in definition order: a node's index here is its identity everywhere.
+	// Nodes stand in definition order, compensations behind all steps: a node's index here is its identity everywhere.
 	Nodes []Node
+	// Sequential: compensations run one at a time, the newest completion first.
+	Sequential bool
 	// Scopes divide the nodes; the first is the workflow.
 	Scopes []Scope
 
@@ -69,14 +71,18 @@ func Compile(canonical []byte) (*Graph, error) {
 func (d *Definition) build() (*Graph, []*expression, []Problem) {
 	nodes, problems := d.link()
 	g := &Graph{
-		Name: d.Workflow, Nodes: nodes, Scopes: scopesOf(nodes), schemaSource: d.InputSchema,
+		Name: d.Workflow, Nodes: nodes, Sequential: d.Sequential, Scopes: scopesOf(nodes), schemaSource: d.InputSchema,
 		byID: make(map[string]int, len(nodes)), steps: make([]step, len(nodes)), programs: map[string]*program{},
 	}
 	c := &compiler{fault: func(p Problem) { problems = append(problems, p) }}
 	for i := range d.Steps {
 		g.byID[d.Steps[i].ID] = i
 		c.node = i
-		g.steps[i] = c.step(&d.Steps[i])
+		g.steps[i] = c.step(At("steps", d.Steps[i].ID), &d.Steps[i])
+	}
+	for i := len(d.Steps); i < len(nodes); i++ {
+		c.node = i
+		g.steps[i] = c.step(g.path(i), d.Steps[nodes[i].undoes-1].Compensate)
 	}
 	if d.HasOutput {
 		c.node = noNode
@@ -86,8 +92,15 @@ func (d *Definition) build() (*Graph, []*expression, []Problem) {
 	return g, c.all, problems
 }
 
-func (c *compiler) step(s *Step) step {
-	path := At("steps", s.ID)
+// path is where a node stands in the definition.
+func (g *Graph) path(node int) string {
+	if step, is := g.Nodes[node].Compensates(); is {
+		return At(g.path(step), "compensate")
+	}
+	return At("steps", g.Nodes[node].ID)
+}
+
+func (c *compiler) step(path string, s *Step) step {
 	var out step
 	if s.When != "" {
 		out.when = c.expression(At(path, "when"), s.When, 0, asBool)
@@ -123,7 +136,7 @@ func (g *Graph) When(node int, view View) (bool, error) {
 
 // Input evaluates a node's input mapping, to JSON. Only for nodes with HasInput. Errors are *EvalError.
 func (g *Graph) Input(node int, view View) ([]byte, error) {
-	return g.render(&g.steps[node].input, At(At("steps", g.Nodes[node].ID), "input"), view)
+	return g.render(&g.steps[node].input, At(g.path(node), "input"), view)
 }
 
 // HasOutput says whether the workflow has an output of its own.

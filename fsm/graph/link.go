@@ -29,6 +29,7 @@ func (d *Definition) link() ([]Node, []Problem) {
 		l.refuse(At(At("steps", cycle[0]), "needs"), "the steps wait for each other in a cycle: %s; remove one of these needs",
 			strings.Join(append(cycle, cycle[0]), " -> "))
 	}
+	l.compensations()
 	return l.nodes, l.problems
 }
 

@@ -22,7 +22,7 @@ const (
 	JoinAtLeast
 )
 
-// Node is one step of the graph.
+// Node is one step of the graph, or a step's compensation, which has no edges.
 type Node struct {
 	ID                  string
 	Kind                Kind
@@ -37,6 +37,9 @@ type Node struct {
 	Retry             Retry
 	Timeouts          Timeouts
 	Priority          int
+	// Compensation is the node that undoes a step; zero is none, for the first node is a step.
+	Compensation int
+	undoes       int // of a compensation: the node of its step, counted from one
 }
 
 // Retry is how often a run is tried and how long between: Backoff, then each time Factor times the one before,

@@ -31,7 +31,7 @@ func Read(value any) (*Definition, []Problem) {
 		return nil, r.problems
 	}
 	d := &Definition{}
-	r.known("", o, "workflow", "version", "inputSchema", "steps", "output")
+	r.known("", o, "workflow", "version", "inputSchema", "compensation", "steps", "output")
 	d.Workflow = r.name("", o, "workflow", "")
 	if v, ok := o.Get("version"); ok {
 		d.Version = int32(r.integer("version", v, 1, 1<<31-1))
@@ -43,6 +43,7 @@ func Read(value any) (*Definition, []Problem) {
 	} else {
 		d.Steps = r.steps(steps)
 	}
+	d.Sequential = r.sequential(o, d.Steps)
 	return d, r.problems
 }
 

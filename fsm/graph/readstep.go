@@ -7,12 +7,12 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
 func laterKeys() []string {
-	return []string{"approval", "timer", "gateway", "call", "forEach", "loop", "while", "until", "compensate", "concurrency", "rate", "edges", "default"}
+	return []string{"approval", "timer", "gateway", "call", "forEach", "loop", "while", "until", "concurrency", "rate", "edges", "default"}
 }
 
 // steps reads a mapping from id to step, or a list of steps with an id each (the canonical form, which keeps
@@ -73,21 +73,28 @@ func (r *reader) step(id string, v any, parent string) Step {
 		s.Kind, s.Queue, s.Task = KindSignal, "", ""
 		s.Signal = r.signal(At(path, "signal"), sig)
 		r.taskOnly(path, o)
+		s.Timeouts = r.timeouts(path, o, s.Kind)
 	} else {
-		s.Queue = r.name(path, o, "queue", s.Queue)
-		s.Task = r.name(path, o, "task", s.Task)
+		r.work(path, o, &s)
+		s.Compensate = r.compensate(path, o, &s)
 	}
 	s.Needs = r.needs(path, o)
 	s.Join, s.AtLeast = r.join(path, o)
 	s.When = r.when(path, o)
+	return s
+}
+
+// work reads what a worker is told, and how it is tried.
+func (r *reader) work(path string, o Object, s *Step) {
+	s.Queue = r.name(path, o, "queue", s.Queue)
+	s.Task = r.name(path, o, "task", s.Task)
 	s.Input, s.HasInput = o.Get("input")
 	s.Locks = r.locks(path, o)
 	s.Retry = r.retry(path, o)
-	s.Timeouts = r.timeouts(path, o, s.Kind)
+	s.Timeouts = r.timeouts(path, o, KindTask)
 	if p, ok := o.Get("priority"); ok {
 		s.Priority = int(r.integer(At(path, "priority"), p, -maxPriority, maxPriority))
 	}
-	return s
 }
 
 func (r *reader) stepKeys(path string, o Object) {
@@ -104,7 +111,7 @@ func (r *reader) stepKeys(path string, o Object) {
 
 // taskOnly refuses on a signal step what only a leased step has.
 func (r *reader) taskOnly(path string, o Object) {
-	for _, key := range []string{"queue", "task", "input", "locks", "retry", "priority"} {
+	for _, key := range []string{"queue", "task", "input", "locks", "retry", "priority", "compensate"} {
 		if _, ok := o.Get(key); ok {
 			r.refuseKey(At(path, key), "a signal step has no %s: no worker takes it; remove it", key)
 		}

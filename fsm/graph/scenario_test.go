@@ -61,6 +61,9 @@ func describe(g *graph.Graph) string {
 		} else {
 			fmt.Fprintf(&out, " queue=%s task=%s retry=%v timeouts=%v", n.Queue, n.Task, n.Retry, n.Timeouts)
 		}
+		if step, is := n.Compensates(); is {
+			fmt.Fprintf(&out, " compensates=%d", step)
+		}
 		fmt.Fprintf(&out, " join=%d/%d when=%v input=%v locks=%d priority=%d\n", n.Join, n.AtLeast, n.HasWhen, n.HasInput, n.Locks, n.Priority)
 	}
 	return out.String()

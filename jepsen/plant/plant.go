@@ -57,6 +57,9 @@ const (
 	YoungDenies      Bug = "young-denies"
 	DiskNotAwaited   Bug = "disk-not-awaited"
 	SlowWriteCounts  Bug = "slow-write-counts"
+
+	UndoesUndone Bug = "undoes-undone"
+	UndoesEarly  Bug = "undoes-early"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -96,6 +99,8 @@ var All = []Row{
 	{YoungDenies, "S5", "a leader that took over less than a second ago says of what it had in flight when it is deposed that it was not done"},
 	{DiskNotAwaited, "S3", "a leader applies and acknowledges what its followers have, whether or not its own disk has it"},
 	{SlowWriteCounts, "S3", "a write of the log that takes 300 ms is taken for synced"},
+	{UndoesUndone, "saga", "a step that was begun and not completed is compensated, too"},
+	{UndoesEarly, "saga", "a step is compensated as soon as one of those behind it is"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -185,7 +185,7 @@ func (s *service) WaitInstance(ctx context.Context, r *connect.Request[v1.WaitIn
 }
 
 func live(i *v1.Instance) bool {
-	return i.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING
+	return i.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING || i.State == v1.InstanceState_INSTANCE_STATE_COMPENSATING
 }
 
 // leadersInstance reads an instance behind a barrier.

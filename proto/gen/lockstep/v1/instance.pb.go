@@ -36,6 +36,8 @@ const (
 	InstanceState_INSTANCE_STATE_COMPLETED  InstanceState = 4
 	InstanceState_INSTANCE_STATE_FAILED     InstanceState = 5
 	InstanceState_INSTANCE_STATE_CANCELLED  InstanceState = 6
+	// It failed or was cancelled, nothing that it did is leased any more, and its completed steps are undone.
+	InstanceState_INSTANCE_STATE_COMPENSATING InstanceState = 7
 )
 
 // Enum value maps for InstanceState.
@@ -48,15 +50,17 @@ var (
 		4: "INSTANCE_STATE_COMPLETED",
 		5: "INSTANCE_STATE_FAILED",
 		6: "INSTANCE_STATE_CANCELLED",
+		7: "INSTANCE_STATE_COMPENSATING",
 	}
 	InstanceState_value = map[string]int32{
-		"INSTANCE_STATE_UNSPECIFIED": 0,
-		"INSTANCE_STATE_RUNNING":     1,
-		"INSTANCE_STATE_FAILING":     2,
-		"INSTANCE_STATE_CANCELLING":  3,
-		"INSTANCE_STATE_COMPLETED":   4,
-		"INSTANCE_STATE_FAILED":      5,
-		"INSTANCE_STATE_CANCELLED":   6,
+		"INSTANCE_STATE_UNSPECIFIED":  0,
+		"INSTANCE_STATE_RUNNING":      1,
+		"INSTANCE_STATE_FAILING":      2,
+		"INSTANCE_STATE_CANCELLING":   3,
+		"INSTANCE_STATE_COMPLETED":    4,
+		"INSTANCE_STATE_FAILED":       5,
+		"INSTANCE_STATE_CANCELLED":    6,
+		"INSTANCE_STATE_COMPENSATING": 7,
 	}
 )
 
@@ -100,7 +104,7 @@ const (
 	RunState_RUN_STATE_BACKOFF RunState = 4
 	// Waits for a signal.
 	RunState_RUN_STATE_WAITING RunState = 5
-	// An expression failed: the reason names it.
+	// An expression failed, or a compensation has: the reason names it.
 	RunState_RUN_STATE_INCIDENT  RunState = 6
 	RunState_RUN_STATE_COMPLETED RunState = 7
 	RunState_RUN_STATE_SKIPPED   RunState = 8
@@ -180,6 +184,7 @@ const (
 	ExplainCode_EXPLAIN_CODE_INCIDENT       ExplainCode = 9
 	ExplainCode_EXPLAIN_CODE_ENDED          ExplainCode = 10
 	ExplainCode_EXPLAIN_CODE_NO_LEADER      ExplainCode = 11
+	ExplainCode_EXPLAIN_CODE_COMPENSATING   ExplainCode = 12
 )
 
 // Enum value maps for ExplainCode.
@@ -197,6 +202,7 @@ var (
 		9:  "EXPLAIN_CODE_INCIDENT",
 		10: "EXPLAIN_CODE_ENDED",
 		11: "EXPLAIN_CODE_NO_LEADER",
+		12: "EXPLAIN_CODE_COMPENSATING",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":    0,
@@ -211,6 +217,7 @@ var (
 		"EXPLAIN_CODE_INCIDENT":       9,
 		"EXPLAIN_CODE_ENDED":          10,
 		"EXPLAIN_CODE_NO_LEADER":      11,
+		"EXPLAIN_CODE_COMPENSATING":   12,
 	}
 )
 
@@ -257,11 +264,13 @@ type Run struct {
 	Output        *structpb.Value `protobuf:"bytes,9,opt,name=output,proto3" json:"output,omitempty"`
 	OutputPayload *Payload        `protobuf:"bytes,10,opt,name=output_payload,json=outputPayload,proto3" json:"output_payload,omitempty"`
 	// The newest failure, lapse or incident.
-	Code          string                 `protobuf:"bytes,11,opt,name=code,proto3" json:"code,omitempty"`
-	Reason        string                 `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
-	Changed       *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=changed,proto3" json:"changed,omitempty"`
-	Needs         []string               `protobuf:"bytes,14,rep,name=needs,proto3" json:"needs,omitempty"`
-	Progress      *structpb.Value        `protobuf:"bytes,15,opt,name=progress,proto3" json:"progress,omitempty"`
+	Code     string                 `protobuf:"bytes,11,opt,name=code,proto3" json:"code,omitempty"`
+	Reason   string                 `protobuf:"bytes,12,opt,name=reason,proto3" json:"reason,omitempty"`
+	Changed  *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=changed,proto3" json:"changed,omitempty"`
+	Needs    []string               `protobuf:"bytes,14,rep,name=needs,proto3" json:"needs,omitempty"`
+	Progress *structpb.Value        `protobuf:"bytes,15,opt,name=progress,proto3" json:"progress,omitempty"`
+	// The step that it undoes; empty unless it is a compensation.
+	Compensates   string `protobuf:"bytes,16,opt,name=compensates,proto3" json:"compensates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -399,6 +408,13 @@ func (x *Run) GetProgress() *structpb.Value {
 		return x.Progress
 	}
 	return nil
+}
+
+func (x *Run) GetCompensates() string {
+	if x != nil {
+		return x.Compensates
+	}
+	return ""
 }
 
 type Instance struct {
@@ -1315,6 +1331,137 @@ func (x *CancelInstanceResponse) GetState() InstanceState {
 	return InstanceState_INSTANCE_STATE_UNSPECIFIED
 }
 
+type CompensateInstanceRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Reason     string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Undo this step and those behind it. Empty: all.
+	FromStep string `protobuf:"bytes,4,opt,name=from_step,json=fromStep,proto3" json:"from_step,omitempty"`
+	// What stands still was done by hand, or is not to be done: it is skipped, not tried again.
+	Skip          bool `protobuf:"varint,5,opt,name=skip,proto3" json:"skip,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompensateInstanceRequest) Reset() {
+	*x = CompensateInstanceRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompensateInstanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompensateInstanceRequest) ProtoMessage() {}
+
+func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
+func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CompensateInstanceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *CompensateInstanceRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *CompensateInstanceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CompensateInstanceRequest) GetFromStep() string {
+	if x != nil {
+		return x.FromStep
+	}
+	return ""
+}
+
+func (x *CompensateInstanceRequest) GetSkip() bool {
+	if x != nil {
+		return x.Skip
+	}
+	return false
+}
+
+type CompensateInstanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State InstanceState          `protobuf:"varint,1,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	// Compensations that stood still, and are tried again or skipped.
+	Steps         []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompensateInstanceResponse) Reset() {
+	*x = CompensateInstanceResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompensateInstanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompensateInstanceResponse) ProtoMessage() {}
+
+func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
+func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *CompensateInstanceResponse) GetState() InstanceState {
+	if x != nil {
+		return x.State
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *CompensateInstanceResponse) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
 type SendSignalRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1332,7 +1479,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1491,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1504,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -1420,7 +1567,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1432,7 +1579,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1445,7 +1592,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -1476,7 +1623,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1635,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1648,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -1550,7 +1697,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1709,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1722,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -1613,7 +1760,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1772,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1785,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -1718,7 +1865,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1877,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1890,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -1790,7 +1937,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1802,7 +1949,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1815,7 +1962,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -1829,7 +1976,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xee\x03\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\x90\x04\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -1847,7 +1994,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x06reason\x18\f \x01(\tR\x06reason\x124\n" +
 	"\achanged\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12\x14\n" +
 	"\x05needs\x18\x0e \x03(\tR\x05needs\x122\n" +
-	"\bprogress\x18\x0f \x01(\v2\x16.google.protobuf.ValueR\bprogress\"\xd0\x06\n" +
+	"\bprogress\x18\x0f \x01(\v2\x16.google.protobuf.ValueR\bprogress\x12 \n" +
+	"\vcompensates\x18\x10 \x01(\tR\vcompensates\"\xd0\x06\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1937,7 +2085,17 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"instanceId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
 	"\x16CancelInstanceResponse\x120\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\x9d\x02\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xa3\x01\n" +
+	"\x19CompensateInstanceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1b\n" +
+	"\tfrom_step\x18\x04 \x01(\tR\bfromStep\x12\x12\n" +
+	"\x04skip\x18\x05 \x01(\bR\x04skip\"d\n" +
+	"\x1aCompensateInstanceResponse\x120\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x14\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\"\x9d\x02\n" +
 	"\x11SendSignalRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -1979,7 +2137,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05index\x18\x04 \x01(\x05R\x05index\x12:\n" +
 	"\vconsistency\x18\x05 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"O\n" +
 	"\x0fExplainResponse\x12<\n" +
-	"\fexplanations\x18\x01 \x03(\v2\x18.lockstep.v1.ExplanationR\fexplanations*\xdd\x01\n" +
+	"\fexplanations\x18\x01 \x03(\v2\x18.lockstep.v1.ExplanationR\fexplanations*\xfe\x01\n" +
 	"\rInstanceState\x12\x1e\n" +
 	"\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16INSTANCE_STATE_RUNNING\x10\x01\x12\x1a\n" +
@@ -1987,7 +2145,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x19INSTANCE_STATE_CANCELLING\x10\x03\x12\x1c\n" +
 	"\x18INSTANCE_STATE_COMPLETED\x10\x04\x12\x19\n" +
 	"\x15INSTANCE_STATE_FAILED\x10\x05\x12\x1c\n" +
-	"\x18INSTANCE_STATE_CANCELLED\x10\x06*\x8c\x02\n" +
+	"\x18INSTANCE_STATE_CANCELLED\x10\x06\x12\x1f\n" +
+	"\x1bINSTANCE_STATE_COMPENSATING\x10\a*\x8c\x02\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PENDING\x10\x01\x12\x13\n" +
@@ -2000,7 +2159,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x11RUN_STATE_SKIPPED\x10\b\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\t\x12\x17\n" +
 	"\x13RUN_STATE_CANCELLED\x10\n" +
-	"*\xe3\x02\n" +
+	"*\x82\x03\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -2014,14 +2173,16 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x15EXPLAIN_CODE_INCIDENT\x10\t\x12\x16\n" +
 	"\x12EXPLAIN_CODE_ENDED\x10\n" +
 	"\x12\x1a\n" +
-	"\x16EXPLAIN_CODE_NO_LEADER\x10\v2\x90\x06\n" +
+	"\x16EXPLAIN_CODE_NO_LEADER\x10\v\x12\x1d\n" +
+	"\x19EXPLAIN_CODE_COMPENSATING\x10\f2\xf7\x06\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
 	"\vGetInstance\x12\x1f.lockstep.v1.GetInstanceRequest\x1a\x15.lockstep.v1.Instance\"\x03\x90\x02\x01\x12X\n" +
 	"\fWaitInstance\x12 .lockstep.v1.WaitInstanceRequest\x1a!.lockstep.v1.WaitInstanceResponse\"\x03\x90\x02\x01\x12[\n" +
 	"\rListInstances\x12!.lockstep.v1.ListInstancesRequest\x1a\".lockstep.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12Y\n" +
-	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12M\n" +
+	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12e\n" +
+	"\x12CompensateInstance\x12&.lockstep.v1.CompensateInstanceRequest\x1a'.lockstep.v1.CompensateInstanceResponse\x12M\n" +
 	"\n" +
 	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12R\n" +
 	"\n" +
@@ -2041,112 +2202,117 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_lockstep_v1_instance_proto_goTypes = []any{
-	(InstanceState)(0),             // 0: lockstep.v1.InstanceState
-	(RunState)(0),                  // 1: lockstep.v1.RunState
-	(ExplainCode)(0),               // 2: lockstep.v1.ExplainCode
-	(*Run)(nil),                    // 3: lockstep.v1.Run
-	(*Instance)(nil),               // 4: lockstep.v1.Instance
-	(*StartInstanceRequest)(nil),   // 5: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),  // 6: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),  // 7: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil), // 8: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),           // 9: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),     // 10: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),    // 11: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),   // 12: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),   // 13: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),  // 14: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),  // 15: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil), // 16: lockstep.v1.CancelInstanceResponse
-	(*SendSignalRequest)(nil),      // 17: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),     // 18: lockstep.v1.SendSignalResponse
-	(*GetHistoryRequest)(nil),      // 19: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),     // 20: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),            // 21: lockstep.v1.Explanation
-	(*ExplainRequest)(nil),         // 22: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),        // 23: lockstep.v1.ExplainResponse
-	nil,                            // 24: lockstep.v1.Instance.LabelsEntry
-	nil,                            // 25: lockstep.v1.Instance.KeysEntry
-	nil,                            // 26: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                            // 27: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                            // 28: lockstep.v1.ListInstancesRequest.LabelsEntry
-	(*structpb.Value)(nil),         // 29: google.protobuf.Value
-	(*Payload)(nil),                // 30: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),  // 31: google.protobuf.Timestamp
-	(*Refusal)(nil),                // 32: lockstep.v1.Refusal
-	(Consistency)(0),               // 33: lockstep.v1.Consistency
-	(*durationpb.Duration)(nil),    // 34: google.protobuf.Duration
-	(*Event)(nil),                  // 35: lockstep.v1.Event
-	(*Holder)(nil),                 // 36: lockstep.v1.Holder
+	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
+	(RunState)(0),                      // 1: lockstep.v1.RunState
+	(ExplainCode)(0),                   // 2: lockstep.v1.ExplainCode
+	(*Run)(nil),                        // 3: lockstep.v1.Run
+	(*Instance)(nil),                   // 4: lockstep.v1.Instance
+	(*StartInstanceRequest)(nil),       // 5: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 6: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 7: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 8: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 9: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 10: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 11: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 12: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 13: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 14: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 15: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 16: lockstep.v1.CancelInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 17: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 18: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 19: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 20: lockstep.v1.SendSignalResponse
+	(*GetHistoryRequest)(nil),          // 21: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 22: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 23: lockstep.v1.Explanation
+	(*ExplainRequest)(nil),             // 24: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 25: lockstep.v1.ExplainResponse
+	nil,                                // 26: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 27: lockstep.v1.Instance.KeysEntry
+	nil,                                // 28: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 29: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 30: lockstep.v1.ListInstancesRequest.LabelsEntry
+	(*structpb.Value)(nil),             // 31: google.protobuf.Value
+	(*Payload)(nil),                    // 32: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 33: google.protobuf.Timestamp
+	(*Refusal)(nil),                    // 34: lockstep.v1.Refusal
+	(Consistency)(0),                   // 35: lockstep.v1.Consistency
+	(*durationpb.Duration)(nil),        // 36: google.protobuf.Duration
+	(*Event)(nil),                      // 37: lockstep.v1.Event
+	(*Holder)(nil),                     // 38: lockstep.v1.Holder
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	29, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	30, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	31, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	29, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	31, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	32, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	33, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	31, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	29, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	30, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	29, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	30, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	24, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	25, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	31, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	31, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	31, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	32, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	31, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	32, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	26, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	27, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	33, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	33, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	3,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	29, // 15: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	30, // 16: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	26, // 17: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	27, // 18: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	31, // 15: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	32, // 16: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	28, // 17: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	29, // 18: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
 	0,  // 19: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
 	5,  // 20: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
 	9,  // 21: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
 	6,  // 22: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	32, // 23: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	33, // 24: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	34, // 25: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	34, // 23: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	35, // 24: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	36, // 25: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
 	4,  // 26: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
 	0,  // 27: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	28, // 28: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	33, // 29: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	30, // 28: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	35, // 29: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
 	4,  // 30: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
 	0,  // 31: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	29, // 32: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	30, // 33: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	34, // 34: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	33, // 35: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	35, // 36: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	2,  // 37: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	36, // 38: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	34, // 39: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	33, // 40: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	21, // 41: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	5,  // 42: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	7,  // 43: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	10, // 44: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	11, // 45: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	13, // 46: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	15, // 47: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	17, // 48: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	19, // 49: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	22, // 50: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	6,  // 51: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	8,  // 52: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	4,  // 53: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	12, // 54: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	14, // 55: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	16, // 56: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	18, // 57: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	20, // 58: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	23, // 59: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	51, // [51:60] is the sub-list for method output_type
-	42, // [42:51] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	0,  // 32: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	31, // 33: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	32, // 34: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	36, // 35: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	35, // 36: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	37, // 37: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	2,  // 38: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	38, // 39: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	36, // 40: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	35, // 41: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	23, // 42: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	5,  // 43: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	7,  // 44: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	10, // 45: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	11, // 46: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	13, // 47: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	15, // 48: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	17, // 49: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	19, // 50: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	21, // 51: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	24, // 52: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	6,  // 53: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	8,  // 54: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	4,  // 55: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	12, // 56: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	14, // 57: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	16, // 58: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	18, // 59: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	20, // 60: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	22, // 61: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	25, // 62: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	53, // [53:63] is the sub-list for method output_type
+	43, // [43:53] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -2162,7 +2328,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

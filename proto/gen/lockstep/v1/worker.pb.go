@@ -623,7 +623,9 @@ type LeasedRun struct {
 	IdempotencyKey string `protobuf:"bytes,17,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	Traceparent    string `protobuf:"bytes,18,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	// Another attempt remains after this one.
-	Retryable     bool `protobuf:"varint,19,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	Retryable bool `protobuf:"varint,19,opt,name=retryable,proto3" json:"retryable,omitempty"`
+	// The step that the run undoes; empty unless it is a compensation.
+	Compensates   string `protobuf:"bytes,20,opt,name=compensates,proto3" json:"compensates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -789,6 +791,13 @@ func (x *LeasedRun) GetRetryable() bool {
 		return x.Retryable
 	}
 	return false
+}
+
+func (x *LeasedRun) GetCompensates() string {
+	if x != nil {
+		return x.Compensates
+	}
+	return ""
 }
 
 type PollStepsRequest struct {
@@ -2599,7 +2608,7 @@ const file_lockstep_v1_worker_proto_rawDesc = "" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x16\n" +
 	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x12\n" +
 	"\x04take\x18\x03 \x01(\x05R\x04take\x12\x12\n" +
-	"\x04slot\x18\x04 \x01(\x05R\x04slot\"\x98\x05\n" +
+	"\x04slot\x18\x04 \x01(\x05R\x04slot\"\xba\x05\n" +
 	"\tLeasedRun\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2623,7 +2632,8 @@ const file_lockstep_v1_worker_proto_rawDesc = "" +
 	"\theartbeat\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\theartbeat\x12'\n" +
 	"\x0fidempotency_key\x18\x11 \x01(\tR\x0eidempotencyKey\x12 \n" +
 	"\vtraceparent\x18\x12 \x01(\tR\vtraceparent\x12\x1c\n" +
-	"\tretryable\x18\x13 \x01(\bR\tretryable\"\x8e\x02\n" +
+	"\tretryable\x18\x13 \x01(\bR\tretryable\x12 \n" +
+	"\vcompensates\x18\x14 \x01(\tR\vcompensates\"\x8e\x02\n" +
 	"\x10PollStepsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1d\n" +
 	"\n" +

@@ -383,6 +383,7 @@ type Command struct {
 	//	*Command_RevokeLease
 	//	*Command_EndWait
 	//	*Command_OpenStream
+	//	*Command_CompensateInstance
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -612,6 +613,15 @@ func (x *Command) GetOpenStream() *OpenStream {
 	return nil
 }
 
+func (x *Command) GetCompensateInstance() *v1.CompensateInstanceRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_CompensateInstance); ok {
+			return x.CompensateInstance
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -696,6 +706,11 @@ type Command_OpenStream struct {
 	OpenStream *OpenStream `protobuf:"bytes,29,opt,name=open_stream,json=openStream,proto3,oneof"`
 }
 
+type Command_CompensateInstance struct {
+	// From cluster level 4 on.
+	CompensateInstance *v1.CompensateInstanceRequest `protobuf:"bytes,30,opt,name=compensate_instance,json=compensateInstance,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -735,6 +750,8 @@ func (*Command_RevokeLease) isCommand_Body() {}
 func (*Command_EndWait) isCommand_Body() {}
 
 func (*Command_OpenStream) isCommand_Body() {}
+
+func (*Command_CompensateInstance) isCommand_Body() {}
 
 type RegisterWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1297,7 +1314,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xd2\v\n" +
+	" \x01(\fR\x04salt\"\xad\f\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1324,7 +1341,8 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\frevoke_lease\x18\x1b \x01(\v2\x1f.lockstep.v1.RevokeLeaseRequestH\x00R\vrevokeLease\x125\n" +
 	"\bend_wait\x18\x1c \x01(\v2\x18.lockstep.log.v1.EndWaitH\x00R\aendWait\x12>\n" +
 	"\vopen_stream\x18\x1d \x01(\v2\x1b.lockstep.log.v1.OpenStreamH\x00R\n" +
-	"openStreamB\x06\n" +
+	"openStream\x12Y\n" +
+	"\x13compensate_instance\x18\x1e \x01(\v2&.lockstep.v1.CompensateInstanceRequestH\x00R\x12compensateInstanceB\x06\n" +
 	"\x04body\"\xa6\x01\n" +
 	"\x10RegisterWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1380,32 +1398,33 @@ func file_lockstep_log_v1_entry_proto_rawDescGZIP() []byte {
 
 var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_lockstep_log_v1_entry_proto_goTypes = []any{
-	(*Entry)(nil),                     // 0: lockstep.log.v1.Entry
-	(*Header)(nil),                    // 1: lockstep.log.v1.Header
-	(*Renewal)(nil),                   // 2: lockstep.log.v1.Renewal
-	(*Envelope)(nil),                  // 3: lockstep.log.v1.Envelope
-	(*Command)(nil),                   // 4: lockstep.log.v1.Command
-	(*RegisterWorkflow)(nil),          // 5: lockstep.log.v1.RegisterWorkflow
-	(*OpenSession)(nil),               // 6: lockstep.log.v1.OpenSession
-	(*CloseSession)(nil),              // 7: lockstep.log.v1.CloseSession
-	(*PollSteps)(nil),                 // 8: lockstep.log.v1.PollSteps
-	(*LeaseStep)(nil),                 // 9: lockstep.log.v1.LeaseStep
-	(*AcquireLock)(nil),               // 10: lockstep.log.v1.AcquireLock
-	(*EndWait)(nil),                   // 11: lockstep.log.v1.EndWait
-	(*OpenStream)(nil),                // 12: lockstep.log.v1.OpenStream
-	(*v1.Author)(nil),                 // 13: lockstep.v1.Author
-	(*v1.CreateNamespaceRequest)(nil), // 14: lockstep.v1.CreateNamespaceRequest
-	(*v1.UpdateNamespaceRequest)(nil), // 15: lockstep.v1.UpdateNamespaceRequest
-	(*v1.DeleteNamespaceRequest)(nil), // 16: lockstep.v1.DeleteNamespaceRequest
-	(*v1.StartInstanceRequest)(nil),   // 17: lockstep.v1.StartInstanceRequest
-	(*v1.CancelInstanceRequest)(nil),  // 18: lockstep.v1.CancelInstanceRequest
-	(*v1.SendSignalRequest)(nil),      // 19: lockstep.v1.SendSignalRequest
-	(*v1.CompleteStepRequest)(nil),    // 20: lockstep.v1.CompleteStepRequest
-	(*v1.FailStepRequest)(nil),        // 21: lockstep.v1.FailStepRequest
-	(*v1.ReleaseStepRequest)(nil),     // 22: lockstep.v1.ReleaseStepRequest
-	(*v1.ReportProgressRequest)(nil),  // 23: lockstep.v1.ReportProgressRequest
-	(*v1.ReleaseLockRequest)(nil),     // 24: lockstep.v1.ReleaseLockRequest
-	(*v1.RevokeLeaseRequest)(nil),     // 25: lockstep.v1.RevokeLeaseRequest
+	(*Entry)(nil),                        // 0: lockstep.log.v1.Entry
+	(*Header)(nil),                       // 1: lockstep.log.v1.Header
+	(*Renewal)(nil),                      // 2: lockstep.log.v1.Renewal
+	(*Envelope)(nil),                     // 3: lockstep.log.v1.Envelope
+	(*Command)(nil),                      // 4: lockstep.log.v1.Command
+	(*RegisterWorkflow)(nil),             // 5: lockstep.log.v1.RegisterWorkflow
+	(*OpenSession)(nil),                  // 6: lockstep.log.v1.OpenSession
+	(*CloseSession)(nil),                 // 7: lockstep.log.v1.CloseSession
+	(*PollSteps)(nil),                    // 8: lockstep.log.v1.PollSteps
+	(*LeaseStep)(nil),                    // 9: lockstep.log.v1.LeaseStep
+	(*AcquireLock)(nil),                  // 10: lockstep.log.v1.AcquireLock
+	(*EndWait)(nil),                      // 11: lockstep.log.v1.EndWait
+	(*OpenStream)(nil),                   // 12: lockstep.log.v1.OpenStream
+	(*v1.Author)(nil),                    // 13: lockstep.v1.Author
+	(*v1.CreateNamespaceRequest)(nil),    // 14: lockstep.v1.CreateNamespaceRequest
+	(*v1.UpdateNamespaceRequest)(nil),    // 15: lockstep.v1.UpdateNamespaceRequest
+	(*v1.DeleteNamespaceRequest)(nil),    // 16: lockstep.v1.DeleteNamespaceRequest
+	(*v1.StartInstanceRequest)(nil),      // 17: lockstep.v1.StartInstanceRequest
+	(*v1.CancelInstanceRequest)(nil),     // 18: lockstep.v1.CancelInstanceRequest
+	(*v1.SendSignalRequest)(nil),         // 19: lockstep.v1.SendSignalRequest
+	(*v1.CompleteStepRequest)(nil),       // 20: lockstep.v1.CompleteStepRequest
+	(*v1.FailStepRequest)(nil),           // 21: lockstep.v1.FailStepRequest
+	(*v1.ReleaseStepRequest)(nil),        // 22: lockstep.v1.ReleaseStepRequest
+	(*v1.ReportProgressRequest)(nil),     // 23: lockstep.v1.ReportProgressRequest
+	(*v1.ReleaseLockRequest)(nil),        // 24: lockstep.v1.ReleaseLockRequest
+	(*v1.RevokeLeaseRequest)(nil),        // 25: lockstep.v1.RevokeLeaseRequest
+	(*v1.CompensateInstanceRequest)(nil), // 26: lockstep.v1.CompensateInstanceRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -1433,11 +1452,12 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	25, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
 	11, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
 	12, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	26, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1466,6 +1486,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_RevokeLease)(nil),
 		(*Command_EndWait)(nil),
 		(*Command_OpenStream)(nil),
+		(*Command_CompensateInstance)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -479,9 +479,13 @@ type Instance struct {
 	Position     int64 `protobuf:"varint,18,opt,name=position,proto3" json:"position,omitempty"`
 	VersionGiven bool  `protobuf:"varint,19,opt,name=version_given,json=versionGiven,proto3" json:"version_given,omitempty"`
 	// Which payloads of its own have a row, by role.
-	Payloads      uint32 `protobuf:"varint,20,opt,name=payloads,proto3" json:"payloads,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Payloads uint32 `protobuf:"varint,20,opt,name=payloads,proto3" json:"payloads,omitempty"`
+	// While it compensates: as what it will end.
+	Ends v1.InstanceState `protobuf:"varint,21,opt,name=ends,proto3,enum=lockstep.v1.InstanceState" json:"ends,omitempty"`
+	// The node of the step from which on it compensates, counted from one; zero is the whole instance.
+	CompensateFrom int32 `protobuf:"varint,22,opt,name=compensate_from,json=compensateFrom,proto3" json:"compensate_from,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -650,6 +654,20 @@ func (x *Instance) GetVersionGiven() bool {
 func (x *Instance) GetPayloads() uint32 {
 	if x != nil {
 		return x.Payloads
+	}
+	return 0
+}
+
+func (x *Instance) GetEnds() v1.InstanceState {
+	if x != nil {
+		return x.Ends
+	}
+	return v1.InstanceState(0)
+}
+
+func (x *Instance) GetCompensateFrom() int32 {
+	if x != nil {
+		return x.CompensateFrom
 	}
 	return 0
 }
@@ -2303,7 +2321,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xc4\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x9d\x06\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2327,7 +2345,9 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\vtraceparent\x18\x11 \x01(\tR\vtraceparent\x12\x1a\n" +
 	"\bposition\x18\x12 \x01(\x03R\bposition\x12#\n" +
 	"\rversion_given\x18\x13 \x01(\bR\fversionGiven\x12\x1a\n" +
-	"\bpayloads\x18\x14 \x01(\rR\bpayloads\"\x86\x01\n" +
+	"\bpayloads\x18\x14 \x01(\rR\bpayloads\x12.\n" +
+	"\x04ends\x18\x15 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x04ends\x12'\n" +
+	"\x0fcompensate_from\x18\x16 \x01(\x05R\x0ecompensateFrom\"\x86\x01\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\x12.\n" +
@@ -2548,34 +2568,35 @@ var file_lockstep_log_v1_state_proto_depIdxs = []int32{
 	3,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
 	5,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
 	6,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	23, // 8: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	8,  // 9: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	24, // 10: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	23, // 11: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	23, // 12: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	23, // 13: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	10, // 14: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	11, // 15: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	24, // 16: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	10, // 17: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	24, // 18: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	13, // 19: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	13, // 20: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	16, // 21: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	15, // 22: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	17, // 23: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	25, // 24: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	26, // 25: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	10, // 26: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	23, // 27: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	25, // 28: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	27, // 29: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 30: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	22, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	23, // 9: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	8,  // 10: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	24, // 11: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	23, // 12: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	23, // 13: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	23, // 14: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	10, // 15: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	11, // 16: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	24, // 17: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	10, // 18: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	24, // 19: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	13, // 20: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	13, // 21: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	16, // 22: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	15, // 23: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	17, // 24: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	25, // 25: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	26, // 26: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	10, // 27: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	23, // 28: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	25, // 29: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	27, // 30: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 31: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }

@@ -51,6 +51,9 @@ const (
 	// InstanceServiceCancelInstanceProcedure is the fully-qualified name of the InstanceService's
 	// CancelInstance RPC.
 	InstanceServiceCancelInstanceProcedure = "/lockstep.v1.InstanceService/CancelInstance"
+	// InstanceServiceCompensateInstanceProcedure is the fully-qualified name of the InstanceService's
+	// CompensateInstance RPC.
+	InstanceServiceCompensateInstanceProcedure = "/lockstep.v1.InstanceService/CompensateInstance"
 	// InstanceServiceSendSignalProcedure is the fully-qualified name of the InstanceService's
 	// SendSignal RPC.
 	InstanceServiceSendSignalProcedure = "/lockstep.v1.InstanceService/SendSignal"
@@ -70,6 +73,9 @@ type InstanceServiceClient interface {
 	WaitInstance(context.Context, *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error)
 	ListInstances(context.Context, *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error)
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
+	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
+	// already it tries what stands still again, or skips it.
+	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
 	SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
@@ -125,6 +131,12 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(instanceServiceMethods.ByName("CancelInstance")),
 			connect.WithClientOptions(opts...),
 		),
+		compensateInstance: connect.NewClient[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse](
+			httpClient,
+			baseURL+InstanceServiceCompensateInstanceProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("CompensateInstance")),
+			connect.WithClientOptions(opts...),
+		),
 		sendSignal: connect.NewClient[v1.SendSignalRequest, v1.SendSignalResponse](
 			httpClient,
 			baseURL+InstanceServiceSendSignalProcedure,
@@ -150,15 +162,16 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 
 // instanceServiceClient implements InstanceServiceClient.
 type instanceServiceClient struct {
-	startInstance  *connect.Client[v1.StartInstanceRequest, v1.StartInstanceResponse]
-	startInstances *connect.Client[v1.StartInstancesRequest, v1.StartInstancesResponse]
-	getInstance    *connect.Client[v1.GetInstanceRequest, v1.Instance]
-	waitInstance   *connect.Client[v1.WaitInstanceRequest, v1.WaitInstanceResponse]
-	listInstances  *connect.Client[v1.ListInstancesRequest, v1.ListInstancesResponse]
-	cancelInstance *connect.Client[v1.CancelInstanceRequest, v1.CancelInstanceResponse]
-	sendSignal     *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
-	getHistory     *connect.Client[v1.GetHistoryRequest, v1.GetHistoryResponse]
-	explain        *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	startInstance      *connect.Client[v1.StartInstanceRequest, v1.StartInstanceResponse]
+	startInstances     *connect.Client[v1.StartInstancesRequest, v1.StartInstancesResponse]
+	getInstance        *connect.Client[v1.GetInstanceRequest, v1.Instance]
+	waitInstance       *connect.Client[v1.WaitInstanceRequest, v1.WaitInstanceResponse]
+	listInstances      *connect.Client[v1.ListInstancesRequest, v1.ListInstancesResponse]
+	cancelInstance     *connect.Client[v1.CancelInstanceRequest, v1.CancelInstanceResponse]
+	compensateInstance *connect.Client[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse]
+	sendSignal         *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
+	getHistory         *connect.Client[v1.GetHistoryRequest, v1.GetHistoryResponse]
+	explain            *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 }
 
 // StartInstance calls lockstep.v1.InstanceService.StartInstance.
@@ -191,6 +204,11 @@ func (c *instanceServiceClient) CancelInstance(ctx context.Context, req *connect
 	return c.cancelInstance.CallUnary(ctx, req)
 }
 
+// CompensateInstance calls lockstep.v1.InstanceService.CompensateInstance.
+func (c *instanceServiceClient) CompensateInstance(ctx context.Context, req *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error) {
+	return c.compensateInstance.CallUnary(ctx, req)
+}
+
 // SendSignal calls lockstep.v1.InstanceService.SendSignal.
 func (c *instanceServiceClient) SendSignal(ctx context.Context, req *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
 	return c.sendSignal.CallUnary(ctx, req)
@@ -215,6 +233,9 @@ type InstanceServiceHandler interface {
 	WaitInstance(context.Context, *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error)
 	ListInstances(context.Context, *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error)
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
+	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
+	// already it tries what stands still again, or skips it.
+	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
 	SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
@@ -266,6 +287,12 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		connect.WithSchema(instanceServiceMethods.ByName("CancelInstance")),
 		connect.WithHandlerOptions(opts...),
 	)
+	instanceServiceCompensateInstanceHandler := connect.NewUnaryHandler(
+		InstanceServiceCompensateInstanceProcedure,
+		svc.CompensateInstance,
+		connect.WithSchema(instanceServiceMethods.ByName("CompensateInstance")),
+		connect.WithHandlerOptions(opts...),
+	)
 	instanceServiceSendSignalHandler := connect.NewUnaryHandler(
 		InstanceServiceSendSignalProcedure,
 		svc.SendSignal,
@@ -300,6 +327,8 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceListInstancesHandler.ServeHTTP(w, r)
 		case InstanceServiceCancelInstanceProcedure:
 			instanceServiceCancelInstanceHandler.ServeHTTP(w, r)
+		case InstanceServiceCompensateInstanceProcedure:
+			instanceServiceCompensateInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceSendSignalProcedure:
 			instanceServiceSendSignalHandler.ServeHTTP(w, r)
 		case InstanceServiceGetHistoryProcedure:
@@ -337,6 +366,10 @@ func (UnimplementedInstanceServiceHandler) ListInstances(context.Context, *conne
 
 func (UnimplementedInstanceServiceHandler) CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.CancelInstance is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.CompensateInstance is not implemented"))
 }
 
 func (UnimplementedInstanceServiceHandler) SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
