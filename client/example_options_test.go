@@ -53,6 +53,16 @@ func ExampleSignalOptions() {
 	// Output: true
 }
 
+// A compensation that stands still waits for somebody to have it tried again, or to say that it was done by hand.
+func ExampleCompensateOptions() {
+	c, end := newExample()
+	defer end()
+	reply, err := c.Compensate(context.Background(), "order-17", "refunded at the counter", client.CompensateOptions{From: "charge", Skip: true})
+	must(err)
+	fmt.Println(reply.Steps)
+	// Output: [charge.compensate]
+}
+
 // A session's TTL is how long the cluster waits for a worker that says nothing; it is renewed every third of it.
 func ExampleSessionConfig() {
 	c, end := newExample()

@@ -357,6 +357,14 @@ func (f *fake) CancelInstance(_ context.Context, r *connect.Request[v1.CancelIns
 	return connect.NewResponse(&v1.CancelInstanceResponse{State: v1.InstanceState_INSTANCE_STATE_CANCELLING}), nil
 }
 
+func (f *fake) CompensateInstance(_ context.Context, r *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error) {
+	reply := &v1.CompensateInstanceResponse{State: v1.InstanceState_INSTANCE_STATE_COMPENSATING}
+	if r.Msg.FromStep != "" && r.Msg.Reason != "" {
+		reply.Steps = []string{r.Msg.FromStep + ".compensate"}
+	}
+	return connect.NewResponse(reply), nil
+}
+
 func (f *fake) GetHistory(_ context.Context, r *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

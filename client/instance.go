@@ -100,6 +100,27 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) (v1.InstanceStat
 	return reply.State, nil
 }
 
+// CompensateOptions are what a compensation may say beside its reason.
+type CompensateOptions struct {
+	// From is the step from which on the instance is undone: it and those behind it. Empty is all of it.
+	From string
+	// Skip counts what stands still as done.
+	Skip bool
+}
+
+// Compensate cancels an instance and has what it completed undone. Of one that compensates already, for whatever reason, it has
+// what stands still tried again, and tells which compensations those are. An instance that has ended is refused as
+// ALREADY_ENDED.
+func (c *Client) Compensate(ctx context.Context, id, reason string, o CompensateOptions) (*v1.CompensateInstanceResponse, error) {
+	reply, err := ask(ctx, c.Instances.CompensateInstance, &v1.CompensateInstanceRequest{
+		Namespace: c.namespace, InstanceId: id, Reason: reason, FromStep: o.From, Skip: o.Skip,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("compensate instance %s: %w", id, err)
+	}
+	return reply, nil
+}
+
 // History yields the events of an instance, oldest first, as far as they have happened. Watch waits for more. It yields an
 // error once, as the last thing.
 func (c *Client) History(ctx context.Context, id string) iter.Seq2[*v1.Event, error] {

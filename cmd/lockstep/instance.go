@@ -53,7 +53,7 @@ func (c *cli) jsonInput(flag, s string) (*v1.Payload, error) {
 func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
-		c.instanceWatch(), c.instanceCancel(), c.instanceSignal(), c.instanceExplain())
+		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceExplain())
 	return parent
 }
 
@@ -181,7 +181,7 @@ func (c *cli) instanceList() *cobra.Command {
 		if state != "" {
 			value, ok := v1.InstanceState_value["INSTANCE_STATE_"+strings.ToUpper(state)]
 			if !ok {
-				return usage("--state %q is none; there are running, failing, cancelling, completed, failed and cancelled", state)
+				return usage("--state %q is none; there are running, failing, cancelling, compensating, completed, failed and cancelled", state)
 			}
 			r.State = v1.InstanceState(value)
 		}
