@@ -14,7 +14,7 @@ func (c *Command) say() string {
 
 var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
-	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal",
+	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -58,6 +58,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.start(c)
 	case Cancel:
 		return s.cancel(c)
+	case Compensate:
+		return s.compensate(c)
 	case EndWait:
 		s.endWait(c)
 	case Revoke:
@@ -184,10 +186,15 @@ func (s *State) find(c *Command) *run {
 		return nil
 	}
 	r := i.run(c.Step)
-	if r == nil {
+	if r != nil {
+		return r
+	}
+	if _, compensation := i.flow.step(c.Step); compensation {
+		s.refused(c, "RUN_NOT_FOUND") // it is not begun
+	} else {
 		s.refused(c, "STEP_NOT_FOUND")
 	}
-	return r
+	return nil
 }
 
 func (s *State) leaseStep(c *Command, x *session) func() {
@@ -197,6 +204,9 @@ func (s *State) leaseStep(c *Command, x *session) func() {
 		return nil
 	case over(r.state):
 		s.refused(c, "ALREADY_DONE")
+		return nil
+	case r.state == Incident:
+		s.refused(c, "NOT_READY")
 		return nil
 	case r.state == Ready && len(r.step.Locks) == 0:
 		s.must(c)
@@ -432,7 +442,7 @@ func (s *State) cancel(c *Command) func() {
 	}
 	s.must(c)
 	return func() {
-		if i.state != Cancelling && i.state != Cancelled || i.state != c.Answer.State {
+		if i.state != Cancelling && i.state != Cancelled && i.state != Compensating || i.state != c.Answer.State {
 			fault("S4", "%s is told %s; the instance is %s", c.say(), c.Answer.State, i.state)
 		}
 	}

@@ -2,8 +2,9 @@ package model
 
 // Workflow is a definition, as far as the rules need it.
 type Workflow struct {
-	Name  string
-	Steps []Step
+	Name       string
+	Sequential bool // compensations are one at a time
+	Steps      []Step
 }
 
 // Step of a workflow. Times are nanoseconds; zero is none.
@@ -20,6 +21,7 @@ type Step struct {
 	RunTimeout, Heartbeat int64
 	QueueTimeout, Total   int64
 	Priority              int64
+	Undo                  *Step // its compensation, which has no needs
 }
 
 // Want is what a claim needs of a lock: all of it, a share, or Take of Limit places.
@@ -73,6 +75,7 @@ const (
 	EndWait
 	Register
 	Signal
+	Compensate
 )
 
 // Command of a client. What does not apply is zero.
@@ -95,6 +98,8 @@ type Command struct {
 	Count                    int32
 	Credit, HasNext          bool
 	Ended                    uint64 // the wait that EndWait ends
+	From                     string // the step from which on an instance is undone
+	Skip                     bool
 
 	Answer Answer
 }
@@ -110,6 +115,7 @@ type Answer struct {
 	// Of a signal.
 	Delivered, Duplicate bool
 	State                string
+	Steps                []string // that stood still
 	Grants               []Grant
 	Sum                  uint64 // of all its bytes
 }

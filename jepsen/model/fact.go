@@ -75,8 +75,12 @@ func (s *State) runFact(f *Fact, r *run) {
 		s.runRetried(f, r)
 	case "step.failed":
 		s.runFailed(f, r)
+	case "step.incident":
+		s.runIncident(f, r)
+	case "step.resumed":
+		s.runResumed(f, r)
 	case "step.cancelled":
-		if r.of.state == Running || over(r.state) {
+		if r.of.state != Failing && r.of.state != Cancelling || over(r.state) {
 			fault("S1", "step %s of %s is cancelled while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
 		}
 		if r.state == Leased {
@@ -120,6 +124,10 @@ func (s *State) instanceStarted(f *Fact) {
 }
 
 func (s *State) instanceChanged(f *Fact, i *instance) {
+	if f.Kind == "instance.compensating" {
+		s.compensationBegun(f, i)
+		return
+	}
 	to := map[string]string{
 		"instance.completed": Completed, "instance.failing": Failing, "instance.failed": Failed,
 		"instance.cancelling": Cancelling, "instance.cancelled": Cancelled,
@@ -128,27 +136,32 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	legal := map[string]bool{
 		Completed:  i.state == Running,
 		Failing:    i.state == Running && slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed }),
-		Failed:     i.state == Failing,
-		Cancelling: (i.state == Running || i.state == Failing) && c != nil && c.Kind == Cancel && c.Instance == i.id,
-		Cancelled:  i.state == Cancelling,
+		Failed:     i.mayEnd(Failed, Failing),
+		Cancelling: (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
+		Cancelled:  i.mayEnd(Cancelled, Cancelling),
 	}[to]
 	if !legal {
 		fault("S1", "%s of %s, which is %s, by %s", f.Kind, i.id, i.state, c.say())
 	}
-	i.state = to
+	if i.state = to; to == Cancelling {
+		i.from = f.Name
+	}
 	s.touch(i)
 }
 
 func (s *State) runReady(f *Fact, r *run) {
-	first := r.goes() && r.step.Signal == ""
+	first := r.goes() && r.step.Signal == "" || r.undoes != nil && r.state == Pending && r.wanted()
 	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
 	}
-	if first {
+	switch {
+	case first && r.undoes != nil:
+		s.undoReady(r)
+	case first:
 		s.joins(r)
 		r.totalDeadline = after(s.Uptime, r.step.Total)
-	} else {
+	default:
 		s.saw(Retried)
 	}
 	r.order, r.readyAt = s.Uptime-r.step.Priority*priorityWorth, f.Position
@@ -160,7 +173,7 @@ func (s *State) runLeased(f *Fact, r *run) {
 	switch {
 	case x == nil:
 		fault("S2", "step %s of %s is leased to session %d, which is not alive", f.Step, f.Instance, f.Session)
-	case r.state != Ready || r.of.state != Running:
+	case r.state != Ready || !r.wanted():
 		fault("S1", "step %s of %s is leased while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
 	case !s.asks(x, r, f.Token):
 		fault("S2", "step %s of %s is leased to session %d, which does not ask", f.Step, f.Instance, f.Session)
@@ -230,12 +243,15 @@ func (s *State) runCompleted(f *Fact, r *run) {
 		s.dropLapsed(r)
 		s.Late++
 		s.saw(LateDone)
+		if r.undoes != nil {
+			s.saw(UndoneLate)
+		}
 	} else {
 		s.endRunLease(r)
 	}
 	s.enter(r, Completed)
 	r.lapsed = late
-	r.output = s.cause.command.Output
+	r.output, r.completedAt = s.cause.command.Output, f.Position
 	if r.of.state == Cancelling {
 		s.saw(DoneCancelled)
 	}
@@ -244,7 +260,7 @@ func (s *State) runCompleted(f *Fact, r *run) {
 
 func (s *State) runLapsed(f *Fact, r *run) {
 	s.lapses(f, r)
-	if r.of.state != Running || r.used+1 >= r.step.Attempts {
+	if !r.wanted() || r.used+1 >= r.step.Attempts {
 		fault("S1", "step %s of %s lapses and may not be tried again", f.Step, f.Instance)
 	}
 	s.endRunLease(r)
@@ -315,8 +331,17 @@ func (s *State) runRetried(f *Fact, r *run) {
 	r.retryAt, r.lapsed = s.Uptime+f.Delay, false
 }
 
-// runFailed: a run fails by its holder's word, by its last attempt, or because its time is up.
+// runFailed: a run fails, and with it the instance. A compensation does not.
 func (s *State) runFailed(f *Fact, r *run) {
+	if r.undoes != nil {
+		fault("saga", "%s of %s fails, and does not stand still", f.Step, f.Instance)
+	}
+	s.fails(f, r)
+	s.runStopped(r, Failed)
+}
+
+// fails: a run fails by its holder's word, by its last attempt, or because its time is up.
+func (s *State) fails(f *Fact, r *run) {
 	c := s.cause.command
 	last := r.used+1 >= r.step.Attempts
 	counts := true
@@ -342,7 +367,6 @@ func (s *State) runFailed(f *Fact, r *run) {
 	if counts {
 		r.used++
 	}
-	s.runStopped(r, Failed)
 }
 
 // timedOut: no worker took the run in time, or the step as a whole took too long.
@@ -370,6 +394,7 @@ func (s *State) signalled(f *Fact, r *run) {
 		fault("S1", "step %s of %s is completed without its signal, while it is %s", f.Step, f.Instance, r.state)
 	}
 	s.enter(r, Completed)
+	r.completedAt = f.Position
 }
 
 func (s *State) runStopped(r *run, to string) {

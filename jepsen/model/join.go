@@ -54,7 +54,7 @@ func (i *instance) meets(w *When) bool {
 
 // goes: the run is to be begun now.
 func (r *run) goes() bool {
-	return r.state == Pending && r.of.state == Running && r.joined() == goes && r.of.meets(r.step.When)
+	return r.undoes == nil && r.state == Pending && r.of.state == Running && r.joined() == goes && r.of.meets(r.step.When)
 }
 
 // joins counts how a step was begun.
@@ -76,6 +76,14 @@ func (s *State) joins(r *run) {
 
 // runSkipped: a run is skipped when its condition is not met, or its needs cannot be.
 func (s *State) runSkipped(f *Fact, r *run) {
+	if r.undoes != nil {
+		if !s.byHand(r, true) {
+			fault("saga", "%s of %s, which is %s, is skipped by %s", f.Step, f.Instance, r.state, s.cause.command.say())
+		}
+		s.saw(SkippedByHand)
+		s.enter(r, Skipped)
+		return
+	}
 	v := r.joined()
 	byCondition := v == goes && !r.of.meets(r.step.When)
 	if r.state != Pending || r.of.state != Running || v != skips && !byCondition {

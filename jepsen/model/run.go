@@ -13,13 +13,15 @@ const (
 	Failed    = "FAILED"
 	Cancelled = "CANCELLED"
 	Skipped   = "SKIPPED"
+	Incident  = "INCIDENT"
 )
 
 // States of an instance; it ends as Completed, Failed or Cancelled.
 const (
-	Running    = "RUNNING"
-	Failing    = "FAILING"
-	Cancelling = "CANCELLING"
+	Running      = "RUNNING"
+	Failing      = "FAILING"
+	Cancelling   = "CANCELLING"
+	Compensating = "COMPENSATING"
 )
 
 // instance is one execution of a workflow.
@@ -27,8 +29,10 @@ type instance struct {
 	id    string
 	flow  *Workflow
 	state string
-	runs  []*run
+	runs  []*run // of steps, and behind them of compensations that were begun
 	input int64
+	// Of one that stops: the step from which on it is undone, and as what it ends behind that.
+	from, ends string
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
@@ -46,6 +50,9 @@ type run struct {
 	lapsed    bool
 	delivered bool  // a signal step has its signal
 	output    int64 // of a completed run
+	undoes    *run  // of a compensation
+	// Position of the completion.
+	completedAt int64
 	// Its place in its queue: the order, and behind that when it became ready.
 	order, readyAt                          int64
 	queueDeadline, totalDeadline            int64
@@ -157,6 +164,10 @@ func without(list []*run, r *run) []*run {
 
 // instanceWhole checks that a command or a tick left an instance in one of the states that it may rest in.
 func (s *State) instanceWhole(i *instance) {
+	if i.state == Compensating {
+		i.compensationWhole()
+		return
+	}
 	leased, open := 0, 0
 	for _, r := range i.runs {
 		if !over(r.state) {

@@ -45,6 +45,13 @@ const (
 	LockTimeout   Class = "lock's wait timed out"
 	Deadlock      Class = "deadlock refused"
 	LimitDiffers  Class = "limit of a lock differs"
+	Undone        Class = "compensation begun"
+	UndoneFrom    Class = "compensated from a step on"
+	UndoneBeside  Class = "compensation begun beside another"
+	UndoneLate    Class = "late completion of a compensation"
+	StandsStill   Class = "compensation stands still"
+	Resumed       Class = "compensation tried again by hand"
+	SkippedByHand Class = "compensation skipped by hand"
 )
 
 // Classes lists them all.
@@ -54,6 +61,7 @@ func Classes() []Class {
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
+		Undone, UndoneFrom, UndoneBeside, UndoneLate, StandsStill, Resumed, SkippedByHand,
 	}
 }
 

@@ -94,8 +94,11 @@ func (s *State) renew(r *Renewal) {
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "step.ready", "step.failed":
+	case "session.expired", "step.lapsed", "step.failed", "step.incident":
 		return true
+	case "step.ready": // but for what a given back lease was the last to hold up
+		r := s.run(f.Instance, f.Step)
+		return r == nil || r.undoes == nil || r.state != Pending
 	case "step.released":
 		return l == nil || l.session != x
 	case "lock.released":

@@ -114,6 +114,9 @@ func command(c *logv1.Command) model.Command {
 		m.Input = amount(b.StartInstance.InputPayload)
 	case *logv1.Command_CancelInstance:
 		m.Kind, m.Instance = model.Cancel, b.CancelInstance.InstanceId
+	case *logv1.Command_CompensateInstance:
+		p := b.CompensateInstance
+		m.Kind, m.Instance, m.From, m.Skip = model.Compensate, p.InstanceId, p.FromStep, p.Skip
 	case *logv1.Command_SendSignal:
 		p := b.SendSignal
 		m.Kind, m.Instance, m.Name, m.Signal, m.TTL = model.Signal, p.InstanceId, p.Name, p.SignalId, p.Ttl.AsDuration().Nanoseconds()
@@ -146,6 +149,8 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.SendSignalResponse:
 		m.Delivered, m.Duplicate = r.Delivered, r.Duplicate
+	case *v1.CompensateInstanceResponse:
+		m.State, m.Steps = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_"), r.Steps
 	case *v1.CancelInstanceResponse:
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}

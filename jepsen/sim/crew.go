@@ -66,6 +66,7 @@ func (w *world) hire() {
 	for i := range d.IntN(3) {
 		w.meddler(fmt.Sprint("meddler", i), newDraws(w.config.Seed, fmt.Sprint("meddler", i)))
 	}
+	w.operator(newDraws(w.config.Seed, "operator"))
 	for i := range 1 + d.IntN(2) {
 		w.crew.watchers = append(w.crew.watchers, w.watcher(fmt.Sprint("watcher", i), newDraws(w.config.Seed, fmt.Sprint("watcher", i))))
 	}
@@ -188,7 +189,7 @@ func (s *starter) wait(id string) {
 		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: id})
 	}}
 	s.c.call(r, options{kind: "read"}, func(res *response) {
-		if i, is := res.value.(*v1.Instance); is && i.State > v1.InstanceState_INSTANCE_STATE_CANCELLING {
+		if i, is := res.value.(*v1.Instance); is && i.State > v1.InstanceState_INSTANCE_STATE_CANCELLING && i.State != v1.InstanceState_INSTANCE_STATE_COMPENSATING {
 			s.open--
 			return
 		}

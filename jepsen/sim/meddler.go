@@ -103,6 +103,12 @@ func (m *meddler) command() *logv1.Command {
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: held.token}}
 	case n == 22 && known && d.one(2):
 		c.Body = &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: run.instance}}
+	case n == 25 && known && d.one(2):
+		undo := &v1.CompensateInstanceRequest{InstanceId: run.instance, Skip: d.one(2)}
+		if d.one(2) {
+			undo.FromStep = fmt.Sprint("s", d.IntN(4))
+		}
+		return compensate(undo)
 	case n == 24 && known:
 		message := &v1.SendSignalRequest{InstanceId: run.instance, Name: pick(d, theSignals), SignalId: fmt.Sprint("m", d.IntN(3))}
 		return signal(message)

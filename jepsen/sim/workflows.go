@@ -20,6 +20,7 @@ func drawWorkflows(d draws) []model.Workflow {
 		for j := range 1 + d.IntN(6) {
 			f.Steps = append(f.Steps, drawStep(d, f.Steps, j))
 		}
+		drawCompensations(d, &f)
 		out = append(out, f)
 	}
 	return out
@@ -42,6 +43,12 @@ func drawStep(d draws, before []model.Step, at int) model.Step {
 		s.Signal, s.Total = pick(d, theSignals), ms(d, 1000, 6000)
 		return s
 	}
+	drawWork(d, &s)
+	return s
+}
+
+// drawWork draws what a worker is told, and how it is tried.
+func drawWork(d draws, s *model.Step) {
 	s.Queue, s.Attempts = pick(d, theQueues), int32(3+d.IntN(4))
 	s.Backoff, s.MaxBackoff = ms(d, 100, 1000), int64(2*time.Second)
 	if d.one(4) {
@@ -63,7 +70,20 @@ func drawStep(d draws, before []model.Step, at int) model.Step {
 		s.Total = ms(d, 1000, 15000)
 	}
 	s.Locks = drawLocks(d)
-	return s
+}
+
+// drawCompensations gives steps what undoes them: in one workflow of two to each that a worker does, in the others to some.
+func drawCompensations(d draws, f *model.Workflow) {
+	most := d.one(2)
+	for at := range f.Steps {
+		s := &f.Steps[at]
+		if s.Signal != "" || !most && !d.one(3) {
+			continue
+		}
+		s.Undo = &model.Step{Name: s.Name + ".compensate"}
+		drawWork(d, s.Undo)
+		f.Sequential = f.Sequential || d.one(6)
+	}
 }
 
 // drawWhen draws a condition on the input, or on the output of a need that is never skipped: a step that is begun has it.
@@ -105,7 +125,11 @@ func drawLocks(d draws) []model.Want {
 
 func yamlOf(f model.Workflow) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "workflow: %s\nsteps:\n", f.Name)
+	fmt.Fprintf(&b, "workflow: %s\n", f.Name)
+	if f.Sequential {
+		b.WriteString("compensation: sequential\n")
+	}
+	b.WriteString("steps:\n")
 	for _, s := range f.Steps {
 		fmt.Fprintf(&b, "  %s:\n", s.Name)
 		if len(s.Needs) > 0 {
@@ -123,19 +147,28 @@ func yamlOf(f model.Workflow) string {
 		case w != nil:
 			fmt.Fprintf(&b, "    when: steps.%s.output > %d\n", w.Step, w.Above)
 		}
-		writeTimeouts(&b, s)
+		writeTimeouts(&b, "    ", s)
 		if s.Signal != "" {
 			fmt.Fprintf(&b, "    signal: {name: %s}\n", s.Signal)
 			continue
 		}
-		fmt.Fprintf(&b, "    queue: %s\n    priority: %d\n", s.Queue, s.Priority)
-		fmt.Fprintf(&b, "    retry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
-		writeLocks(&b, s.Locks)
+		writeWork(&b, "    ", s)
+		if s.Undo != nil {
+			b.WriteString("    compensate:\n")
+			writeTimeouts(&b, "      ", *s.Undo)
+			writeWork(&b, "      ", *s.Undo)
+		}
 	}
 	return b.String()
 }
 
-func writeTimeouts(b *strings.Builder, s model.Step) {
+func writeWork(b *strings.Builder, indent string, s model.Step) {
+	fmt.Fprintf(b, "%squeue: %s\n%spriority: %d\n", indent, s.Queue, indent, s.Priority)
+	fmt.Fprintf(b, "%sretry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", indent, s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
+	writeLocks(b, indent, s.Locks)
+}
+
+func writeTimeouts(b *strings.Builder, indent string, s model.Step) {
 	var limits []string
 	for _, t := range []struct {
 		name string
@@ -146,22 +179,22 @@ func writeTimeouts(b *strings.Builder, s model.Step) {
 		}
 	}
 	if len(limits) > 0 {
-		fmt.Fprintf(b, "    timeouts: {%s}\n", strings.Join(limits, ", "))
+		fmt.Fprintf(b, "%stimeouts: {%s}\n", indent, strings.Join(limits, ", "))
 	}
 }
 
-func writeLocks(b *strings.Builder, locks []model.Want) {
+func writeLocks(b *strings.Builder, indent string, locks []model.Want) {
 	if len(locks) > 0 {
-		b.WriteString("    locks:\n")
+		b.WriteString(indent + "locks:\n")
 	}
 	for _, l := range locks {
 		switch {
 		case l.Limit > 0:
-			fmt.Fprintf(b, "      - {name: %s, limit: %d, take: %d}\n", l.Lock, l.Limit, l.Take)
+			fmt.Fprintf(b, "%s  - {name: %s, limit: %d, take: %d}\n", indent, l.Lock, l.Limit, l.Take)
 		case l.Shared:
-			fmt.Fprintf(b, "      - {name: %s, shared: true}\n", l.Lock)
+			fmt.Fprintf(b, "%s  - {name: %s, shared: true}\n", indent, l.Lock)
 		default:
-			fmt.Fprintf(b, "      - %s\n", l.Lock)
+			fmt.Fprintf(b, "%s  - %s\n", indent, l.Lock)
 		}
 	}
 }
