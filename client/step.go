@@ -41,6 +41,8 @@ type Step struct {
 	Retryable bool
 	// SessionID is the holder's.
 	SessionID string
+	// Compensates is the step that this one undoes; empty unless it is a compensation.
+	Compensates string
 
 	c     *Client
 	value *structpb.Value
@@ -54,7 +56,7 @@ func newStep(c *Client, run *v1.LeasedRun, received time.Time, lost func(error))
 		Namespace: run.Namespace, InstanceID: run.InstanceId, Workflow: run.Workflow, Version: run.Version, Step: run.Step,
 		Task: run.Task, Index: run.Index, Attempt: run.Attempt, Token: run.Token, Queue: run.Queue, Locks: run.Locks,
 		IdempotencyKey: run.IdempotencyKey, Traceparent: run.Traceparent, Retryable: run.Retryable, SessionID: run.SessionId,
-		c: c, value: run.Input, bytes: run.InputPayload, lost: lost,
+		Compensates: run.Compensates, c: c, value: run.Input, bytes: run.InputPayload, lost: lost,
 	}
 	if s.Namespace == "" {
 		s.Namespace = c.namespace

@@ -242,6 +242,9 @@ func (c *cli) showInstance(i *v1.Instance) error {
 			if r.Attempt > 1 {
 				detail += fmt.Sprintf(", attempt %d", r.Attempt)
 			}
+			if r.Compensates != "" {
+				detail += ", undoes " + r.Compensates
+			}
 			if len(r.Needs) > 0 {
 				detail += ", after " + strings.Join(r.Needs, ", ")
 			}

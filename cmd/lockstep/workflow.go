@@ -130,6 +130,9 @@ func (c *cli) workflowGraph() *cobra.Command {
 			id := s.GetStructValue().GetFields()["id"].GetStringValue()
 			places[id] = i
 			fmt.Fprintf(c.stdout, "  s%d[%q]\n", i, id)
+			if s.GetStructValue().GetFields()["compensate"] != nil {
+				fmt.Fprintf(c.stdout, "  s%d -.-> c%d[%q]\n", i, i, id+".compensate")
+			}
 		}
 		for i, s := range list {
 			for _, need := range s.GetStructValue().GetFields()["needs"].GetListValue().GetValues() {

@@ -16,7 +16,19 @@ charge)
 gift-wrap)
 	printf '{"ribbon": "red"}'
 	;;
+unreserve)
+	echo "the hold of $(field order) is free again" >&2
+	printf '{}'
+	;;
+refund)
+	echo "refunding $(field amount) of $(field receipt) under key $LOCKSTEP_IDEMPOTENCY_KEY" >&2
+	printf '{}'
+	;;
 ship)
+	if [ "$(field order)" = lost ]; then
+		echo "no dock takes order lost" >&2
+		exit 65 # fails without another attempt
+	fi
 	printf '{"tracking": "T-%s"}' "$(field order)"
 	;;
 *)
