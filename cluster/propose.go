@@ -328,7 +328,7 @@ func (g *group) wait(ctx context.Context, c *call) error {
 }
 
 func (g *group) proposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error) {
-	if err := g.admit(commands); err != nil {
+	if err := admit(commands, g.level); err != nil {
 		return nil, err
 	}
 	calls := make([]propose.Call, len(commands))

@@ -17,5 +17,6 @@
 //
 // One noun, one file: namespace, workflow, instance, run (what makes a run ready), claim (the grant of a run
 // with its locks: the place where leases begin), lease (how they end), queue, lock, session, wait, request,
-// signal, late, event, history, clock, digest, explain. What only reads a noun stands in NOUNread.go. store.go has the rows, snapshot.go the stream of them.
+// signal, compensate (what undoes a step), incident, late, event, history, clock, digest, level, explain. What only
+// reads a noun stands in NOUNread.go. store.go has the rows, snapshot.go the stream of them.
 package fsm
