@@ -45,6 +45,7 @@ type Result struct {
 	FencedWrites         int      `json:"fencedWrites"`
 	FencedCompletions    int      `json:"fencedCompletions"`
 	LeaderKills          int      `json:"leaderKills"`
+	Compensated          int      `json:"compensated"`
 	FailoverMs           int64    `json:"failoverMs"`
 	WorkerLossRegrantMs  int64    `json:"workerLossRegrantMs"`
 	HistoryDigestsEqual  bool     `json:"historyDigestsEqual"`

@@ -100,6 +100,9 @@ func (d *demo) startInstances(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := start("order-fulfilment", doomed, map[string]any{"order": "lost", "customer": "c0", "amount": 70}); err != nil {
+		return err
+	}
 	if d.graphs[pipeline] != nil {
 		if err := start(pipeline, pipeline, map[string]any{}); err != nil {
 			return err
@@ -216,7 +219,7 @@ func (d *demo) ended(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("wait for %s: %w", id, err)
 		}
-		if i.State != v1.InstanceState_INSTANCE_STATE_COMPLETED {
+		if i.State != ends(id) {
 			d.problem("instance %s is %s: %s", id, i.State, i.Reason)
 		}
 	}
@@ -290,6 +293,8 @@ func (d *demo) count(e *v1.Event, completions map[string][]int64) {
 			d.result.DuplicateCompletions++
 		}
 		completions[run] = append(completions[run], e.Data.Token)
+	case "lockstep.instance.compensating.v1":
+		d.result.Compensated++
 	case "lockstep.step.late.v1":
 		d.result.FencedCompletions++
 	}
@@ -301,6 +306,9 @@ func (d *demo) needs(instance, step string, skipped map[string]bool) (out []stri
 	for n := range g.Nodes {
 		if g.Nodes[n].ID != step {
 			continue
+		}
+		if undoes, is := g.Nodes[n].Compensates(); is {
+			return before(g, undoes)
 		}
 		for _, need := range g.Nodes[n].Needs {
 			if id := g.Nodes[need].ID; g.Nodes[need].Kind == graph.KindTask && !skipped[instance+"/"+id] {
@@ -377,6 +385,7 @@ func (d *demo) verdict() {
 		{r.OrderViolations > 0, "a step had its effect before one that it needs"},
 		{r.FencedWrites == 0, "the ledger refused no write: the run proves nothing about fencing"},
 		{r.LeaderKills == 0, "no leader was killed"},
+		{r.Compensated == 0, "no instance was undone"},
 		{!r.HistoryDigestsEqual, "the nodes' histories differ"},
 	} {
 		if x.wrong {

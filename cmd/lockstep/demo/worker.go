@@ -107,6 +107,9 @@ func (c *WorkerConfig) do(ctx context.Context, s *client.Step) (any, error) {
 	if err := s.Input(&t); err != nil {
 		return nil, client.Fail("INPUT", err.Error())
 	}
+	if err := refuses(s); err != nil {
+		return nil, err
+	}
 	files := filepath.Join(c.Files, s.InstanceID)
 	for _, name := range t.Reads {
 		if _, err := os.Stat(filepath.Join(files, filepath.Base(name))); err != nil {
