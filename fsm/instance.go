@@ -38,10 +38,12 @@ func (i *instance) subject() string {
 	return i.about
 }
 
-// live: not ended.
-func (i *instance) live() bool {
-	return i.rec.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING || i.compensating()
+// Live says whether an instance in a state has not ended.
+func Live(s v1.InstanceState) bool {
+	return s <= v1.InstanceState_INSTANCE_STATE_CANCELLING || s == v1.InstanceState_INSTANCE_STATE_COMPENSATING
 }
+
+func (i *instance) live() bool { return Live(i.rec.State) }
 
 // instance finds an instance, and keeps it decoded.
 func (t *turn) instance(id string) (*instance, *Refusal) {

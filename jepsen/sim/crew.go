@@ -189,7 +189,7 @@ func (s *starter) wait(id string) {
 		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: id})
 	}}
 	s.c.call(r, options{kind: "read"}, func(res *response) {
-		if i, is := res.value.(*v1.Instance); is && i.State > v1.InstanceState_INSTANCE_STATE_CANCELLING && i.State != v1.InstanceState_INSTANCE_STATE_COMPENSATING {
+		if i, is := res.value.(*v1.Instance); is && !fsm.Live(i.State) {
 			s.open--
 			return
 		}

@@ -172,7 +172,7 @@ func (s *service) WaitInstance(ctx context.Context, r *connect.Request[v1.WaitIn
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	i, err := s.leadersInstance(ctx, r)
-	if err == nil && live(i) {
+	if err == nil && fsm.Live(i.State) {
 		var ended bool
 		if ended, err = s.untilEnded(ctx, r.Msg, timer); err == nil {
 			i, err = s.instanceNow(ctx, r, ended, i)
@@ -181,11 +181,7 @@ func (s *service) WaitInstance(ctx context.Context, r *connect.Request[v1.WaitIn
 	if err != nil {
 		return nil, asConnect(err)
 	}
-	return connect.NewResponse(&v1.WaitInstanceResponse{Done: !live(i), Instance: showInstance(i)}), nil
-}
-
-func live(i *v1.Instance) bool {
-	return i.State <= v1.InstanceState_INSTANCE_STATE_CANCELLING || i.State == v1.InstanceState_INSTANCE_STATE_COMPENSATING
+	return connect.NewResponse(&v1.WaitInstanceResponse{Done: !fsm.Live(i.State), Instance: showInstance(i)}), nil
 }
 
 // leadersInstance reads an instance behind a barrier.
