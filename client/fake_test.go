@@ -21,7 +21,8 @@ import (
 )
 
 // fake is a server with the services in memory: every instance has one step, "work", that is ready at once in the queue
-// named as its workflow. One fake may be served at several addresses, as if they were the nodes of a cluster.
+// named as its workflow. One fake may be served at several addresses, as if they were the nodes of a cluster. What no test
+// asks for is answered by the generated handlers that it embeds.
 type fake struct {
 	lockstepv1connect.UnimplementedInstanceServiceHandler
 	lockstepv1connect.UnimplementedWorkflowServiceHandler

@@ -236,7 +236,7 @@ func (r *runner) serve(ctx context.Context, session *Session) {
 		case isSessionExpired(err):
 			session.end(ErrSessionExpired)
 			continue
-		case errors.Is(err, errNoStreams), connect.CodeOf(err) == connect.CodeUnimplemented:
+		case errors.Is(err, errNoStreams), connect.CodeOf(err) == connect.CodeUnimplemented: // or a proxy that passes no streams on
 			r.c.logger.Info("no stream to the server: polling", "error", err)
 			poll = true
 			continue
