@@ -184,7 +184,7 @@ func TestWhatIsPendingIsBounded(t *testing.T) {
 
 // gate is a disk whose writes of the log wait while it is shut.
 type gate struct {
-	raftLog
+	wrapped
 	open atomic.Pointer[chan struct{}]
 }
 
@@ -193,10 +193,6 @@ func (g *gate) StoreLogs(logs []*raft.Log) error {
 		<-*open
 	}
 	return g.raftLog.StoreLogs(logs)
-}
-
-func (g *gate) Seal(log *raft.Log) error {
-	return g.raftLog.(interface{ Seal(*raft.Log) error }).Seal(log)
 }
 
 // applied says whether a node has applied an entry.
@@ -212,7 +208,7 @@ func TestALeaderIsNotAheadOfItsDisk(t *testing.T) {
 	gates := map[int]*gate{}
 	tweak := func(i int, c *Config) {
 		gates[i] = &gate{}
-		c.wrapLog = func(log raftLog) raftLog { gates[i].raftLog = log; return gates[i] }
+		c.wrapLog = func(log raftLog) raftLog { gates[i].wrapped = wrapped{log}; return gates[i] }
 	}
 	inBubble(t, options{voters: 3, disk: true, tweak: tweak}, func(t *testing.T, c *bubble) {
 		c.put(create("before"))

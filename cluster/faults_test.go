@@ -4,11 +4,14 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm"
@@ -35,13 +38,48 @@ type storm struct {
 	newest int64 // the newest token that was acknowledged
 	ended  int
 	hands  int
-	fenced int // rounds in which a holder that was over was refused
+	fenced int           // rounds in which a holder that was over was refused
+	gone   int           // the node that is stopped, if one is
+	pace   time.Duration // how long a lock is left alone by who gave it back
+}
+
+func newStorm(ctx context.Context, c *bubble, pace time.Duration) *storm {
+	return &storm{bubble: c, ctx: ctx, gone: nobody, pace: pace}
+}
+
+const nobody = -1
+
+// running are the nodes that are not stopped.
+func (s *storm) running() (list []*Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.nodes {
+		if i != s.gone {
+			list = append(list, s.nodes[i])
+		}
+	}
+	return list
+}
+
+func (s *storm) setGone(i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = i
+}
+
+// restart stops a node, and starts it again from its files.
+func (s *storm) restart(i int, after time.Duration) {
+	s.setGone(i)
+	s.stop(i)
+	time.Sleep(after)
+	s.open(i)
+	s.setGone(nobody)
 }
 
 // do has a command applied by whoever leads, again and again until somebody says yes or no.
 func (s *storm) do(command *logv1.Command) (reply proto.Message, refusal *v1.Refusal) {
 	for s.ctx.Err() == nil {
-		for _, n := range s.nodes {
+		for _, n := range s.running() {
 			if _, self := n.Leader(""); !self {
 				continue
 			}
@@ -60,7 +98,7 @@ func (s *storm) do(command *logv1.Command) (reply proto.Message, refusal *v1.Ref
 	return nil, nil
 }
 
-func (s *storm) open(ttl time.Duration) (id int64, sent, acked time.Time) {
+func (s *storm) session(ttl time.Duration) (id int64, sent, acked time.Time) {
 	sent = time.Now()
 	reply, refusal := s.do(&logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(ttl)}}})
 	acked = time.Now()
@@ -76,9 +114,13 @@ func (s *storm) open(ttl time.Duration) (id int64, sent, acked time.Time) {
 
 // live renews a session until the end; it must not be lost.
 func (s *storm) live(ttl time.Duration) {
-	id, _, _ := s.open(ttl)
+	id, _, _ := s.session(ttl)
+	s.renewed(id, ttl)
+}
+
+func (s *storm) renewed(id int64, ttl time.Duration) {
 	for s.ctx.Err() == nil {
-		for _, n := range s.nodes {
+		for _, n := range s.running() {
 			if _, self := n.Leader(""); !self {
 				continue
 			}
@@ -102,13 +144,13 @@ func (s *storm) live(ttl time.Duration) {
 func (s *storm) silent(ttl time.Duration) {
 	for s.ctx.Err() == nil {
 		from := s.term()
-		id, sent, acked := s.open(ttl)
+		id, sent, acked := s.session(ttl)
 		for s.ctx.Err() == nil {
 			there, known := s.sees(id)
 			if known && !there {
 				break
 			}
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(lookAgain(ttl, time.Since(sent)))
 		}
 		now := time.Now()
 		if s.ctx.Err() != nil {
@@ -127,9 +169,15 @@ func (s *storm) silent(ttl time.Duration) {
 	}
 }
 
+// lookAgain is how long to look away from what should end at a time, of which some has passed: a fortieth of it, or less when it is near.
+func lookAgain(whole, passed time.Duration) time.Duration {
+	const least = 50 * time.Millisecond
+	return max(least, min(whole/40, whole-passed-least))
+}
+
 // read is a linearizable one, by whoever says that it leads.
 func (s *storm) read(fn func(*fsm.Machine) error) (known bool) {
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		trying, cancel := context.WithTimeout(s.ctx, time.Second)
 		_, err := n.Read(trying, "", 0, fn)
 		cancel()
@@ -168,7 +216,7 @@ func (s *storm) outage(from, to time.Time) (sum time.Duration) {
 }
 
 func (s *storm) term() (term int) {
-	for _, n := range s.nodes {
+	for _, n := range s.running() {
 		term = max(term, int(n.group("").raft.CurrentTerm()))
 	}
 	return term
@@ -177,7 +225,7 @@ func (s *storm) term() (term int) {
 // hand takes a lock and gives it back: its tokens grow, in the order of the answers, and a read that is asked later
 // knows the newest.
 func (s *storm) hand(lane int) {
-	session, _, _ := s.open(time.Hour)
+	session, _, _ := s.session(time.Hour)
 	for request := int64(1); s.ctx.Err() == nil; request++ {
 		s.mu.Lock()
 		before := s.newest
@@ -209,54 +257,118 @@ func (s *storm) hand(lane int) {
 			s.t.Errorf("the lock is held under token %d; a read sees %d", granted.Token, holder)
 		}
 		s.do(&logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{Lock: "hot", Token: granted.Token}}})
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(s.pace)
 	}
 }
 
-// rage breaks the net, or hands leadership over, until there were enough changes of leader.
-func (s *storm) rage(changes int, chance *rand.Rand) {
+// weather is what a storm does to a cluster beside cutting its net.
+type weather struct {
+	disks    []atomic.Int64 // how long each node's writes of the log take, in nanoseconds; none: the cluster is in memory
+	installs atomic.Int64   // snapshots that were sent
+}
+
+// sluggish is a disk whose writes of the log take their time.
+type sluggish struct {
+	wrapped
+	takes *atomic.Int64
+}
+
+func (s sluggish) StoreLogs(logs []*raft.Log) error {
+	time.Sleep(time.Duration(s.takes.Load()))
+	return s.raftLog.StoreLogs(logs)
+}
+
+func (s sluggish) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+
+// counted counts the snapshots that are sent.
+type counted struct {
+	*raft.InmemTransport
+	installs *atomic.Int64
+}
+
+func (c counted) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	err := c.InmemTransport.InstallSnapshot(id, target, args, resp, data)
+	if err == nil && resp.Success {
+		c.installs.Add(1)
+	}
+	return err
+}
+
+// options are those of a cluster that bears it: in memory, or on disks that may be slow, with so little log that who was away for
+// seconds needs a snapshot.
+func (w *weather) options(size int, disk bool) options {
+	o := options{voters: size, disk: disk, wrap: func(_ int, t *raft.InmemTransport) raft.Transport { return counted{t, &w.installs} }}
+	if disk {
+		w.disks = make([]atomic.Int64, size)
+		o.tweak = func(i int, c *Config) {
+			c.LogBytes = 8 << 10
+			c.wrapLog = func(log raftLog) raftLog { return sluggish{wrapped{log}, &w.disks[i]} }
+		}
+	}
+	return o
+}
+
+// rage breaks the net, slows disks, starts nodes again, or hands leadership over, until there were enough changes of leader.
+func (s *storm) rage(w *weather, changes int, chance *rand.Rand) {
 	first := s.term()
 	for s.term()-first < changes {
 		time.Sleep(time.Duration(chance.Int64N(int64(4 * time.Second))))
-		last := time.Duration(300+chance.IntN(4000)) * time.Millisecond
-		lead, n := s.leader()
-		switch chance.IntN(5) {
-		case 0:
-			moving, cancel := context.WithTimeout(s.ctx, 5*time.Second)
-			_, _ = n.TransferLeadership(moving, "") // it may be refused: then it changes nothing
-			cancel()
-		case 1: // one that may not lead
-			i := chance.IntN(len(s.nodes))
-			s.cut(i)
-			time.Sleep(last)
-			s.heal(i)
-		case 2: // a majority
-			a, b := lead, (lead+1)%len(s.nodes)
-			s.cut(a)
-			s.cut(b)
-			time.Sleep(last)
-			s.heal(a)
-			s.heal(b)
-		default:
-			s.cut(lead)
-			time.Sleep(last)
-			s.heal(lead)
-		}
+		s.strike(w, chance)
 	}
 }
 
-// Real raft, in virtual time: whatever becomes of leaders, no session is lost that is renewed, none ends early or lives
-// on beyond L2, tokens grow, and reads see what was acknowledged.
+// strike is one blow.
+func (s *storm) strike(w *weather, chance *rand.Rand) {
+	last := time.Duration(300+chance.IntN(4000)) * time.Millisecond
+	lead, n := s.leader()
+	kinds := 5
+	if len(w.disks) > 0 {
+		kinds = 7
+	}
+	switch chance.IntN(kinds) {
+	case 0:
+		moving, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+		_, _ = n.TransferLeadership(moving, "") // it may be refused: then it changes nothing
+		cancel()
+	case 1: // one that may not lead
+		i := chance.IntN(len(s.nodes))
+		s.cut(i)
+		time.Sleep(last)
+		s.heal(i)
+	case 2: // a majority
+		a, b := lead, (lead+1)%len(s.nodes)
+		s.cut(a)
+		s.cut(b)
+		time.Sleep(last)
+		s.heal(a)
+		s.heal(b)
+	case 5: // a disk, of whichever node
+		i := chance.IntN(len(s.nodes))
+		w.disks[i].Store(int64(20+chance.IntN(800)) * int64(time.Millisecond))
+		time.Sleep(last)
+		w.disks[i].Store(0)
+	case 6:
+		s.restart(chance.IntN(len(s.nodes)), last)
+	default:
+		s.cut(lead)
+		time.Sleep(last)
+		s.heal(lead)
+	}
+}
+
+// Real raft, in virtual time, three nodes on disks and five in memory: whatever becomes of leaders, no session is lost that is
+// renewed, none ends early or lives on beyond L2, tokens grow, and reads see what was acknowledged.
 func TestPromisesInAStorm(t *testing.T) {
 	if err := plant.Set(*faultsPlant); err != nil {
 		t.Fatal(err)
 	}
 	for _, size := range []int{3, 5} {
 		t.Run(fmt.Sprint(size, " nodes"), func(t *testing.T) {
-			inBubble(t, options{voters: size}, func(t *testing.T, c *bubble) {
+			w := &weather{}
+			inBubble(t, w.options(size, size == 3), func(t *testing.T, c *bubble) {
 				c.leader()
 				ctx, stop := context.WithCancel(t.Context())
-				s := &storm{bubble: c, ctx: ctx}
+				s := newStorm(ctx, c, 300*time.Millisecond)
 				began, first := time.Now(), s.term()
 				for _, ttl := range []time.Duration{2 * time.Second, 10 * time.Second, time.Minute} {
 					s.tasks.Go(func() { s.live(ttl) })
@@ -267,13 +379,13 @@ func TestPromisesInAStorm(t *testing.T) {
 				}
 				s.tasks.Go(s.stale)
 				s.tasks.Go(s.doomed)
-				s.rage(*faultsChanges, rand.New(rand.NewPCG(*faultsSeed, uint64(size))))
+				s.rage(w, *faultsChanges, rand.New(rand.NewPCG(*faultsSeed, uint64(size))))
 				stop()
 				s.tasks.Wait()
 				c.agree()
-				t.Logf("%d terms in %s of virtual time: %d sessions ended in theirs, the lock changed hands %d times, %d holders that were over were refused",
-					s.term()-first, time.Since(began).Round(time.Second), s.ended, s.hands, s.fenced)
-				if s.ended == 0 || s.hands < 5 || s.fenced == 0 {
+				t.Logf("%d terms in %s of virtual time: %d sessions ended in theirs, the lock changed hands %d times, %d holders that were over were refused, %d snapshots were installed",
+					s.term()-first, time.Since(began).Round(time.Second), s.ended, s.hands, s.fenced, w.installs.Load())
+				if s.ended == 0 || s.hands < 5 || s.fenced == 0 || len(w.disks) > 0 && *faultsChanges >= 100 && w.installs.Load() == 0 {
 					t.Error("too little happened to show anything")
 				}
 			})

@@ -18,7 +18,7 @@ type hand struct {
 }
 
 func (s *storm) holder(ttl time.Duration) *hand {
-	id, _, _ := s.open(ttl)
+	id, _, _ := s.session(ttl)
 	return &hand{s: s, session: id}
 }
 
@@ -32,14 +32,21 @@ func (h *hand) envelope() *logv1.Envelope {
 // poll asks for runs of a queue until it gets one, for a minute.
 func (h *hand) poll(queue string) *v1.LeasedRun {
 	for end := time.Now().Add(time.Minute); h.s.ctx.Err() == nil && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		reply, refusal := h.s.do(&logv1.Command{Envelope: h.envelope(), Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: h.session, Queues: []string{queue}, Count: 1}}})
-		if refusal != nil {
-			h.s.t.Errorf("a poll of session %d: %v", h.session, refusal)
-			return nil
+		if run := h.look(queue); run != nil {
+			return run
 		}
-		if runs, ok := reply.(*v1.PollStepsResponse); ok && len(runs.Runs) > 0 {
-			return runs.Runs[0]
-		}
+	}
+	return nil
+}
+
+// look asks once; nil: there is none.
+func (h *hand) look(queue string) *v1.LeasedRun {
+	reply, refusal := h.s.do(&logv1.Command{Envelope: h.envelope(), Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: h.session, Queues: []string{queue}, Count: 1}}})
+	if refusal != nil {
+		h.s.t.Errorf("a poll of session %d: %v", h.session, refusal)
+	}
+	if runs, ok := reply.(*v1.PollStepsResponse); ok && len(runs.Runs) > 0 {
+		return runs.Runs[0]
 	}
 	return nil
 }
