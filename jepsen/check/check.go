@@ -20,10 +20,11 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, signal, cancel, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
+	Signal   string        `json:"signal,omitempty"` // its id
 	Lock     string        `json:"lock,omitempty"`
 	Token    int64         `json:"token,omitempty"`
 	Lapses   bool          `json:"lapses,omitempty"` // of a session that may expire
@@ -43,6 +44,8 @@ type Event struct {
 	Instance string
 	Step     string
 	Token    int64
+	Signal   string // its id
+	Name     string // the signal's
 	Lock     string
 	Shared   bool
 	Take     int64
@@ -189,6 +192,10 @@ func (op *Op) caused() (key string, ok bool) {
 	switch op.Kind {
 	case "start":
 		return "instance.started " + op.Instance, true
+	case "signal":
+		return "signal.received " + op.Instance + " " + op.Signal, true
+	case "cancel":
+		return "instance stops: " + op.Instance, true
 	case "lease":
 		return fmt.Sprint("step.leased ", op.Token), true
 	case "complete":
@@ -205,6 +212,10 @@ func (e *Event) key() string {
 	switch e.Type {
 	case "instance.started":
 		return e.Type + " " + e.Instance
+	case "signal.received":
+		return e.Type + " " + e.Instance + " " + e.Signal
+	case "instance.cancelling", "instance.compensating": // who cancels what is undone already is told yes
+		return "instance stops: " + e.Instance
 	}
 	return fmt.Sprint(e.Type, " ", e.Token)
 }
@@ -259,6 +270,9 @@ func answered(ops []*Op, refused *Op) bool {
 	})
 }
 
+// again are the kinds of which the same once more is told yes for what happened before.
+var again = []string{"start", "signal", "cancel", "unlock"}
+
 // inOrder checks real-time order. In order of invocation, nothing may lie before what had returned by then.
 func inOrder(f *faults, order []placed) {
 	byReturn := slices.Clone(order)
@@ -271,8 +285,8 @@ func inOrder(f *faults, order []placed) {
 				newest = byReturn[next]
 			}
 		}
-		// An operation whose event was another call's before (the same start again) proves nothing late.
-		if newest.Op != nil && op.position < newest.position && op.Kind != "start" && op.Kind != "unlock" {
+		// An operation whose event may have been another call's before (the same start again) proves nothing late.
+		if newest.Op != nil && op.position < newest.position && !slices.Contains(again, op.Kind) {
 			f.add("S4", "%s of %s%s%s, asked at %s, happened at %d, before %s of %s%s%s at %d, which was answered at %s",
 				op.Kind, op.Instance, op.Lock, slash(op.Step), op.Invoke, op.position, newest.Kind, newest.Instance, newest.Lock, slash(newest.Step), newest.position, newest.Return)
 		}
