@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,11 +21,22 @@ import (
 // limits of the workloads' locks.
 var limits = map[string]int64{"permits-3": 3}
 
+// sagas are the workloads' instances that may be undone.
+var sagas = map[string]check.Saga{
+	"saga": {Undo: []string{"take", "left", "right", "pay"}},
+	"row":  {Undo: []string{"one", "two", "three", "end"}, Sequential: true},
+}
+
+// waits are the signals that steps of the workloads wait for.
+var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go"}
+
 // needs are those of the workloads' steps.
 func (w *world) needs() map[string][]string {
 	out := map[string][]string{
 		"named/a": nil, "named/b": {"a"}, "named/c": {"a"}, "named/d": {"b", "c"},
 		"polled/take": nil, "polled/both": {"take"}, "polled/some": {"take"}, "polled/end": {"both", "some"},
+		"saga/take": nil, "saga/left": {"take"}, "saga/right": {"take"}, "saga/heard": {"left"}, "saga/pay": {"heard", "right"}, "saga/end": {"pay"},
+		"row/one": nil, "row/two": nil, "row/heard": {"one"}, "row/again": {"heard"}, "row/three": {"again"}, "row/end": {"two", "three"},
 	}
 	for _, p := range w.pipelines {
 		for step, needs := range p.Needs {
@@ -41,14 +55,8 @@ func (w *world) judge(ctx context.Context) error {
 		return err
 	}
 	w.report.count(ops)
-	var ids []string
-	for _, op := range ops {
-		if op.Kind == "start" && op.Outcome == check.OK && strings.HasPrefix(op.Instance, "named-") {
-			ids = append(ids, op.Instance)
-		}
-	}
 	finishing, cancel := context.WithTimeout(ctx, 2*time.Minute) // what is stuck must not keep the rest from being checked
-	w.report.check("nothing is stuck", "liveness", w.finish(finishing, ids, ops))
+	w.report.check("nothing is stuck", "liveness", w.finish(finishing, ops))
 	cancel()
 	for _, p := range w.workers {
 		if p != nil {
@@ -61,6 +69,8 @@ func (w *world) judge(ctx context.Context) error {
 	}
 	w.report.check("all nodes tell the same events", "S7", facts)
 	w.report.check("the feed keeps the rules", "S1", check.Feed(events, w.needs(), limits))
+	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
+	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
 	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
@@ -73,32 +83,49 @@ func (w *world) judge(ctx context.Context) error {
 		return err
 	}
 	w.report.register(writes, events)
+	w.report.undone(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
 }
 
 // finish takes every instance that was started to its end; one that does not get there is explained.
-func (w *world) finish(ctx context.Context, named []string, ops []*check.Op) (facts []check.Fact) {
-	if err := workload.Finish(ctx, w.client, named); err != nil {
+func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact) {
+	told := started(ops, slices.Collect(maps.Keys(sagas))...)
+	if err := errors.Join(workload.Finish(ctx, w.client, started(ops, "named")), workload.TellRest(ctx, w.client, told, ops)); err != nil {
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
-	for _, op := range ops {
-		if op.Kind != "start" || op.Outcome != check.OK {
-			continue
-		}
+	for _, id := range started(ops) {
 		waiting, cancel := context.WithTimeout(ctx, time.Minute)
-		i, err := w.client.Wait(waiting, op.Instance)
+		i, err := w.client.Wait(waiting, id)
 		cancel()
-		if err == nil && i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED {
+		if err == nil && (i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED || undoes(id)) {
 			continue
 		}
-		facts = append(facts, check.Fact{Guarantee: "liveness", What: fmt.Sprintf("instance %s is %s: %v; %s", op.Instance, i.GetState(), err, w.explain(ctx, op.Instance))})
+		facts = append(facts, check.Fact{Guarantee: "liveness", What: fmt.Sprintf("instance %s is %s: %v; %s", id, i.GetState(), err, w.explain(ctx, id))})
 		if len(facts) > 20 {
 			break
 		}
 	}
 	return facts
+}
+
+// started are the instances of which a start was acknowledged: of some workflows, or all.
+func started(ops []*check.Op, workflows ...string) (ids []string) {
+	for _, op := range ops {
+		workflow, _, _ := strings.Cut(op.Instance, "-")
+		if op.Kind == "start" && op.Outcome == check.OK && (len(workflows) == 0 || slices.Contains(workflows, workflow)) {
+			ids = append(ids, op.Instance)
+		}
+	}
+	return ids
+}
+
+// undoes says that an instance is of a saga: it may end otherwise than well.
+func undoes(id string) bool {
+	workflow, _, _ := strings.Cut(id, "-")
+	_, is := sagas[workflow]
+	return is
 }
 
 func (w *world) explain(ctx context.Context, id string) string {
@@ -169,10 +196,14 @@ func feed(ctx context.Context, c *client.Client, until int64) (out []*v1.Event, 
 func event(e *v1.Event) check.Event {
 	kind := strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1")
 	d := e.Data
-	return check.Event{
+	out := check.Event{
 		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: d.GetStep(), Token: d.GetToken(), Lock: d.GetLock(),
 		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(), Wall: e.Time.AsTime().UnixNano(),
 	}
+	if strings.HasPrefix(kind, "signal.") {
+		out.Signal, out.Name = d.GetCode(), d.GetName()
+	}
+	return out
 }
 
 // digests compares all nodes' at the newest index that all of them tell.

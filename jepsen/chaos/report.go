@@ -36,6 +36,8 @@ type report struct {
 	WorkerPauses  int               `json:"workerPauses"`
 	Advances      int               `json:"advances"`
 	FencedWrites  int               `json:"fencedWrites"`
+	Undone        int               `json:"undone"`  // instances of which something was compensated
+	Signals       int               `json:"signals"` // that a step got
 	Faults        map[string]*tally `json:"faults"`
 	NotRun        map[string]string `json:"notRun,omitempty"`
 	Checks        map[string]string `json:"checks"`
@@ -209,6 +211,32 @@ func (r *report) register(writes []workload.Write, events []check.Event) {
 	}
 }
 
+// undone counts the instances that ended behind compensations, and the signals that steps got.
+func (r *report) undone(events []check.Event) {
+	compensates := map[string]bool{}
+	for _, e := range events {
+		switch e.Type {
+		case "instance.compensating":
+			compensates[e.Instance] = true
+		case "instance.failed", "instance.cancelled":
+			if compensates[e.Instance] {
+				r.Undone++
+			}
+		case "signal.delivered":
+			r.Signals++
+		}
+	}
+	var noUndo, noSignal []check.Fact
+	if r.Undone == 0 {
+		noUndo = []check.Fact{{Guarantee: "saga", What: "no instance was undone: the run shows nothing about compensation"}}
+	}
+	if r.Signals == 0 {
+		noSignal = []check.Fact{{Guarantee: "S5", What: "no step got a signal: the run shows nothing about signals"}}
+	}
+	r.check("an instance was undone", "saga", noUndo)
+	r.check("a signal was applied", "S5", noSignal)
+}
+
 // watcher follows the feed through one node, and goes on where it was when its stream ends.
 type watcher struct {
 	last  int64
@@ -271,7 +299,8 @@ func (r *report) verdict() {
 func (r *report) print(to io.Writer) {
 	t := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "seed %d\t%d nodes\t%.1f minutes\t%d operations: %d ok, %d refused, %d unknown\n", r.Seed, r.Nodes, r.Minutes, r.Ops, r.OK, r.Refused, r.Unknown)
-	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d events\n\n", r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Events)
+	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d signals applied, %d events\n\n",
+		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Signals, r.Events)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(t, "%s\t%d\t%d\t\n", name, r.Faults[name].Injected, r.Faults[name].Observed)

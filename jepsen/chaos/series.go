@@ -27,6 +27,8 @@ type sum struct {
 	LeaderChanges int               `json:"leaderChanges"`
 	WorkerPauses  int               `json:"workerPauses"`
 	FencedWrites  int               `json:"fencedWrites"`
+	Undone        int               `json:"undone"`
+	Signals       int               `json:"signals"`
 	Faults        map[string]*tally `json:"faults"`
 	Unmet         []string          `json:"unmet,omitempty"`  // faults that were never seen to have an effect
 	Failed        []string          `json:"failed,omitempty"` // commands that show it again
@@ -197,6 +199,8 @@ func (t *sum) add(r *report, c *config) {
 	t.LeaderChanges += r.LeaderChanges
 	t.WorkerPauses += r.WorkerPauses
 	t.FencedWrites += r.FencedWrites
+	t.Undone += r.Undone
+	t.Signals += r.Signals
 	for name, f := range r.Faults {
 		if t.Faults[name] == nil {
 			t.Faults[name] = &tally{}
@@ -235,8 +239,8 @@ func (t *sum) end(c *config) error {
 }
 
 func (t *sum) print(out io.Writer, c *config) {
-	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused\n\n",
-		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites)
+	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d signals applied\n\n",
+		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Signals)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tINJECTED\tOBSERVED")
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {

@@ -17,7 +17,7 @@ import (
 )
 
 // Definitions are the workflows of the workloads: one whose steps are leased by name, one whose steps are polled, with
-// locks of every kind.
+// locks of every kind; and two whose instances are undone.
 var Definitions = []string{`
 workflow: named
 steps:
@@ -32,7 +32,7 @@ steps:
   both: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}", "right/${input.hot}"]}
   some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}, {name: "many/${input.hot}", shared: true}]}
   end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["many/${input.hot}"]}
-`}
+`, saga, row}
 
 // Named starts instances and takes each of their steps by name, until the context ends, and reads them in between.
 func (r *Recorder) Named(ctx context.Context, c *client.Client, lane int, seed uint64) {
@@ -174,7 +174,7 @@ func (r *Recorder) Start(ctx context.Context, c *client.Client, lane int, seed u
 }
 
 // Work is a worker process: it takes steps of the queue, writes to the register under its token whatever its context
-// says by then, as a program that was stopped would, and completes.
+// says by then, as a program that was stopped would, and completes, or fails if it is told to.
 func Work(ctx context.Context, servers []string, register, name string, ttl time.Duration) error {
 	c, err := client.New(client.Config{Servers: servers, Author: name})
 	if err != nil {
@@ -204,6 +204,9 @@ func Work(ctx context.Context, servers []string, register, name string, ttl time
 				if err := post(register, Write{Lease: lease, Token: s.Token}); err != nil {
 					return nil, err
 				}
+			}
+			if chosen(s) {
+				return nil, client.Fail("CHOSEN", "the instance is to fail here")
 			}
 			done.Store(s.Token)
 			return map[string]any{"token": s.Token}, nil

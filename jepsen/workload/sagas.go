@@ -1,0 +1,134 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/lockstep-dev/lockstep/client"
+	"github.com/lockstep-dev/lockstep/jepsen/check"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
+// the graph does. Their input names the step that fails, if one is to.
+const (
+	saga = `
+workflow: saga
+steps:
+  take: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  left: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  right: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  heard: {needs: [left], signal: {name: go}}
+  pay: {needs: [heard, right], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}"], compensate: {}}
+  end: {needs: [pay], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+`
+	row = `
+workflow: row
+compensation: sequential
+steps:
+  one: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  two: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  heard: {needs: [one], signal: {name: go}}
+  again: {needs: [heard], signal: {name: go}}
+  three: {needs: [again], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  end: {needs: [two, three], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+`
+)
+
+// undone are they, with the steps that may fail.
+var undone = []struct {
+	workflow string
+	steps    []string
+}{
+	{"saga", []string{"take", "left", "right", "pay", "end"}},
+	{"row", []string{"one", "two", "three", "end"}},
+}
+
+// signals are the ids of those that each instance is told: as many as steps of it wait for one.
+var signals = []string{"1", "2"}
+
+// Sagas starts instances for the workers' queue, one after the other until the context ends, tells each its signals in the
+// meantime, some of them again and again, and cancels some. In every other one, by chance, a step fails.
+func (r *Recorder) Sagas(ctx context.Context, c *client.Client, lane int, seed uint64) {
+	chance := rand.New(rand.NewPCG(seed, uint64(9000+lane)))
+	for n := 0; ctx.Err() == nil; n++ {
+		of := undone[n%len(undone)]
+		input := map[string]any{"hot": chance.IntN(3)}
+		if chance.IntN(2) == 0 {
+			input["fails"] = of.steps[chance.IntN(len(of.steps))]
+		}
+		id := fmt.Sprintf("%s-%d-%d", of.workflow, lane, n)
+		calling, cancel := call(ctx)
+		err := r.Do(check.Op{Kind: "start", Instance: id}, func(*check.Op) error {
+			_, err := c.Start(calling, of.workflow, id, input, client.StartOptions{})
+			return err
+		})
+		cancel()
+		if err == nil {
+			r.meddle(ctx, c, id, chance)
+		}
+	}
+}
+
+// meddle tells an instance signals while it runs, and may cancel it.
+func (r *Recorder) meddle(ctx context.Context, c *client.Client, id string, chance *rand.Rand) {
+	for range 6 {
+		pause(ctx, time.Duration(chance.IntN(200))*time.Millisecond)
+		if chance.IntN(20) == 0 {
+			r.cancel(ctx, c, id)
+			continue
+		}
+		r.tell(ctx, c, id, signals[chance.IntN(len(signals))])
+	}
+}
+
+func (r *Recorder) tell(ctx context.Context, c *client.Client, id, signal string) {
+	calling, cancel := call(ctx)
+	defer cancel()
+	_ = r.Do(check.Op{Kind: "signal", Instance: id, Signal: signal}, func(*check.Op) error { return tell(calling, c, id, signal) }) // its outcome is on record
+}
+
+func tell(ctx context.Context, c *client.Client, id, signal string) error {
+	_, err := c.Signal(ctx, id, "go", signal, nil, client.SignalOptions{})
+	return err
+}
+
+func (r *Recorder) cancel(ctx context.Context, c *client.Client, id string) {
+	calling, done := call(ctx)
+	defer done()
+	_ = r.Do(check.Op{Kind: "cancel", Instance: id}, func(*check.Op) error { _, err := c.Cancel(calling, id, "chance"); return err }) // its outcome is on record
+}
+
+// TellRest tells instances those of their signals that nobody acknowledged yet, now that nothing is broken any more. What was
+// acknowledged must not need it.
+func TellRest(ctx context.Context, c *client.Client, ids []string, ops []*check.Op) error {
+	told := map[[2]string]bool{}
+	for _, op := range ops {
+		if op.Kind == "signal" && (op.Outcome == check.OK || op.Code == "ALREADY_ENDED") {
+			told[[2]string{op.Instance, op.Signal}] = true
+		}
+	}
+	var errs []error
+	for _, id := range ids {
+		for _, signal := range signals {
+			if told[[2]string{id, signal}] {
+				continue
+			}
+			err := tell(ctx, c, id, signal)
+			if refusal, ok := client.AsRefusal(err); err != nil && !(ok && refusal.Code == v1.Code_CODE_ALREADY_ENDED) {
+				errs = append(errs, fmt.Errorf("%s: %w", id, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// chosen says that the step is the one that its instance is to fail at. What undoes a step has another input, and does not fail;
+// nor do steps whose input is none of ours.
+func chosen(s *client.Step) bool {
+	var input struct{ Fails string }
+	return s.Input(&input) == nil && input.Fails == s.Step
+}
