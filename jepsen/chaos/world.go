@@ -105,7 +105,7 @@ func (w *world) open(ctx context.Context) (err error) {
 		return err
 	}
 	for _, n := range w.lab.Nodes {
-		if w.single[n], err = client.New(client.Config{Servers: []string{n.API}}); err != nil {
+		if w.single[n], err = newSingle(n.API); err != nil {
 			return err
 		}
 	}
