@@ -74,8 +74,7 @@ func (v *version) compiled() *graph.Graph {
 
 func (t *turn) registerWorkflow(r *logv1.RegisterWorkflow) (proto.Message, *Refusal) {
 	g, err := graph.Compile(r.Graph)
-	unknown := err == nil && g.Compensable() && t.m.group.Level < compensationLevel // refused as by those that do not know the key
-	if err != nil || unknown || g.Digest != r.Digest || g.Name != r.Workflow {
+	if err != nil || definitionLevel(g) > t.m.group.Level || g.Digest != r.Digest || g.Name != r.Workflow {
 		return nil, Refuse(v1.Code_CODE_WORKFLOW_INVALID, "the definition of workflow %q does not compile, or is not what its digest says", r.Workflow)
 	}
 	number := r.Version

@@ -13,9 +13,11 @@ type Definition struct {
 	InputSchema any // nil if none
 	// Sequential: compensations run one at a time, the newest completion first.
 	Sequential bool
-	Steps      []Step
-	HasOutput  bool
-	Output     any
+	// Total is how long an instance may take, in nanoseconds; zero is for ever.
+	Total     int64
+	Steps     []Step
+	HasOutput bool
+	Output    any
 }
 
 // Step is one step of a definition.
@@ -27,6 +29,9 @@ type Step struct {
 	AtLeast             int
 	When                string
 	Queue, Task, Signal string
+	Timer               Timer
+	Role                string // whose approval
+	Race                bool   // its needs are waits, which end when the first of them completes
 	HasInput            bool
 	Input               any
 	Locks               []StepLock
@@ -55,7 +60,7 @@ func defaultRetry() Retry {
 }
 
 func defaultTimeouts(k Kind) Timeouts {
-	if k == KindSignal {
+	if k.Waits() { // a timer has it for the case that its date is none
 		return Timeouts{Total: 30 * day}
 	}
 	return Timeouts{Queue: 7 * day, Run: 3600e9, Total: 30 * day}
@@ -71,6 +76,9 @@ func (d *Definition) Canonical() ([]byte, error) {
 	}
 	if d.Sequential {
 		o = append(o, Member{"compensation", "sequential"})
+	}
+	if d.Total > 0 {
+		o = append(o, Member{"timeouts", Object{{"total", formatDuration(d.Total)}}})
 	}
 	steps := make([]any, len(d.Steps))
 	for i := range d.Steps {
@@ -95,11 +103,13 @@ func (s *Step) canonical() Object {
 			o = append(o, Member{key, v})
 		}
 	}
-	put(len(s.Needs) > 0, "needs", texts(s.Needs))
-	put(s.Join == JoinAny, "join", "any")
+	put(len(s.Needs) > 0, s.needsKey(), texts(s.Needs))
+	put(s.Join == JoinAny && !s.Race, "join", "any")
 	put(s.Join == JoinAtLeast, "join", Object{{"atLeast", int64(s.AtLeast)}})
 	put(s.When != "", "when", s.When)
-	put(s.Kind == KindSignal, "signal", Object{{"name", s.Signal}})
+	if s.Kind.Waits() {
+		put(true, s.Kind.name(), s.awaited())
+	}
 	put(s.Kind == KindTask && s.Queue != defaultQueue, "queue", s.Queue)
 	put(s.Kind == KindTask && s.Task != s.ID, "task", s.Task)
 	put(s.HasInput, "input", s.Input)
@@ -113,6 +123,14 @@ func (s *Step) canonical() Object {
 		o = append(o, Member{"compensate", s.canonicalCompensation()})
 	}
 	return o
+}
+
+// needsKey is where the step names its needs.
+func (s *Step) needsKey() string {
+	if s.Race {
+		return "race"
+	}
+	return "needs"
 }
 
 func (s *Step) canonicalLocks() []any {
@@ -133,7 +151,7 @@ func (s *Step) canonicalLocks() []any {
 func (s *Step) canonicalRetry() Object {
 	var o Object
 	r, d := s.Retry, defaultRetry()
-	if s.Kind == KindSignal {
+	if s.Kind.Waits() {
 		return nil
 	}
 	if r.Attempts != d.Attempts {

@@ -31,6 +31,7 @@ const (
 	DataInvalid       = "DATA_INVALID"  // an input or output is not JSON
 	InputInvalid      = "INPUT_INVALID" // the input does not fit the inputSchema
 	ExpressionInvalid = "EXPRESSION_INVALID"
+	DateInvalid       = "DATE_INVALID" // the result is no date, or one that no clock will tell
 	EvaluationFailed  = "EVALUATION_FAILED"
 )
 
@@ -65,6 +66,8 @@ func (e *EvalError) sentence() string {
 		return "the result is too large"
 	case LockInvalid:
 		return "the result is not a lock's name"
+	case DateInvalid:
+		return "the result is not a date as RFC 3339 has it"
 	case LockConflict:
 		return "the step takes one lock in two ways"
 	}
@@ -89,6 +92,7 @@ func evalCode(err error) string {
 		{"unsupported type", TypeMismatch},
 		{"unexpected type", TypeMismatch},
 		{"got ", TypeMismatch},
+		{notDate, DateInvalid},
 		{"division by zero", DivisionByZero},
 		{"modulus by zero", DivisionByZero},
 		{"integer overflow", Overflow},

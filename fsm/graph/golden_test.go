@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"cel.dev/cel-go/common/types"
 	"github.com/cockroachdb/datadriven"
 )
 
@@ -28,7 +29,9 @@ func TestGolden(t *testing.T) {
 			case "check":
 				return describeError((&Graph{schemaSource: schema}).CheckInput([]byte(d.Input)))
 			case "eval":
-				return golden(t, d.Input, schema)
+				return golden(t, d.Input, schema, asValue)
+			case "date":
+				return golden(t, d.Input, schema, asDate)
 			}
 			t.Fatalf("unknown command %s", d.Cmd)
 			return ""
@@ -56,20 +59,23 @@ func describeError(err error) string {
 	return "not an EvalError: " + err.Error()
 }
 
-func golden(t *testing.T, text string, schema any) string {
+func golden(t *testing.T, text string, schema any, use use) string {
 	expr, data, _ := strings.Cut(text, "\n--\n")
-	g := &Graph{schemaSource: schema, programs: map[string]*program{}, byID: map[string]int{"a": 0, "b": 1, "c": 2}}
+	g := &Graph{schemaSource: schema, programs: map[programKey]*program{}, byID: map[string]int{"a": 0, "b": 1, "c": 2}}
 	l, err := newLanguage(schema)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, problems := l.check(expr, asValue); len(problems) > 0 {
+	if _, problems := l.check(expr, use); len(problems) > 0 {
 		return fmt.Sprintf("refused at %d: %s", problems[0].Offset, problems[0].Message)
 	}
 	v := g.evaluation(goldenView(t, data))
-	result, err := v.eval(&expression{text: expr, where: "here", use: asValue})
+	result, err := v.eval(&expression{text: expr, where: "here", use: use})
 	if err != nil {
 		return fmt.Sprintf("%s\ncost %d", describeError(err), v.cost)
+	}
+	if use == asDate {
+		return fmt.Sprintf("%s %v\ncost %d", result.Type().TypeName(), result.ConvertToType(types.StringType).Value(), v.cost)
 	}
 	json, err := encodeValue(result, maxResult)
 	if err != nil {

@@ -24,6 +24,11 @@ type Graph struct {
 	Sequential bool
 	// Scopes divide the nodes; the first is the workflow.
 	Scopes []Scope
+	// Total is how long an instance may take, in nanoseconds; zero is for ever.
+	Total int64
+	// Edition is that of the language in which the definition is written: the first, or one that grew later. A cluster
+	// takes a definition when all of its nodes know its edition.
+	Edition int
 
 	schemaSource any
 	byID         map[string]int
@@ -32,7 +37,7 @@ type Graph struct {
 
 	mu       sync.Mutex // guards what is compiled lazily
 	language *language
-	programs map[string]*program // by text
+	programs map[programKey]*program
 	schema   *jsonschema.Schema
 }
 
@@ -40,7 +45,14 @@ type Graph struct {
 type step struct {
 	when  *expression
 	input template
+	until template
 	locks []lock
+}
+
+// programKey names a program: expressions that yield dates are of a language that has some more in it.
+type programKey struct {
+	text  string
+	dates bool
 }
 
 // Compile reads a canonical definition. It refuses every other spelling of it.
@@ -71,8 +83,8 @@ func Compile(canonical []byte) (*Graph, error) {
 func (d *Definition) build() (*Graph, []*expression, []Problem) {
 	nodes, problems := d.link()
 	g := &Graph{
-		Name: d.Workflow, Nodes: nodes, Sequential: d.Sequential, Scopes: scopesOf(nodes), schemaSource: d.InputSchema,
-		byID: make(map[string]int, len(nodes)), steps: make([]step, len(nodes)), programs: map[string]*program{},
+		Name: d.Workflow, Nodes: nodes, Sequential: d.Sequential, Scopes: scopesOf(nodes), Total: d.Total, Edition: d.edition(),
+		schemaSource: d.InputSchema, byID: make(map[string]int, len(nodes)), steps: make([]step, len(nodes)), programs: map[programKey]*program{},
 	}
 	c := &compiler{fault: func(p Problem) { problems = append(problems, p) }}
 	for i := range d.Steps {
@@ -107,6 +119,12 @@ func (c *compiler) step(path string, s *Step) step {
 	}
 	if s.HasInput {
 		out.input = c.value(At(path, "input"), s.Input, 0)
+	}
+	if s.Timer.Until != "" {
+		out.until = c.string(At(At(path, "timer"), "until"), s.Timer.Until)
+		if out.until.whole != nil {
+			out.until.whole.use = asDate
+		}
 	}
 	for i, l := range s.Locks {
 		where := At(AtIndex(At(path, "locks"), i), "name")
@@ -162,7 +180,8 @@ func (g *Graph) render(t *template, where string, view View) ([]byte, error) {
 func (g *Graph) program(e *expression) (*program, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p, ok := g.programs[e.text]; ok {
+	key := programKey{e.text, e.use == asDate}
+	if p, ok := g.programs[key]; ok {
 		return p, nil
 	}
 	l, err := g.speaks()
@@ -170,15 +189,19 @@ func (g *Graph) program(e *expression) (*program, error) {
 		return nil, e.failed(ExpressionInvalid)
 	}
 	// As a value, whatever its use: what fails at a use must not depend on which use compiled it.
-	checked, problems := l.check(e.text, asValue)
+	use := asValue
+	if key.dates {
+		use = asDate
+	}
+	checked, problems := l.check(e.text, use)
 	if len(problems) > 0 {
 		return nil, e.failed(ExpressionInvalid)
 	}
-	p, err := l.program(checked)
+	p, err := l.program(checked, use)
 	if err != nil {
 		return nil, e.failed(ExpressionInvalid)
 	}
-	g.programs[e.text] = p
+	g.programs[key] = p
 	return p, nil
 }
 

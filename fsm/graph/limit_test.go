@@ -93,7 +93,7 @@ func TestCompileRefuses(t *testing.T) {
 		`{"workflow":"w","steps":[{"id":"a","needs":["b"]}]}`,
 		`{"workflow":"w","steps":[{"id":"a","needs":["b"]},{"id":"b","needs":["a"]}]}`,
 		`{"workflow":"w","steps":[{"id":"a"},{"id":"a"}]}`,
-		`{"workflow":"w","steps":[{"id":"a","approval":{}}]}`,
+		`{"workflow":"w","steps":[{"id":"a","call":{}}]}`,
 		`{"workflow":"w","steps":[{"id":"a","input":"${x"}]}`,
 		`{"workflow":"w","steps":[{"id":"a","when":" input.x "}]}`,
 		`{"workflow":"w","steps":[{"id":"a","timeouts":{"run":"60s"}}]}`,

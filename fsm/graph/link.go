@@ -25,8 +25,9 @@ func (d *Definition) link() ([]Node, []Problem) {
 			l.nodes[need].Successors = append(l.nodes[need].Successors, i)
 		}
 	}
+	l.races()
 	if cycle := findCycle(l.nodes); cycle != nil {
-		l.refuse(At(At("steps", cycle[0]), "needs"), "the steps wait for each other in a cycle: %s; remove one of these needs",
+		l.refuse(At(At("steps", cycle[0]), l.steps[l.byID[cycle[0]]].needsKey()), "the steps wait for each other in a cycle: %s; remove one of these needs",
 			strings.Join(append(cycle, cycle[0]), " -> "))
 	}
 	l.compensations()
@@ -44,6 +45,7 @@ type linker struct {
 func (s *Step) node() Node {
 	return Node{
 		ID: s.ID, Kind: s.Kind, Queue: s.Queue, Task: s.Task, Signal: s.Signal,
+		After: s.Timer.After, Dated: s.Timer.Until != "", Role: s.Role,
 		Join: s.Join, AtLeast: s.AtLeast, HasWhen: s.When != "", HasInput: s.HasInput,
 		Locks: len(s.Locks), Retry: s.Retry, Timeouts: s.Timeouts, Priority: s.Priority,
 	}
@@ -51,14 +53,14 @@ func (s *Step) node() Node {
 
 func (l *linker) needs(i int) {
 	s := &l.steps[i]
-	path := At(At("steps", s.ID), "needs")
+	path := At(At("steps", s.ID), s.needsKey())
 	for k, id := range s.Needs {
 		need, ok := l.byID[id]
 		switch {
 		case !ok:
-			l.refuse(AtIndex(path, k), "there is no step %q%s", id, suggest(id, l.ids(), "; add it, or remove it from needs"))
+			l.refuse(AtIndex(path, k), "there is no step %q%s", id, suggest(id, l.ids(), "; add it, or remove it from "+s.needsKey()))
 		case need == i:
-			l.refuse(AtIndex(path, k), "step %q needs itself; remove it from its needs", id)
+			l.refuse(AtIndex(path, k), "step %q needs itself; remove it from its %s", id, s.needsKey())
 		case slices.Contains(l.nodes[i].Needs, need):
 			l.refuse(AtIndex(path, k), "step %q is needed twice; remove one", id)
 		default:

@@ -6,8 +6,12 @@ type Kind uint8
 const (
 	// KindTask is leased by a worker.
 	KindTask Kind = iota
-	// KindSignal waits for a message.
+	// KindSignal waits for a message. The kinds behind it wait too, in the order of the keys that name them.
 	KindSignal
+	// KindTimer waits for a time.
+	KindTimer
+	// KindApproval waits for somebody's word.
+	KindApproval
 )
 
 // Join is how many of a step's needs must have completed before it becomes ready.
@@ -28,10 +32,15 @@ type Node struct {
 	Kind                Kind
 	Scope               int // of Graph.Scopes: the one that it is activated with
 	Queue, Task, Signal string
+	After               int64  // of a timer, in nanoseconds; zero when Dated
+	Dated               bool   // it fires at a date, which Until evaluates
+	Role                string // whose approval it waits for; empty is anybody's
 	// Needs and Successors are node indexes, ascending.
 	Needs, Successors []int
 	Join              Join
 	AtLeast           int // only with JoinAtLeast
+	// Rivals are the waits, ascending, that are skipped when this one completes first.
+	Rivals            []int
 	HasWhen, HasInput bool
 	Locks             int // how many names LocksOf evaluates
 	Retry             Retry

@@ -17,6 +17,7 @@ type program struct {
 // language compiles the expressions of one definition.
 type language struct {
 	env   *cel.Env
+	dates *cel.Env // env with dates in it, once it was asked for
 	input *shape
 }
 
@@ -29,6 +30,18 @@ func newLanguage(schema any) (*language, error) {
 	return &language{env: env, input: input}, nil
 }
 
+// environment is what an expression of some use may say.
+func (l *language) environment(use use) (*cel.Env, error) {
+	if use != asDate {
+		return l.env, nil
+	}
+	var err error
+	if l.dates == nil {
+		l.dates, err = l.env.Extend(dateFunctions()...)
+	}
+	return l.dates, err
+}
+
 // checked is an expression that parses and whose types fit.
 type checked struct {
 	ast *cel.Ast
@@ -37,7 +50,11 @@ type checked struct {
 
 // check parses an expression and checks its types; problems carry offsets into its text.
 func (l *language) check(text string, use use) (checked, []Problem) {
-	ast, issues := l.env.Compile(text)
+	env, err := l.environment(use)
+	if err != nil {
+		return checked{}, []Problem{{Message: "dates cannot be computed: " + err.Error()}}
+	}
+	ast, issues := env.Compile(text)
 	if issues != nil && len(issues.Errors()) > 0 {
 		return checked{}, issueProblems(text, issues)
 	}
@@ -52,8 +69,12 @@ func (l *language) check(text string, use use) (checked, []Problem) {
 	return checked{ast: ast, references: refs}, problems
 }
 
-func (l *language) program(c checked) (*program, error) {
-	p, err := l.env.Program(c.ast, cel.CostLimit(maxCost), cel.CostTracking(price{}))
+func (l *language) program(c checked, use use) (*program, error) {
+	env, err := l.environment(use)
+	if err != nil {
+		return nil, err
+	}
+	p, err := env.Program(c.ast, cel.CostLimit(maxCost), cel.CostTracking(price{}))
 	if err != nil {
 		return nil, err
 	}
@@ -64,6 +85,10 @@ func (l *language) program(c checked) (*program, error) {
 func misfit(t *cel.Type, use use) string {
 	switch {
 	case t.Kind() == types.DynKind:
+		return ""
+	case use == asDate && t.Kind() != types.StringKind && t.Kind() != types.TimestampKind:
+		return "a date is a timestamp, or a string as RFC 3339 has it, but this is of type " + t.String()
+	case use == asDate:
 		return ""
 	case use == asBool && t.Kind() != types.BoolKind:
 		return "a condition must be true or false, but this is of type " + t.String()

@@ -19,6 +19,7 @@ const (
 	maxAttempts     = 1_000_000
 	maxPriority     = 1_000_000
 	maxPermits      = 1_000_000
+	maxRace         = 32
 	maxDuration     = 3650 * day
 )
 
@@ -31,12 +32,13 @@ func Read(value any) (*Definition, []Problem) {
 		return nil, r.problems
 	}
 	d := &Definition{}
-	r.known("", o, "workflow", "version", "inputSchema", "compensation", "steps", "output")
+	r.known("", o, "workflow", "version", "inputSchema", "compensation", "timeouts", "steps", "output")
 	d.Workflow = r.name("", o, "workflow", "")
 	if v, ok := o.Get("version"); ok {
 		d.Version = int32(r.integer("version", v, 1, 1<<31-1))
 	}
 	d.InputSchema = r.schema(o)
+	d.Total = r.total(o)
 	d.Output, d.HasOutput = o.Get("output")
 	if steps, ok := o.Get("steps"); !ok {
 		r.refuse("", "steps is missing; a workflow needs at least one step")
@@ -199,6 +201,20 @@ func (r *reader) schema(o Object) any {
 		return nil
 	}
 	return plain(s)
+}
+
+// total reads how long an instance may take as a whole; zero is for ever.
+func (r *reader) total(o Object) int64 {
+	v, ok := o.Get("timeouts")
+	if !ok {
+		return 0
+	}
+	m, ok := r.object("timeouts", v, "timeouts of a workflow is a mapping {total}")
+	if !ok {
+		return 0
+	}
+	r.known("timeouts", m, "total")
+	return r.duration("timeouts", m, "total", 0)
 }
 
 // plain turns every Object in a value into a map.

@@ -7,12 +7,12 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
 func laterKeys() []string {
-	return []string{"approval", "timer", "gateway", "call", "forEach", "loop", "while", "until", "concurrency", "rate", "edges", "default"}
+	return []string{"gateway", "call", "forEach", "loop", "while", "until", "concurrency", "rate", "edges", "default"}
 }
 
 // steps reads a mapping from id to step, or a list of steps with an id each (the canonical form, which keeps
@@ -69,10 +69,7 @@ func (r *reader) step(id string, v any, parent string) Step {
 		return s
 	}
 	r.stepKeys(path, o)
-	if sig, ok := o.Get("signal"); ok {
-		s.Kind, s.Queue, s.Task = KindSignal, "", ""
-		s.Signal = r.signal(At(path, "signal"), sig)
-		r.taskOnly(path, o)
+	if r.wait(path, o, &s) {
 		s.Timeouts = r.timeouts(path, o, s.Kind)
 	} else {
 		r.work(path, o, &s)
@@ -80,6 +77,7 @@ func (r *reader) step(id string, v any, parent string) Step {
 	}
 	s.Needs = r.needs(path, o)
 	s.Join, s.AtLeast = r.join(path, o)
+	r.race(path, o, &s)
 	s.When = r.when(path, o)
 	return s
 }
@@ -109,15 +107,6 @@ func (r *reader) stepKeys(path string, o Object) {
 	r.known(path, rest, stepKeys()...)
 }
 
-// taskOnly refuses on a signal step what only a leased step has.
-func (r *reader) taskOnly(path string, o Object) {
-	for _, key := range []string{"queue", "task", "input", "locks", "retry", "priority", "compensate"} {
-		if _, ok := o.Get(key); ok {
-			r.refuseKey(At(path, key), "a signal step has no %s: no worker takes it; remove it", key)
-		}
-	}
-}
-
 func (r *reader) signal(path string, v any) string {
 	o, ok := r.object(path, v, "signal is a mapping with the signal's name")
 	if !ok {
@@ -135,13 +124,17 @@ func (r *reader) needs(path string, o Object) []string {
 	if !ok {
 		return nil
 	}
-	path = At(path, "needs")
+	return r.ids(At(path, "needs"), v, "needs")
+}
+
+// ids reads a list of steps.
+func (r *reader) ids(path string, v any, key string) []string {
 	if s, ok := v.(string); ok {
-		r.refuse(path, "needs is a list: write [%s]", s)
+		r.refuse(path, "%s is a list: write [%s]", key, s)
 		return nil
 	}
 	var ids []string
-	for i, item := range r.list(path, v, "needs") {
+	for i, item := range r.list(path, v, key) {
 		if id, ok := r.text(AtIndex(path, i), item); ok {
 			ids = append(ids, id)
 		} else {
@@ -300,6 +293,10 @@ func (r *reader) timeouts(path string, o Object, k Kind) Timeouts {
 	if !ok {
 		return t
 	}
+	if k == KindTimer {
+		r.refuseKey(At(path, "timeouts"), "a timer step has no timeouts: it ends when it fires; remove them")
+		return t
+	}
 	path = At(path, "timeouts")
 	m, ok := r.object(path, v, "timeouts is a mapping {queue, run, total, heartbeat}")
 	if !ok {
@@ -307,8 +304,8 @@ func (r *reader) timeouts(path string, o Object, k Kind) Timeouts {
 	}
 	r.known(path, m, "queue", "run", "total", "heartbeat")
 	for _, key := range []string{"queue", "run", "heartbeat"} {
-		if _, ok := m.Get(key); ok && k == KindSignal {
-			r.refuseKey(At(path, key), "a signal step has only the timeout total; remove %s", key)
+		if _, ok := m.Get(key); ok && k.Waits() {
+			r.refuseKey(At(path, key), "%s has only the timeout total; remove %s", k.aStep(), key)
 			return t
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -11,7 +12,7 @@ import (
 )
 
 // The files in testdata/scenario define a graph and evaluate it: `define` reads a definition; `when`, `input`,
-// `locks` and `output` evaluate it with lines of data, `input JSON` and `STEP JSON` for completed steps.
+// `until`, `locks` and `output` evaluate it with lines of data, `input JSON` and `STEP JSON` for completed steps.
 func TestScenario(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenario", func(t *testing.T, path string) {
 		var g *graph.Graph
@@ -54,17 +55,28 @@ func define(t *testing.T, definition string) *graph.Graph {
 
 func describe(g *graph.Graph) string {
 	var out strings.Builder
+	if g.Total > 0 {
+		fmt.Fprintf(&out, "total=%d edition=%d\n", g.Total, g.Edition)
+	}
 	for i, n := range g.Nodes {
 		fmt.Fprintf(&out, "%d %s needs=%v successors=%v", i, n.ID, n.Needs, n.Successors)
-		if n.Kind == graph.KindSignal {
+		switch n.Kind {
+		case graph.KindSignal:
 			fmt.Fprintf(&out, " signal=%s total=%d", n.Signal, n.Timeouts.Total)
-		} else {
+		case graph.KindTimer:
+			fmt.Fprintf(&out, " timer=%d dated=%v", n.After, n.Dated)
+		case graph.KindApproval:
+			fmt.Fprintf(&out, " approval=%q total=%d", n.Role, n.Timeouts.Total)
+		default:
 			fmt.Fprintf(&out, " queue=%s task=%s retry=%v timeouts=%v", n.Queue, n.Task, n.Retry, n.Timeouts)
 		}
 		if step, is := n.Compensates(); is {
 			fmt.Fprintf(&out, " compensates=%d", step)
 		}
 		fmt.Fprintf(&out, " join=%d/%d when=%v input=%v locks=%d priority=%d\n", n.Join, n.AtLeast, n.HasWhen, n.HasInput, n.Locks, n.Priority)
+		if len(n.Rivals) > 0 {
+			fmt.Fprintf(&out, "  rivals=%v\n", n.Rivals)
+		}
 	}
 	return out.String()
 }
@@ -108,6 +120,10 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		var json []byte
 		json, err = g.Input(node, s)
 		result = string(json)
+	case "until":
+		var at int64
+		at, err = g.Until(node, s)
+		result = time.Unix(0, at).UTC().Format(time.RFC3339Nano)
 	case "locks":
 		result, err = g.LocksOf(node, s)
 	case "output":

@@ -25,6 +25,7 @@ const (
 	asValue use = iota // any JSON value
 	asText             // part of a text: a string, number or boolean
 	asBool
+	asDate // a string or a timestamp
 )
 
 // template is a JSON value some of whose strings are computed: exactly one of the fields is set.

@@ -48,6 +48,14 @@ func TestLimits(t *testing.T) {
 	}
 	fits := (512<<10-len(small.Canonical))/4 + 1
 	nested := func(n int) string { return "input: " + strings.Repeat("[", n) + strings.Repeat("]", n) }
+	race := func(n int) string {
+		waits, ids := "workflow: w\nsteps:\n", make([]string, n)
+		for i := range n {
+			ids[i] = fmt.Sprint("s", i)
+			waits += "  " + ids[i] + ": {timer: {after: 1s}}\n"
+		}
+		return waits + "  z: {race: [" + strings.Join(ids, ", ") + "]}\n"
+	}
 	for _, c := range []struct {
 		name, at, above, want string
 	}{
@@ -60,6 +68,11 @@ func TestLimits(t *testing.T) {
 		{"locks", step(locks(32)), step(locks(33)), "at most 32 locks"},
 		{"codes", step(codes(32)), step(codes(33)), "at most 32 codes"},
 		{"attempts", step("retry: {attempts: 1000000}"), step("retry: {attempts: 1000001}"), "from 1 to 1000000"},
+		{"race", race(32), race(33), "at most 32 steps race"},
+		{"timer", step("timer: {after: 3650d}"), step("timer: {after: 3651d}"), "at most 3650d"},
+		{"date", step("timer: {until: '2262-01-01T00:00:00Z'}"), step("timer: {until: '2262-01-01T00:00:01Z'}"), "is no date"},
+		{"role", step("approval: {role: " + x(256) + "}"), step("approval: {role: " + x(257) + "}"), "at most 256 bytes"},
+		{"the whole", "workflow: w\ntimeouts: {total: 3650d}\nsteps: {a: }", "workflow: w\ntimeouts: {total: 3651d}\nsteps: {a: }", "at most 3650d"},
 		{"duration", step("timeouts: {run: 3650d}"), step("timeouts: {run: 3651d}"), "at most 3650d"},
 		{"expression", step("when: input." + x(4090)), step("when: input." + x(4091)), "limit 4096"},
 		{"nesting", step(nested(65)), step(nested(66)), "at most 64 levels"},
@@ -126,7 +139,7 @@ func TestTenErrors(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	_, err := source.Parse([]byte("workflow: w\nsteps:\n  a: {timer: 3s}\n  b: {call: x}\n"), "yaml")
+	_, err := source.Parse([]byte("workflow: w\nsteps:\n  a: {forEach: x}\n  b: {call: x}\n"), "yaml")
 	if all, ok := err.(source.Errors); !ok || len(all) != 2 || !all.Unsupported() {
 		t.Fatal(err)
 	}

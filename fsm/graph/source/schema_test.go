@@ -98,9 +98,14 @@ func TestSchemaRefusesWrongShapes(t *testing.T) {
 		"workflow: w\nsteps: {a: {timeouts: {run: 5 minutes}}}", "workflow: w\nsteps: {a: {retry: {attempts: 0}}}", "workflow: w\nsteps: {a: {signal: s}}",
 		"workflow: w\nsteps: {a: {signal: {name: s}, queue: q}}", "workflow: w\nsteps: {a: {signal: {name: s}, timeouts: {run: 1s}}}",
 		"workflow: w\nsteps: {a: {locks: [{name: x, take: 2}]}}", "workflow: w\nsteps: {a: {locks: [{shared: true}]}}", "workflow: w\nsteps: [{needs: []}]",
-		"workflow: w\nsteps: {a: {forEach: x}}", "workflow: w\nsteps: {a: {priority: high}}",
+		"workflow: w\nsteps: {a: {forEach: x}}", "workflow: w\nsteps: {a: {priority: high}}", "workflow: w\nsteps: {a: {when: ''}}",
 		"workflow: w\nsteps: {a: {compensate: undo}}", "workflow: w\nsteps: {a: {compensate: {needs: [a]}}}", "workflow: w\nsteps: {a: {signal: {name: s}, compensate: {}}}",
-		"workflow: w\ncompensation: reverse\nsteps: {a: {compensate: {}}}", "workflow: w\nsteps: {a: {compensate: {retry: {attempts: 0}}}}", "workflow: w\nsteps: {a: {when: ''}}",
+		"workflow: w\ncompensation: reverse\nsteps: {a: {compensate: {}}}", "workflow: w\nsteps: {a: {compensate: {retry: {attempts: 0}}}}",
+		"workflow: w\ntimeouts: {run: 1h}\nsteps: {a: }", "workflow: w\nsteps: {a: {timer: {}}}", "workflow: w\nsteps: {a: {timer: {after: 5}}}",
+		"workflow: w\nsteps: {a: {timer: {after: 5m, until: x}}}", "workflow: w\nsteps: {a: {timer: {after: 5m}, timeouts: {total: 1h}}}",
+		"workflow: w\nsteps: {a: {approval: boss}}", "workflow: w\nsteps: {a: {approval: {}, queue: q}}", "workflow: w\nsteps: {a: {approval: {}, signal: {name: s}}}",
+		"workflow: w\nsteps: {a: {timer: {after: 5m}, compensate: {}}}", "workflow: w\nsteps: {a: {approval: {}, compensate: {}}}",
+		"workflow: w\nsteps: {a: {approval: {}}, b: {approval: {}}, c: {race: [a, b], needs: [a]}}", "workflow: w\nsteps: {a: {approval: {}}, b: {race: [a]}}",
 	} {
 		if _, err := source.Parse([]byte(text), "yaml"); err == nil {
 			t.Errorf("Parse takes %s", text)

@@ -1,0 +1,59 @@
+package graph
+
+import "slices"
+
+// race reads the waits of which one is enough. They are the step's needs.
+func (r *reader) race(path string, o Object, s *Step) {
+	v, ok := o.Get("race")
+	if !ok {
+		return
+	}
+	for _, key := range []string{"needs", "join"} {
+		if _, ok := o.Get(key); ok {
+			r.refuseKey(At(path, key), "a step that has race has no %s: it goes on with the first of what it names; let the steps in the race need what comes before", key)
+		}
+	}
+	path = At(path, "race")
+	ids := r.ids(path, v, "race")
+	switch list, ok := v.([]any); {
+	case ok && len(list) < 2:
+		r.refuse(path, "a race is between two steps or more; write needs for one")
+	case len(ids) > maxRace:
+		r.refuse(path, "at most %d steps race; these are %d", maxRace, len(ids))
+	}
+	s.Race, s.Needs, s.Join = true, ids, JoinAny
+}
+
+// races has the nodes of a race know each other. Only a wait can be ended by another: what a worker may hold is not
+// taken from it.
+func (l *linker) races() {
+	for i := range l.steps {
+		s := &l.steps[i]
+		if !s.Race {
+			continue
+		}
+		for k, id := range s.Needs {
+			path := AtIndex(At(At("steps", s.ID), "race"), k)
+			switch need, ok := l.byID[id]; {
+			case !ok, slices.Contains(s.Needs[:k], id): // its needs are refused for it
+			case !l.nodes[need].Kind.Waits():
+				l.refuse(path, "step %q is a task, and only steps that wait can race: a signal, a timer, an approval", id)
+			case l.nodes[need].Rivals != nil:
+				l.refuse(path, "step %q is in another race already; a step is in one", id)
+			default:
+				l.nodes[need].Rivals = l.rivals(i, need)
+			}
+		}
+	}
+}
+
+// rivals are the others of a node's race, ascending.
+func (l *linker) rivals(i, of int) []int {
+	others := make([]int, 0, len(l.nodes[i].Needs))
+	for _, need := range l.nodes[i].Needs {
+		if need != of {
+			others = append(others, need)
+		}
+	}
+	return others
+}
