@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -16,11 +17,15 @@ type Clock struct {
 	Uptime, Wall int64
 	// Live sessions.
 	Sessions int
-	// The next deadline in uptime; zero when there is none.
+	// The next deadline in uptime; zero when there is none. A date is as far away as it is if wall time passes as uptime does.
 	Deadline int64
 	// The cluster level.
 	Level uint32
 }
+
+// dateGap is how often a date that is near is looked at, at most: wall time stands still while a leader's clock is behind that
+// of one before it, and the log must not fill meanwhile.
+const dateGap = int64(250 * time.Millisecond)
 
 // Clock returns the present time.
 func (m *Machine) Clock() Clock {
@@ -33,6 +38,13 @@ func (m *Machine) Clock() Clock {
 	}
 	if first, ok := m.deadlines.Min(); ok {
 		c.Deadline = first.at
+	}
+	if first, ok := m.dates.Min(); ok && m.group.Wall > 0 {
+		left := first.at - m.group.Wall
+		if left > 0 {
+			left = max(left, dateGap)
+		}
+		c.Deadline = soonest(c.Deadline, max(1, m.group.Uptime+max(0, left)))
 	}
 	return c
 }
@@ -98,29 +110,40 @@ const expirations = 1000
 
 // tick expires what fell due while the leader had nothing in hand that the log has not (Header.Due): no tick overtakes a
 // renewal or a completion, and none waits for what came later. An entry that was proposed in another term expires nothing.
+// What is due by uptime comes first, in the order of its times, and then what is due by date; where the times are the same
+// the order of instances, and of steps in the definition, decides.
 func (t *turn) tick(header *logv1.Header) {
 	if header.GetTerm() != t.term {
 		return
 	}
-	t.until = t.uptime() - max(0, t.m.group.ClockElapsed-header.GetDue())
+	behind := max(0, t.m.group.ClockElapsed-header.GetDue())
+	t.until, t.untilWall = t.uptime()-behind, t.wall()-behind
 	if plant.Is(plant.LocalExpiry) {
 		t.until = plant.Mono()
 	}
 	t.plantTick(header)
 	for range expirations {
-		d, ok := t.m.deadlines.Min()
-		if !ok || d.at > t.until {
+		if !t.expireDeadline() && !t.expireDate() {
 			return
-		}
-		switch d.kind {
-		case deadlineWait:
-			t.expireWait(t.m.waits[d.wait])
-		case deadlineRun:
-			t.expireRun(*d.run)
-		case deadlineSession:
-			t.expireSession(t.m.sessions[d.session])
 		}
 		t.matchTouched()
 		t.settleDeliveries()
 	}
+}
+
+// expireDeadline does what is due first by uptime; it says whether anything is.
+func (t *turn) expireDeadline() bool {
+	d, ok := t.m.deadlines.Min()
+	if !ok || d.at > t.until {
+		return false
+	}
+	switch d.kind {
+	case deadlineWait:
+		t.expireWait(t.m.waits[d.wait])
+	case deadlineRun:
+		t.expireRun(*d.run)
+	case deadlineSession:
+		t.expireSession(t.m.sessions[d.session])
+	}
+	return true
 }

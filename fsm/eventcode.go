@@ -53,6 +53,9 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendNumber(b, 40, int64(d.Slot))
 	b = appendFlag(b, 41, d.Shared)
 	b = appendFlag(b, 42, d.Late)
+	b = appendNumber(b, 43, d.Due.GetSeconds())
+	b = appendNumber(b, 44, int64(d.Due.GetNanos()))
+	b = appendNumber(b, 45, d.Lag)
 	return append(b, 0)
 }
 
@@ -126,7 +129,7 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
@@ -285,5 +288,22 @@ func setNumber(d *v1.EventData, f field) {
 		d.Shared = true
 	case 42:
 		d.Late = true
+	default:
+		setDue(d, f)
+	}
+}
+
+func setDue(d *v1.EventData, f field) {
+	if f.tag == 45 {
+		d.Lag = f.number
+		return
+	}
+	if d.Due == nil {
+		d.Due = &timestamppb.Timestamp{}
+	}
+	if f.tag == 43 {
+		d.Due.Seconds = f.number
+	} else {
+		d.Due.Nanos = int32(f.number)
 	}
 }

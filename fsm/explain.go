@@ -82,8 +82,7 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 		e.NextIn = durationpb.New(elapsed(m.group.Uptime, r.RetryAt))
 		e.Sentence = fmt.Sprintf("Step %q failed (%s: %s) and is tried again in %s; %d of %d attempts are used.", n.ID, r.Code, r.Reason, e.NextIn.AsDuration().Round(time.Millisecond), r.Used, n.Retry.Attempts)
 	case v1.RunState_RUN_STATE_WAITING:
-		e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_SIGNAL_PENDING, []string{n.Signal}
-		e.Sentence = fmt.Sprintf("Step %q waits for the signal %q to this instance.", n.ID, n.Signal)
+		m.explainWaiting(i, at, e)
 	case v1.RunState_RUN_STATE_INCIDENT:
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_INCIDENT
 		e.Sentence = fmt.Sprintf("Step %q stands still (%s): %s. Cancel the instance, or wait for its timeout.", n.ID, r.Code, r.Reason)

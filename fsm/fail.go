@@ -95,8 +95,7 @@ func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 		return
 	}
 	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
-		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILING, code: code, reason: "step " + i.step(at).ID + " failed: " + reason})
-		t.stopRuns(i)
+		t.failInstance(i, code, "step "+i.step(at).ID+" failed: "+reason)
 		return
 	}
 	t.endStopped(i)

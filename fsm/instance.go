@@ -185,12 +185,13 @@ func (e *instanceStarted) fill(d *v1.EventData) string {
 func (e *instanceStarted) evolve(t *turn) {
 	rec := &logv1.Instance{
 		InstanceId: e.request.InstanceId, Workflow: e.request.Workflow, Version: e.version.rec.Version,
-		State:  v1.InstanceState_INSTANCE_STATE_RUNNING,
 		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys), StartedWall: t.wall(),
 		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
 	}
 	i := newInstance(t.ns, rec, e.version)
+	rec.DeadlineAt = after(t.uptime(), i.graph.Total)
 	t.begin(i, &i.root)
+	t.m.enter(i, v1.InstanceState_INSTANCE_STATE_RUNNING)
 	t.ns.rec.LiveInstances++
 	t.m.dirtyNamespace(t.ns)
 	t.m.keepInstance(i)
@@ -330,10 +331,11 @@ func (e *instanceChanged) fill(d *v1.EventData) string {
 }
 func (e *instanceChanged) evolve(t *turn) {
 	rec := e.i.rec
-	rec.State, rec.Code, rec.Reason = e.to, e.code, e.reason
+	rec.Code, rec.Reason = e.code, e.reason
 	if e.from > 0 {
 		rec.CompensateFrom = e.from
 	}
+	t.m.enter(e.i, e.to)
 	t.m.setPayload(e.i, whole, roleOutput, e.output)
 	if !e.i.live() {
 		rec.EndedWall = t.wall()

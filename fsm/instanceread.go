@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -53,6 +54,9 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	if at := i.limit(); at > 0 {
+		out.Remaining = durationpb.New(elapsed(m.group.Uptime, at))
+	}
 	size := len(out.InputPayload.GetBytes()) + len(out.OutputPayload.GetBytes())
 	for f := range i.frames() {
 		outputs, err := i.outputs(m.engine, f)
@@ -96,7 +100,7 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 func (i *instance) runReply(at at) *v1.Run {
 	r, n := i.run(at), i.step(at)
 	out := &v1.Run{
-		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue,
+		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue, Role: n.Role,
 		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {

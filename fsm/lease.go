@@ -186,16 +186,29 @@ func (t *turn) rememberEnd(i *instance, at at, e *logv1.EndedToken) {
 	})
 }
 
-// expireRun does what is due for a run by itself.
-func (t *turn) expireRun(k runKey) {
+// runOf finds the instance of a run that something is due for, and turns to its namespace.
+func (t *turn) runOf(k runKey) *instance {
 	t.ns = t.m.namespaces[k.namespace]
 	i, refusal := t.instance(k.instance)
 	must(refusalError(refusal))
+	return i
+}
+
+// expireRun does what is due for a run by itself.
+func (t *turn) expireRun(k runKey) {
+	i := t.runOf(k)
+	if k.at == whole {
+		t.failInstance(i, "TIMEOUT", "the instance's total timeout passed")
+		return
+	}
 	r := i.run(k.at)
 	passed := func(at int64) bool { return at > 0 && at <= t.until }
 	switch {
 	case passed(r.TotalDeadline):
 		t.failRun(i, k.at, "TIMEOUT_TOTAL", "the step's total timeout passed", r.State == v1.RunState_RUN_STATE_LEASED)
+	case r.State == v1.RunState_RUN_STATE_WAITING:
+		t.fire(i, k.at, t.uptime()-r.TimerAt)
+		t.advanceInstance(i, k.at)
 	case r.State == v1.RunState_RUN_STATE_READY && passed(r.RetryAt):
 		t.m.change(i, k.at, func(r *run) { r.RetryAt, r.Parked = 0, "" })
 		t.offer(i, k.at)

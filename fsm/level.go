@@ -6,7 +6,7 @@ import (
 )
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
-const waitsLevel = Level + 1
+const waitsLevel = 4
 
 // LevelOf is the cluster level from which on a command may be in the log; zero is any. Below it a member of the cluster may
 // run a version that does not know the command, and would stop at it, or know less of what it brings.
@@ -14,6 +14,8 @@ func LevelOf(c *logv1.Command) uint32 {
 	switch body := c.Body.(type) {
 	case *logv1.Command_CompensateInstance:
 		return compensationLevel
+	case *logv1.Command_ApproveStep, *logv1.Command_RejectStep:
+		return waitsLevel
 	case *logv1.Command_RegisterWorkflow:
 		if g, err := graph.Compile(body.RegisterWorkflow.Graph); err == nil {
 			return definitionLevel(g)

@@ -16,9 +16,10 @@ import (
 // DefaultNamespace is there from the beginning.
 const DefaultNamespace = "default"
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 3
-// has slices of the state in the digest, of rows in the present format; those of level 2 were of the first. Level 4 has
-// compensations.
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 4
+// takes definitions of the second edition of the language (timers, races, approvals, a total timeout) and those with
+// compensations, and the commands about them. Level 3 has slices of the state in the digest, of rows in the present format;
+// those of level 2 were of the first.
 const Level = 4
 
 // Machine is one group's state machine. Apply is called from one goroutine; everything else is safe from
@@ -36,6 +37,7 @@ type Machine struct {
 	waits      map[uint64]*wait
 	named      map[runKey][]*wait // LeaseStep's waits by the run they want, oldest first
 	deadlines  *btree.BTreeG[deadline]
+	dates      *btree.BTreeG[date]
 
 	resident   *list.List // instances, the newest used first
 	dirty      dirt
@@ -73,6 +75,8 @@ type Result struct {
 	Changed []string
 	// The types of the entry's events, in order.
 	Kinds []string
+	// How late the timers were that fired, in nanoseconds.
+	Lags []int64
 
 	events []byte // encoded
 }
@@ -122,6 +126,7 @@ func Open(engine table.Engine) (*Machine, error) {
 		waits:      map[uint64]*wait{},
 		named:      map[runKey][]*wait{},
 		deadlines:  btree.NewG(32, deadline.less),
+		dates:      newDates(),
 		resident:   list.New(),
 		claims:     btree.NewFreeListG[*claim](32),
 	}

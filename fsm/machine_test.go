@@ -21,6 +21,9 @@ type rig struct {
 	index   uint64
 	elapsed int64
 	due     int64 // see Header.Due
+	wall    int64 // unix nanoseconds; zero: the leader does not trust its clock
+
+	again func(*rig) // what midway does
 }
 
 func newRig(t *testing.T) *rig {
@@ -39,7 +42,7 @@ const second = int64(1e9)
 func (r *rig) apply(e *logv1.Entry) Result {
 	r.t.Helper()
 	r.index++
-	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Due: r.due, Level: Level}
+	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Wall: r.wall, Due: r.due, Level: Level}
 	// Through the wire, as raft does it.
 	b, err := proto.Marshal(e)
 	if err != nil {
@@ -66,6 +69,9 @@ func (r *rig) do(cmd *logv1.Command) (proto.Message, *v1.Refusal) {
 func (r *rig) tick(nanoseconds int64) Result {
 	r.elapsed += nanoseconds
 	r.due = r.elapsed
+	if r.wall > 0 {
+		r.wall += nanoseconds
+	}
 	return r.apply(&logv1.Entry{})
 }
 
@@ -184,6 +190,10 @@ func dump(m *Machine) string {
 	fmt.Fprintf(&b, "index %d uptime %d digest %x wait %d session %d\n", m.group.Index, m.group.Uptime, m.group.Digest, m.group.LastWait, m.group.LastSession)
 	m.deadlines.Ascend(func(d deadline) bool {
 		fmt.Fprintf(&b, "deadline %d %d %v %d %d\n", d.at, d.kind, d.run, d.session, d.wait)
+		return true
+	})
+	m.dates.Ascend(func(d date) bool {
+		fmt.Fprintf(&b, "date %d %v\n", d.at, d.run)
 		return true
 	})
 	for _, name := range m.names {

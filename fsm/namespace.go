@@ -193,6 +193,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	for _, d := range gone {
 		m.deadlines.Delete(d)
 	}
+	m.forgetDates(ns)
 	var next = m.resident.Front()
 	for e := next; e != nil; e = next {
 		next = e.Next()

@@ -59,6 +59,9 @@ func (f *frame) appendPage(b []byte, p int) []byte {
 }
 
 func (i *instance) appendPending(b []byte, f *frame, p int) []byte {
+	if at := i.limit(); at > 0 && f == &i.root && p == 0 {
+		b = appendPlace(b, whole.node, place{due: at})
+	}
 	for n, r := range f.page(p) {
 		if pending(r) {
 			at := f.at(p*pageRuns + n)
@@ -129,6 +132,9 @@ func (i *instance) readRuns(r table.Reader, f *frame) error {
 		if pending(r) {
 			f.stored[n/pageRuns] = true
 		}
+	}
+	if f == &i.root && i.limit() > 0 {
+		f.stored[0] = true
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // theWorkflows have everything that a random walk should meet: locks of each kind, joins, conditions, signals,
-// retries, timeouts, expressions that fail.
+// retries, timeouts, expressions that fail, compensations, timers, races, approvals.
 var theWorkflows = [...]string{`
 workflow: w0
 steps:
@@ -54,6 +54,19 @@ steps:
   b: {queue: q0, locks: ["x/${input.k}"], compensate: {}}
   c: {needs: [a, b], queue: q1, input: {x: "${steps.a.output.n + 1}"}, compensate: {retry: {attempts: 1}}}
   d: {needs: [c], queue: q1, retry: {attempts: 1}}
+`, `
+workflow: w4
+timeouts: {total: 150s}
+steps:
+  a: {queue: q0, compensate: {queue: q1}}
+  b: {needs: [a], timer: {after: 7s}}
+  c: {needs: [a], approval: {role: r}, timeouts: {total: 40s}}
+  d: {timer: {until: "2024-01-01T00:0${input.k}:30Z"}}
+  e: {race: [c, d, f], queue: q1, compensate: {}}
+  f: {needs: [b], signal: {name: go}}
+  g: {race: [h, i], queue: q1}
+  h: {timer: {after: 20s}}
+  i: {needs: [a], timer: {until: "${timestamp(steps.a.output.n == 1 ? '2024-01-01T00:00:20Z' : input.k)}"}}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.
@@ -62,6 +75,7 @@ type walk struct {
 	index    uint64
 	term     uint64
 	elapsed  int64
+	wall     int64 // behind that of the workflows' dates
 	requests map[int64]int64
 	sessions []int64
 	runs     []*v1.LeasedRun
@@ -102,6 +116,9 @@ func (w *walk) entry() *logv1.Entry {
 		w.elapsed = 0
 	}
 	e := &logv1.Entry{Header: &logv1.Header{Term: w.term, Elapsed: w.elapsed, Due: w.elapsed, Level: Level}}
+	if w.wall += int64(w.pick(3)) * second; w.pick(20) > 0 {
+		e.Header.Wall = 1704067200*second + w.wall - int64(w.pick(5))*second
+	}
 	if w.pick(2) == 0 {
 		e.Header.Due -= int64(w.pick(20)) * second // the leader had more in hand
 	}
@@ -138,7 +155,7 @@ func (w *walk) command() *logv1.Command {
 	if w.pick(2) == 0 && w.streams[session] != 0 {
 		c.Envelope.WaitId = w.streams[session]
 	}
-	switch w.pick(20) {
+	switch w.pick(21) {
 	case 0, 1:
 		c.Body = &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(2+w.pick(20)) * second}}
 	case 2, 3, 4:
@@ -156,7 +173,7 @@ func (w *walk) command() *logv1.Command {
 		}}
 	case 8:
 		c.Body = &logv1.Command_LeaseStep{LeaseStep: &logv1.LeaseStep{
-			Session: session, InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(5))), Step: string(rune('a'+w.pick(5))) + [...]string{"", "", ".compensate"}[w.pick(3)], Wait: wait,
+			Session: session, InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(5))), Step: string(rune('a'+w.pick(6))) + [...]string{"", "", ".compensate"}[w.pick(3)], Wait: wait,
 		}}
 	case 9, 10, 11, 12:
 		complete := &v1.CompleteStepRequest{
@@ -183,10 +200,23 @@ func (w *walk) command() *logv1.Command {
 		c.Body = &logv1.Command_SendSignal{SendSignal: &v1.SendSignalRequest{
 			InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(6))), Name: "go", SignalId: fmt.Sprint(w.pick(4)), Ttl: durationpb.New(30e9),
 		}}
+	case 20:
+		w.decide(c)
 	case 19:
 		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token}}
 	}
 	return c
+}
+
+// decide approves or rejects a step of one of the newest instances.
+func (w *walk) decide(c *logv1.Command) {
+	id, step := fmt.Sprint("i", max(0, w.started-1-w.pick(8))), "c"
+	c.Envelope.Author = &v1.Author{Principal: "ann"}
+	if w.pick(3) > 0 {
+		c.Body = &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: id, Step: step, Reason: "fine"}}
+	} else {
+		c.Body = &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{InstanceId: id, Step: step}}
+	}
 }
 
 func (w *walk) lockCommand(session, wait int64) *logv1.Command_AcquireLock {

@@ -21,6 +21,8 @@ type run struct {
 
 	// When something happens to it by itself; zero is never.
 	RetryAt, QueueDeadline, RunDeadline, TotalDeadline, HeartbeatDeadline int64
+	// When the timer that it waits for fires: in uptime, or at a date in unix nanoseconds. One of them is set.
+	TimerAt, TimerDate int64
 
 	ChangedWall, GrantedWall int64
 	CompletedAt              int64 // position of its completion, where compensations go by it
@@ -74,8 +76,18 @@ func due(r *run) int64 {
 		return soonest(r.RunDeadline, r.HeartbeatDeadline, r.TotalDeadline)
 	case v1.RunState_RUN_STATE_BACKOFF:
 		return soonest(r.RetryAt, r.TotalDeadline)
-	case v1.RunState_RUN_STATE_WAITING, v1.RunState_RUN_STATE_INCIDENT:
+	case v1.RunState_RUN_STATE_WAITING:
+		return soonest(r.TimerAt, r.TotalDeadline)
+	case v1.RunState_RUN_STATE_INCIDENT:
 		return r.TotalDeadline
+	}
+	return 0
+}
+
+// dated is the date at which something happens to the run by itself; zero is never.
+func dated(r *run) int64 {
+	if r.State == v1.RunState_RUN_STATE_WAITING {
+		return r.TimerDate
 	}
 	return 0
 }
@@ -96,12 +108,13 @@ type place struct {
 	queue, parked  string
 	order, seq     int64
 	due, skippedAt int64
+	date           int64
 	locks          []*logv1.ClaimedLock
 }
 
 func (i *instance) place(at at) place {
 	r := i.run(at)
-	return place{r.State, i.step(at).Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, r.Locks}
+	return place{r.State, i.step(at).Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, dated(r), r.Locks}
 }
 
 // change is how a run's record changes: the orders of queues, locks and deadlines follow it, and its frame's counters.
@@ -139,6 +152,9 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
 		m.deadlines.ReplaceOrInsert(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
+	if p.date > 0 {
+		m.dates.ReplaceOrInsert(date{p.date, k})
+	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
@@ -165,6 +181,9 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
 		m.deadlines.Delete(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
+	if p.date > 0 {
+		m.dates.Delete(date{p.date, k})
+	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
@@ -188,6 +207,10 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 // whether the run has ended with that.
 func (t *turn) activate(i *instance, at at) (over bool) {
 	n := i.step(at)
+	if i.lost(at) {
+		t.skipLost(i, at)
+		return true
+	}
 	if n.HasWhen {
 		yes, err := i.graph.When(int(at.node), t.view(i, i.frame(at)))
 		if err != nil {
@@ -198,8 +221,8 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 			return true
 		}
 	}
-	if n.Kind == graph.KindSignal {
-		return t.awaitSignal(i, at)
+	if n.Kind.Waits() {
+		return t.await(i, at)
 	}
 	input, err := t.inputOf(i, at)
 	if err != nil {
@@ -227,6 +250,9 @@ func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 		over := endedRuns[0]
 		endedRuns = endedRuns[1:]
 		done := i.run(over).State == v1.RunState_RUN_STATE_COMPLETED
+		if done {
+			endedRuns = append(endedRuns, t.endRace(i, over)...)
+		}
 		for _, next := range i.step(over).Successors {
 			follower := over.beside(next)
 			t.m.change(i, follower, func(r *run) {

@@ -31,6 +31,8 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 18, r.GrantedWall)
 	b = appendNumber(b, 19, int64(r.has))
 	b = appendNumber(b, 20, r.CompletedAt)
+	b = appendNumber(b, 21, r.TimerAt)
+	b = appendNumber(b, 22, r.TimerDate)
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
 	b = appendText(b, 40, r.Code)
@@ -59,7 +61,7 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 20, tag >= 52 && tag <= 55, tag == 57, tag == 58:
+	case tag >= 1 && tag <= 22, tag >= 52 && tag <= 55, tag == 57, tag == 58:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
@@ -157,6 +159,10 @@ func setRunTime(r *run, f field) bool {
 		r.TotalDeadline = f.number
 	case 13:
 		r.HeartbeatDeadline = f.number
+	case 21:
+		r.TimerAt = f.number
+	case 22:
+		r.TimerDate = f.number
 	default:
 		return false
 	}
@@ -213,6 +219,7 @@ func appendPlace(b []byte, node int32, p place) []byte {
 	b = appendNumber(b, 9, p.due)
 	b = appendNumber(b, 17, p.skippedAt)
 	b = appendNumber(b, 20, int64(node))
+	b = appendNumber(b, 22, p.date)
 	b = appendText(b, 41, p.queue)
 	b = appendText(b, 42, p.parked)
 	return append(appendLocks(b, p.locks), 0)
@@ -233,6 +240,8 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 			p.skippedAt = f.number
 		case 20:
 			node = int32(f.number)
+		case 22:
+			p.date = f.number
 		case 41:
 			p.queue = string(f.text)
 		case 42:

@@ -120,22 +120,3 @@ func (e *signalDelivered) evolve(t *turn) {
 	}
 	t.m.touch(e.i)
 }
-
-// runWaiting has a run wait for its signal.
-type runWaiting struct {
-	i  *instance
-	at at
-}
-
-func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
-func (e *runWaiting) fill(d *v1.EventData) string {
-	fillRun(d, e.i, e.at)
-	d.Name = e.i.step(e.at).Signal
-	return e.i.subject()
-}
-func (e *runWaiting) evolve(t *turn) {
-	t.m.change(e.i, e.at, func(r *run) {
-		r.State, r.ChangedWall = v1.RunState_RUN_STATE_WAITING, t.wall()
-		r.TotalDeadline = after(t.uptime(), e.i.step(e.at).Timeouts.Total)
-	})
-}

@@ -35,7 +35,7 @@ type turn struct {
 	checkpoint bool
 	slice      []byte
 
-	until int64 // in a tick: what is due later is not due yet
+	until, untilWall int64 // in a tick: what is due later is not due yet
 
 	cause string                 // causation, once it was asked for
 	time  *timestamppb.Timestamp // stamp, once it was asked for
@@ -101,6 +101,10 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.compensateInstance(body.CompensateInstance)
 	case *logv1.Command_SendSignal:
 		return t.sendSignal(body.SendSignal)
+	case *logv1.Command_ApproveStep:
+		return t.approveStep(body.ApproveStep)
+	case *logv1.Command_RejectStep:
+		return t.rejectStep(body.RejectStep)
 	case *logv1.Command_OpenSession:
 		return t.openSession(body.OpenSession)
 	case *logv1.Command_CloseSession:

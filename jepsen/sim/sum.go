@@ -119,6 +119,7 @@ func eventSum(e *v1.Event) uint64 {
 	}
 	for _, v := range [...]int64{
 		int64(d.Version), int64(d.Index), int64(d.Attempt), d.Token, d.PayloadSize, d.Delay, int64(d.Used), int64(d.Take), int64(d.Slot),
+		d.Due.GetSeconds(), int64(d.Due.GetNanos()), d.Lag,
 	} {
 		s = mixed(s, uint64(v))
 	}

@@ -44,6 +44,7 @@ type Metrics struct {
 	completed prometheus.Counter
 	late      prometheus.Counter
 	expired   prometheus.Counter
+	lag       prometheus.Histogram
 }
 
 // NewMetrics makes metrics in a registry of their own.
@@ -78,6 +79,9 @@ func NewMetrics() *Metrics {
 	m.completed = m.counter("lockstep_completions_total", "Completions accepted.")
 	m.late = m.counter("lockstep_completions_fenced_total", "Completions refused as fenced, and kept as late results.")
 	m.expired = m.counter("lockstep_sessions_expired_total", "Sessions that were not renewed in time.")
+	m.lag = add(m, prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "lockstep_timer_lag_seconds", Help: "How much later timers fired than they were due.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
+	}))
 	return m
 }
 
@@ -102,6 +106,9 @@ func (m *Metrics) Observe(r fsm.Result, took time.Duration) {
 	m.perEntry.Observe(float64(len(r.Outcomes)))
 	m.settled.Add(float64(len(r.Settled)))
 	m.renewals.Add(float64(len(r.Renewals)))
+	for _, lag := range r.Lags {
+		m.lag.Observe(time.Duration(lag).Seconds())
+	}
 	for _, kind := range r.Kinds {
 		m.events.WithLabelValues(kind).Inc()
 		switch kind {

@@ -161,7 +161,9 @@ func TestMetrics(t *testing.T) {
 	work(t, client, open(t, client), 1)
 	refusal(t, client.GetLock, &v1.GetLockRequest{Lock: "none"})
 	refusal(t, client.ReleaseLock, &v1.ReleaseLockRequest{Lock: "l", Token: 900})
-	metrics.Observe(c.apply(&logv1.Entry{}), time.Millisecond)
+	entry := c.apply(&logv1.Entry{})
+	entry.Lags = []int64{1_500_000_000} // of a timer
+	metrics.Observe(entry, time.Millisecond)
 	status, text := get(t, "http://"+address+"/metrics")
 	if status != 200 {
 		t.Fatal(text)
@@ -181,6 +183,7 @@ func TestMetrics(t *testing.T) {
 		`lockstep_sessions 1`, `lockstep_leader{group="0"} 1`, `lockstep_applied_index{group="0"} `, `lockstep_flush_lag_entries{group="0"} `,
 		`lockstep_entries_applied_total 1`, `lockstep_apply_seconds_count 1`, `lockstep_commit_seconds_count `, `go_goroutines `,
 		`lockstep_peer_sent_bytes_total 7`, `lockstep_peer_received_bytes_total 8`,
+		`lockstep_timer_lag_seconds_sum 1.5`,
 	} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("not there: %s", want)

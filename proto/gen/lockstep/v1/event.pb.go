@@ -163,12 +163,16 @@ type EventData struct {
 	PayloadSize   int64             `protobuf:"varint,15,opt,name=payload_size,json=payloadSize,proto3" json:"payload_size,omitempty"`
 	Labels        map[string]string `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Nanoseconds in the state machine's time.
-	Delay         int64 `protobuf:"varint,17,opt,name=delay,proto3" json:"delay,omitempty"`
-	Used          int32 `protobuf:"varint,18,opt,name=used,proto3" json:"used,omitempty"`
-	Take          int32 `protobuf:"varint,19,opt,name=take,proto3" json:"take,omitempty"`
-	Slot          int32 `protobuf:"varint,20,opt,name=slot,proto3" json:"slot,omitempty"`
-	Shared        bool  `protobuf:"varint,21,opt,name=shared,proto3" json:"shared,omitempty"`
-	Late          bool  `protobuf:"varint,22,opt,name=late,proto3" json:"late,omitempty"`
+	Delay  int64 `protobuf:"varint,17,opt,name=delay,proto3" json:"delay,omitempty"`
+	Used   int32 `protobuf:"varint,18,opt,name=used,proto3" json:"used,omitempty"`
+	Take   int32 `protobuf:"varint,19,opt,name=take,proto3" json:"take,omitempty"`
+	Slot   int32 `protobuf:"varint,20,opt,name=slot,proto3" json:"slot,omitempty"`
+	Shared bool  `protobuf:"varint,21,opt,name=shared,proto3" json:"shared,omitempty"`
+	Late   bool  `protobuf:"varint,22,opt,name=late,proto3" json:"late,omitempty"`
+	// When a timer that waits for a date fires.
+	Due *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=due,proto3" json:"due,omitempty"`
+	// How much later than it was due a timer fired, in nanoseconds.
+	Lag           int64 `protobuf:"varint,24,opt,name=lag,proto3" json:"lag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -357,6 +361,20 @@ func (x *EventData) GetLate() bool {
 	return false
 }
 
+func (x *EventData) GetDue() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Due
+	}
+	return nil
+}
+
+func (x *EventData) GetLag() int64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -512,7 +530,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\x84\x05\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xc4\x05\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -538,7 +556,9 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\x04take\x18\x13 \x01(\x05R\x04take\x12\x12\n" +
 	"\x04slot\x18\x14 \x01(\x05R\x04slot\x12\x16\n" +
 	"\x06shared\x18\x15 \x01(\bR\x06shared\x12\x12\n" +
-	"\x04late\x18\x16 \x01(\bR\x04late\x1a9\n" +
+	"\x04late\x18\x16 \x01(\bR\x04late\x12,\n" +
+	"\x03due\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x12\x10\n" +
+	"\x03lag\x18\x18 \x01(\x03R\x03lag\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +
@@ -587,15 +607,16 @@ var file_lockstep_v1_event_proto_depIdxs = []int32{
 	7, // 1: lockstep.v1.Event.author:type_name -> lockstep.v1.Author
 	1, // 2: lockstep.v1.Event.data:type_name -> lockstep.v1.EventData
 	4, // 3: lockstep.v1.EventData.labels:type_name -> lockstep.v1.EventData.LabelsEntry
-	5, // 4: lockstep.v1.WatchEventsRequest.labels:type_name -> lockstep.v1.WatchEventsRequest.LabelsEntry
-	0, // 5: lockstep.v1.WatchEventsResponse.events:type_name -> lockstep.v1.Event
-	2, // 6: lockstep.v1.EventService.WatchEvents:input_type -> lockstep.v1.WatchEventsRequest
-	3, // 7: lockstep.v1.EventService.WatchEvents:output_type -> lockstep.v1.WatchEventsResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	6, // 4: lockstep.v1.EventData.due:type_name -> google.protobuf.Timestamp
+	5, // 5: lockstep.v1.WatchEventsRequest.labels:type_name -> lockstep.v1.WatchEventsRequest.LabelsEntry
+	0, // 6: lockstep.v1.WatchEventsResponse.events:type_name -> lockstep.v1.Event
+	2, // 7: lockstep.v1.EventService.WatchEvents:input_type -> lockstep.v1.WatchEventsRequest
+	3, // 8: lockstep.v1.EventService.WatchEvents:output_type -> lockstep.v1.WatchEventsResponse
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_event_proto_init() }

@@ -102,7 +102,7 @@ const (
 	RunState_RUN_STATE_LEASED RunState = 3
 	// Waits for its retry.
 	RunState_RUN_STATE_BACKOFF RunState = 4
-	// Waits for a signal.
+	// Waits for what is no worker's: a signal, a time, or an approval.
 	RunState_RUN_STATE_WAITING RunState = 5
 	// An expression failed, or a compensation has: the reason names it.
 	RunState_RUN_STATE_INCIDENT  RunState = 6
@@ -172,19 +172,21 @@ func (RunState) EnumDescriptor() ([]byte, []int) {
 type ExplainCode int32
 
 const (
-	ExplainCode_EXPLAIN_CODE_UNSPECIFIED    ExplainCode = 0
-	ExplainCode_EXPLAIN_CODE_NEEDS_PENDING  ExplainCode = 1
-	ExplainCode_EXPLAIN_CODE_NO_POLLER      ExplainCode = 2
-	ExplainCode_EXPLAIN_CODE_LOCK_HELD      ExplainCode = 3
-	ExplainCode_EXPLAIN_CODE_LOCK_RESERVED  ExplainCode = 4
-	ExplainCode_EXPLAIN_CODE_LEASED         ExplainCode = 5
-	ExplainCode_EXPLAIN_CODE_BACKOFF        ExplainCode = 6
-	ExplainCode_EXPLAIN_CODE_SIGNAL_PENDING ExplainCode = 7
-	ExplainCode_EXPLAIN_CODE_CANCELLING     ExplainCode = 8
-	ExplainCode_EXPLAIN_CODE_INCIDENT       ExplainCode = 9
-	ExplainCode_EXPLAIN_CODE_ENDED          ExplainCode = 10
-	ExplainCode_EXPLAIN_CODE_NO_LEADER      ExplainCode = 11
-	ExplainCode_EXPLAIN_CODE_COMPENSATING   ExplainCode = 12
+	ExplainCode_EXPLAIN_CODE_UNSPECIFIED      ExplainCode = 0
+	ExplainCode_EXPLAIN_CODE_NEEDS_PENDING    ExplainCode = 1
+	ExplainCode_EXPLAIN_CODE_NO_POLLER        ExplainCode = 2
+	ExplainCode_EXPLAIN_CODE_LOCK_HELD        ExplainCode = 3
+	ExplainCode_EXPLAIN_CODE_LOCK_RESERVED    ExplainCode = 4
+	ExplainCode_EXPLAIN_CODE_LEASED           ExplainCode = 5
+	ExplainCode_EXPLAIN_CODE_BACKOFF          ExplainCode = 6
+	ExplainCode_EXPLAIN_CODE_SIGNAL_PENDING   ExplainCode = 7
+	ExplainCode_EXPLAIN_CODE_CANCELLING       ExplainCode = 8
+	ExplainCode_EXPLAIN_CODE_INCIDENT         ExplainCode = 9
+	ExplainCode_EXPLAIN_CODE_ENDED            ExplainCode = 10
+	ExplainCode_EXPLAIN_CODE_NO_LEADER        ExplainCode = 11
+	ExplainCode_EXPLAIN_CODE_COMPENSATING     ExplainCode = 12
+	ExplainCode_EXPLAIN_CODE_TIMER_PENDING    ExplainCode = 13
+	ExplainCode_EXPLAIN_CODE_APPROVAL_PENDING ExplainCode = 14
 )
 
 // Enum value maps for ExplainCode.
@@ -203,21 +205,25 @@ var (
 		10: "EXPLAIN_CODE_ENDED",
 		11: "EXPLAIN_CODE_NO_LEADER",
 		12: "EXPLAIN_CODE_COMPENSATING",
+		13: "EXPLAIN_CODE_TIMER_PENDING",
+		14: "EXPLAIN_CODE_APPROVAL_PENDING",
 	}
 	ExplainCode_value = map[string]int32{
-		"EXPLAIN_CODE_UNSPECIFIED":    0,
-		"EXPLAIN_CODE_NEEDS_PENDING":  1,
-		"EXPLAIN_CODE_NO_POLLER":      2,
-		"EXPLAIN_CODE_LOCK_HELD":      3,
-		"EXPLAIN_CODE_LOCK_RESERVED":  4,
-		"EXPLAIN_CODE_LEASED":         5,
-		"EXPLAIN_CODE_BACKOFF":        6,
-		"EXPLAIN_CODE_SIGNAL_PENDING": 7,
-		"EXPLAIN_CODE_CANCELLING":     8,
-		"EXPLAIN_CODE_INCIDENT":       9,
-		"EXPLAIN_CODE_ENDED":          10,
-		"EXPLAIN_CODE_NO_LEADER":      11,
-		"EXPLAIN_CODE_COMPENSATING":   12,
+		"EXPLAIN_CODE_UNSPECIFIED":      0,
+		"EXPLAIN_CODE_NEEDS_PENDING":    1,
+		"EXPLAIN_CODE_NO_POLLER":        2,
+		"EXPLAIN_CODE_LOCK_HELD":        3,
+		"EXPLAIN_CODE_LOCK_RESERVED":    4,
+		"EXPLAIN_CODE_LEASED":           5,
+		"EXPLAIN_CODE_BACKOFF":          6,
+		"EXPLAIN_CODE_SIGNAL_PENDING":   7,
+		"EXPLAIN_CODE_CANCELLING":       8,
+		"EXPLAIN_CODE_INCIDENT":         9,
+		"EXPLAIN_CODE_ENDED":            10,
+		"EXPLAIN_CODE_NO_LEADER":        11,
+		"EXPLAIN_CODE_COMPENSATING":     12,
+		"EXPLAIN_CODE_TIMER_PENDING":    13,
+		"EXPLAIN_CODE_APPROVAL_PENDING": 14,
 	}
 )
 
@@ -270,7 +276,9 @@ type Run struct {
 	Needs    []string               `protobuf:"bytes,14,rep,name=needs,proto3" json:"needs,omitempty"`
 	Progress *structpb.Value        `protobuf:"bytes,15,opt,name=progress,proto3" json:"progress,omitempty"`
 	// The step that it undoes; empty unless it is a compensation.
-	Compensates   string `protobuf:"bytes,16,opt,name=compensates,proto3" json:"compensates,omitempty"`
+	Compensates string `protobuf:"bytes,16,opt,name=compensates,proto3" json:"compensates,omitempty"`
+	// Of a step that waits for an approval: whose.
+	Role          string `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -417,6 +425,13 @@ func (x *Run) GetCompensates() string {
 	return ""
 }
 
+func (x *Run) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
 type Instance struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -439,8 +454,10 @@ type Instance struct {
 	Runs []*Run `protobuf:"bytes,16,rep,name=runs,proto3" json:"runs,omitempty"`
 	// True when payloads were left out to keep the answer under 1 MiB; read them from the history.
 	PayloadsOmitted bool `protobuf:"varint,17,opt,name=payloads_omitted,json=payloadsOmitted,proto3" json:"payloads_omitted,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// What is left of its total timeout, in the state machine's time; absent when it has none, or does not run any more.
+	Remaining     *durationpb.Duration `protobuf:"bytes,18,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -590,6 +607,13 @@ func (x *Instance) GetPayloadsOmitted() bool {
 		return x.PayloadsOmitted
 	}
 	return false
+}
+
+func (x *Instance) GetRemaining() *durationpb.Duration {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
 }
 
 type StartInstanceRequest struct {
@@ -1609,6 +1633,264 @@ func (x *SendSignalResponse) GetDuplicate() bool {
 	return false
 }
 
+type ApproveStepRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step          string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index         int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveStepRequest) Reset() {
+	*x = ApproveStepRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveStepRequest) ProtoMessage() {}
+
+func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
+func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ApproveStepRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ApproveStepRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ApproveStepRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *ApproveStepRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ApproveStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ApproveStepResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceState InstanceState          `protobuf:"varint,1,opt,name=instance_state,json=instanceState,proto3,enum=lockstep.v1.InstanceState" json:"instance_state,omitempty"`
+	// True when the step was approved before.
+	Duplicate     bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApproveStepResponse) Reset() {
+	*x = ApproveStepResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApproveStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApproveStepResponse) ProtoMessage() {}
+
+func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
+func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ApproveStepResponse) GetInstanceState() InstanceState {
+	if x != nil {
+		return x.InstanceState
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *ApproveStepResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+type RejectStepRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step          string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index         int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectStepRequest) Reset() {
+	*x = RejectStepRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectStepRequest) ProtoMessage() {}
+
+func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
+func (*RejectStepRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RejectStepRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RejectStepRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *RejectStepRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RejectStepRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RejectStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RejectStepResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceState InstanceState          `protobuf:"varint,1,opt,name=instance_state,json=instanceState,proto3,enum=lockstep.v1.InstanceState" json:"instance_state,omitempty"`
+	// True when the step was rejected before.
+	Duplicate     bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RejectStepResponse) Reset() {
+	*x = RejectStepResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RejectStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RejectStepResponse) ProtoMessage() {}
+
+func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
+func (*RejectStepResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RejectStepResponse) GetInstanceState() InstanceState {
+	if x != nil {
+		return x.InstanceState
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *RejectStepResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
 type GetHistoryRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1623,7 +1905,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1917,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1930,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -1697,7 +1979,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1991,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +2004,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -1752,7 +2034,7 @@ type Explanation struct {
 	Place int64 `protobuf:"varint,7,opt,name=place,proto3" json:"place,omitempty"`
 	// When something happens by itself next, in the state machine's time.
 	NextIn *durationpb.Duration `protobuf:"bytes,8,opt,name=next_in,json=nextIn,proto3" json:"next_in,omitempty"`
-	// What is missing: steps, or a signal's name.
+	// What is missing: steps, a signal's name, or the role of an approval.
 	Missing       []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1760,7 +2042,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +2054,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +2067,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -1865,7 +2147,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1877,7 +2159,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1890,7 +2172,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -1937,7 +2219,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2231,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2244,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -1976,7 +2258,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\x90\x04\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xa4\x04\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -1995,7 +2277,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\achanged\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12\x14\n" +
 	"\x05needs\x18\x0e \x03(\tR\x05needs\x122\n" +
 	"\bprogress\x18\x0f \x01(\v2\x16.google.protobuf.ValueR\bprogress\x12 \n" +
-	"\vcompensates\x18\x10 \x01(\tR\vcompensates\"\xd0\x06\n" +
+	"\vcompensates\x18\x10 \x01(\tR\vcompensates\x12\x12\n" +
+	"\x04role\x18\x11 \x01(\tR\x04role\"\x89\a\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2015,7 +2298,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04code\x18\x0e \x01(\tR\x04code\x12\x16\n" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x12$\n" +
 	"\x04runs\x18\x10 \x03(\v2\x10.lockstep.v1.RunR\x04runs\x12)\n" +
-	"\x10payloads_omitted\x18\x11 \x01(\bR\x0fpayloadsOmitted\x1a9\n" +
+	"\x10payloads_omitted\x18\x11 \x01(\bR\x0fpayloadsOmitted\x127\n" +
+	"\tremaining\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -2107,6 +2391,26 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"P\n" +
 	"\x12SendSignalResponse\x12\x1c\n" +
 	"\tdelivered\x18\x01 \x01(\bR\tdelivered\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\x95\x01\n" +
+	"\x12ApproveStepRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"v\n" +
+	"\x13ApproveStepResponse\x12A\n" +
+	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\x94\x01\n" +
+	"\x11RejectStepRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"u\n" +
+	"\x12RejectStepResponse\x12A\n" +
+	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12\x1c\n" +
 	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\xba\x01\n" +
 	"\x11GetHistoryRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
@@ -2159,7 +2463,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x11RUN_STATE_SKIPPED\x10\b\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\t\x12\x17\n" +
 	"\x13RUN_STATE_CANCELLED\x10\n" +
-	"*\x82\x03\n" +
+	"*\xc5\x03\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -2174,7 +2478,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x12EXPLAIN_CODE_ENDED\x10\n" +
 	"\x12\x1a\n" +
 	"\x16EXPLAIN_CODE_NO_LEADER\x10\v\x12\x1d\n" +
-	"\x19EXPLAIN_CODE_COMPENSATING\x10\f2\xf7\x06\n" +
+	"\x19EXPLAIN_CODE_COMPENSATING\x10\f\x12\x1e\n" +
+	"\x1aEXPLAIN_CODE_TIMER_PENDING\x10\r\x12!\n" +
+	"\x1dEXPLAIN_CODE_APPROVAL_PENDING\x10\x0e2\x98\b\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -2184,7 +2490,10 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12e\n" +
 	"\x12CompensateInstance\x12&.lockstep.v1.CompensateInstanceRequest\x1a'.lockstep.v1.CompensateInstanceResponse\x12M\n" +
 	"\n" +
-	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12R\n" +
+	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12P\n" +
+	"\vApproveStep\x12\x1f.lockstep.v1.ApproveStepRequest\x1a .lockstep.v1.ApproveStepResponse\x12M\n" +
+	"\n" +
+	"RejectStep\x12\x1e.lockstep.v1.RejectStepRequest\x1a\x1f.lockstep.v1.RejectStepResponse\x12R\n" +
 	"\n" +
 	"GetHistory\x12\x1e.lockstep.v1.GetHistoryRequest\x1a\x1f.lockstep.v1.GetHistoryResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\aExplain\x12\x1b.lockstep.v1.ExplainRequest\x1a\x1c.lockstep.v1.ExplainResponse\"\x03\x90\x02\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
@@ -2202,7 +2511,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -2225,94 +2534,105 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*CompensateInstanceResponse)(nil), // 18: lockstep.v1.CompensateInstanceResponse
 	(*SendSignalRequest)(nil),          // 19: lockstep.v1.SendSignalRequest
 	(*SendSignalResponse)(nil),         // 20: lockstep.v1.SendSignalResponse
-	(*GetHistoryRequest)(nil),          // 21: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 22: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 23: lockstep.v1.Explanation
-	(*ExplainRequest)(nil),             // 24: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 25: lockstep.v1.ExplainResponse
-	nil,                                // 26: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 27: lockstep.v1.Instance.KeysEntry
-	nil,                                // 28: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 29: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 30: lockstep.v1.ListInstancesRequest.LabelsEntry
-	(*structpb.Value)(nil),             // 31: google.protobuf.Value
-	(*Payload)(nil),                    // 32: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 33: google.protobuf.Timestamp
-	(*Refusal)(nil),                    // 34: lockstep.v1.Refusal
-	(Consistency)(0),                   // 35: lockstep.v1.Consistency
-	(*durationpb.Duration)(nil),        // 36: google.protobuf.Duration
-	(*Event)(nil),                      // 37: lockstep.v1.Event
-	(*Holder)(nil),                     // 38: lockstep.v1.Holder
+	(*ApproveStepRequest)(nil),         // 21: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 22: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 23: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 24: lockstep.v1.RejectStepResponse
+	(*GetHistoryRequest)(nil),          // 25: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 26: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 27: lockstep.v1.Explanation
+	(*ExplainRequest)(nil),             // 28: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 29: lockstep.v1.ExplainResponse
+	nil,                                // 30: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 31: lockstep.v1.Instance.KeysEntry
+	nil,                                // 32: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 33: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 34: lockstep.v1.ListInstancesRequest.LabelsEntry
+	(*structpb.Value)(nil),             // 35: google.protobuf.Value
+	(*Payload)(nil),                    // 36: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 37: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
+	(*Refusal)(nil),                    // 39: lockstep.v1.Refusal
+	(Consistency)(0),                   // 40: lockstep.v1.Consistency
+	(*Event)(nil),                      // 41: lockstep.v1.Event
+	(*Holder)(nil),                     // 42: lockstep.v1.Holder
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	31, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	32, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	33, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	31, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	35, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	36, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	37, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	35, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	31, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	32, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	31, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	32, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	26, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	27, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	33, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	33, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	35, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	36, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	35, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	36, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	30, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	31, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	37, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	37, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	3,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	31, // 15: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	32, // 16: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	28, // 17: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	29, // 18: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	0,  // 19: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	5,  // 20: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	9,  // 21: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	6,  // 22: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	34, // 23: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	35, // 24: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	36, // 25: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	4,  // 26: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 27: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	30, // 28: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	35, // 29: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	4,  // 30: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 31: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 32: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	31, // 33: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	32, // 34: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	36, // 35: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	35, // 36: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	37, // 37: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	2,  // 38: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	38, // 39: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	36, // 40: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	35, // 41: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	23, // 42: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	5,  // 43: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	7,  // 44: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	10, // 45: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	11, // 46: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	13, // 47: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	15, // 48: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	17, // 49: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	19, // 50: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	21, // 51: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	24, // 52: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	6,  // 53: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	8,  // 54: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	4,  // 55: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	12, // 56: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	14, // 57: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	16, // 58: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	18, // 59: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	20, // 60: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	22, // 61: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	25, // 62: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	53, // [53:63] is the sub-list for method output_type
-	43, // [43:53] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	38, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	35, // 16: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	36, // 17: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	32, // 18: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	33, // 19: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	0,  // 20: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	5,  // 21: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	9,  // 22: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	6,  // 23: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	39, // 24: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	40, // 25: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	38, // 26: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	4,  // 27: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,  // 28: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	34, // 29: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	40, // 30: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	4,  // 31: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 32: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 33: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	35, // 34: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	36, // 35: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	38, // 36: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	0,  // 37: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 38: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	40, // 39: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	41, // 40: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	2,  // 41: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	42, // 42: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	38, // 43: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	40, // 44: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	27, // 45: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	5,  // 46: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	7,  // 47: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	10, // 48: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	11, // 49: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	13, // 50: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	15, // 51: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	17, // 52: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	19, // 53: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	21, // 54: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	23, // 55: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	25, // 56: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	28, // 57: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	6,  // 58: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	8,  // 59: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	4,  // 60: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	12, // 61: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	14, // 62: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	16, // 63: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	18, // 64: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	20, // 65: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	22, // 66: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	24, // 67: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	26, // 68: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	29, // 69: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	58, // [58:70] is the sub-list for method output_type
+	46, // [46:58] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -2328,7 +2648,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   28,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

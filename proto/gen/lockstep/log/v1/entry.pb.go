@@ -384,6 +384,8 @@ type Command struct {
 	//	*Command_EndWait
 	//	*Command_OpenStream
 	//	*Command_CompensateInstance
+	//	*Command_ApproveStep
+	//	*Command_RejectStep
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -622,6 +624,24 @@ func (x *Command) GetCompensateInstance() *v1.CompensateInstanceRequest {
 	return nil
 }
 
+func (x *Command) GetApproveStep() *v1.ApproveStepRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ApproveStep); ok {
+			return x.ApproveStep
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRejectStep() *v1.RejectStepRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RejectStep); ok {
+			return x.RejectStep
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -711,6 +731,14 @@ type Command_CompensateInstance struct {
 	CompensateInstance *v1.CompensateInstanceRequest `protobuf:"bytes,30,opt,name=compensate_instance,json=compensateInstance,proto3,oneof"`
 }
 
+type Command_ApproveStep struct {
+	ApproveStep *v1.ApproveStepRequest `protobuf:"bytes,32,opt,name=approve_step,json=approveStep,proto3,oneof"`
+}
+
+type Command_RejectStep struct {
+	RejectStep *v1.RejectStepRequest `protobuf:"bytes,33,opt,name=reject_step,json=rejectStep,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -752,6 +780,10 @@ func (*Command_EndWait) isCommand_Body() {}
 func (*Command_OpenStream) isCommand_Body() {}
 
 func (*Command_CompensateInstance) isCommand_Body() {}
+
+func (*Command_ApproveStep) isCommand_Body() {}
+
+func (*Command_RejectStep) isCommand_Body() {}
 
 type RegisterWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1314,7 +1346,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xad\f\n" +
+	" \x01(\fR\x04salt\"\xb6\r\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1342,7 +1374,10 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\bend_wait\x18\x1c \x01(\v2\x18.lockstep.log.v1.EndWaitH\x00R\aendWait\x12>\n" +
 	"\vopen_stream\x18\x1d \x01(\v2\x1b.lockstep.log.v1.OpenStreamH\x00R\n" +
 	"openStream\x12Y\n" +
-	"\x13compensate_instance\x18\x1e \x01(\v2&.lockstep.v1.CompensateInstanceRequestH\x00R\x12compensateInstanceB\x06\n" +
+	"\x13compensate_instance\x18\x1e \x01(\v2&.lockstep.v1.CompensateInstanceRequestH\x00R\x12compensateInstance\x12D\n" +
+	"\fapprove_step\x18  \x01(\v2\x1f.lockstep.v1.ApproveStepRequestH\x00R\vapproveStep\x12A\n" +
+	"\vreject_step\x18! \x01(\v2\x1e.lockstep.v1.RejectStepRequestH\x00R\n" +
+	"rejectStepB\x06\n" +
 	"\x04body\"\xa6\x01\n" +
 	"\x10RegisterWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1425,6 +1460,8 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.ReleaseLockRequest)(nil),        // 24: lockstep.v1.ReleaseLockRequest
 	(*v1.RevokeLeaseRequest)(nil),        // 25: lockstep.v1.RevokeLeaseRequest
 	(*v1.CompensateInstanceRequest)(nil), // 26: lockstep.v1.CompensateInstanceRequest
+	(*v1.ApproveStepRequest)(nil),        // 27: lockstep.v1.ApproveStepRequest
+	(*v1.RejectStepRequest)(nil),         // 28: lockstep.v1.RejectStepRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -1453,11 +1490,13 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	11, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
 	12, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
 	26, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	27, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
+	28, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1487,6 +1526,8 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_EndWait)(nil),
 		(*Command_OpenStream)(nil),
 		(*Command_CompensateInstance)(nil),
+		(*Command_ApproveStep)(nil),
+		(*Command_RejectStep)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -484,8 +484,10 @@ type Instance struct {
 	Ends v1.InstanceState `protobuf:"varint,21,opt,name=ends,proto3,enum=lockstep.v1.InstanceState" json:"ends,omitempty"`
 	// The node of the step from which on it compensates, counted from one; zero is the whole instance.
 	CompensateFrom int32 `protobuf:"varint,22,opt,name=compensate_from,json=compensateFrom,proto3" json:"compensate_from,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// When it fails unless it has ended; zero: never.
+	DeadlineAt    int64 `protobuf:"varint,23,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -668,6 +670,13 @@ func (x *Instance) GetEnds() v1.InstanceState {
 func (x *Instance) GetCompensateFrom() int32 {
 	if x != nil {
 		return x.CompensateFrom
+	}
+	return 0
+}
+
+func (x *Instance) GetDeadlineAt() int64 {
+	if x != nil {
+		return x.DeadlineAt
 	}
 	return 0
 }
@@ -2321,7 +2330,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x9d\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xbe\x06\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2347,7 +2356,9 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\rversion_given\x18\x13 \x01(\bR\fversionGiven\x12\x1a\n" +
 	"\bpayloads\x18\x14 \x01(\rR\bpayloads\x12.\n" +
 	"\x04ends\x18\x15 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x04ends\x12'\n" +
-	"\x0fcompensate_from\x18\x16 \x01(\x05R\x0ecompensateFrom\"\x86\x01\n" +
+	"\x0fcompensate_from\x18\x16 \x01(\x05R\x0ecompensateFrom\x12\x1f\n" +
+	"\vdeadline_at\x18\x17 \x01(\x03R\n" +
+	"deadlineAt\"\x86\x01\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\x12.\n" +

@@ -57,6 +57,12 @@ const (
 	// InstanceServiceSendSignalProcedure is the fully-qualified name of the InstanceService's
 	// SendSignal RPC.
 	InstanceServiceSendSignalProcedure = "/lockstep.v1.InstanceService/SendSignal"
+	// InstanceServiceApproveStepProcedure is the fully-qualified name of the InstanceService's
+	// ApproveStep RPC.
+	InstanceServiceApproveStepProcedure = "/lockstep.v1.InstanceService/ApproveStep"
+	// InstanceServiceRejectStepProcedure is the fully-qualified name of the InstanceService's
+	// RejectStep RPC.
+	InstanceServiceRejectStepProcedure = "/lockstep.v1.InstanceService/RejectStep"
 	// InstanceServiceGetHistoryProcedure is the fully-qualified name of the InstanceService's
 	// GetHistory RPC.
 	InstanceServiceGetHistoryProcedure = "/lockstep.v1.InstanceService/GetHistory"
@@ -77,6 +83,10 @@ type InstanceServiceClient interface {
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
 	SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error)
+	// ApproveStep completes a step that waits for an approval, and RejectStep fails it. The first decision counts: told again it is
+	// answered like the first time, and the other one is refused.
+	ApproveStep(context.Context, *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error)
+	RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
 }
@@ -143,6 +153,18 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(instanceServiceMethods.ByName("SendSignal")),
 			connect.WithClientOptions(opts...),
 		),
+		approveStep: connect.NewClient[v1.ApproveStepRequest, v1.ApproveStepResponse](
+			httpClient,
+			baseURL+InstanceServiceApproveStepProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("ApproveStep")),
+			connect.WithClientOptions(opts...),
+		),
+		rejectStep: connect.NewClient[v1.RejectStepRequest, v1.RejectStepResponse](
+			httpClient,
+			baseURL+InstanceServiceRejectStepProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("RejectStep")),
+			connect.WithClientOptions(opts...),
+		),
 		getHistory: connect.NewClient[v1.GetHistoryRequest, v1.GetHistoryResponse](
 			httpClient,
 			baseURL+InstanceServiceGetHistoryProcedure,
@@ -170,6 +192,8 @@ type instanceServiceClient struct {
 	cancelInstance     *connect.Client[v1.CancelInstanceRequest, v1.CancelInstanceResponse]
 	compensateInstance *connect.Client[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse]
 	sendSignal         *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
+	approveStep        *connect.Client[v1.ApproveStepRequest, v1.ApproveStepResponse]
+	rejectStep         *connect.Client[v1.RejectStepRequest, v1.RejectStepResponse]
 	getHistory         *connect.Client[v1.GetHistoryRequest, v1.GetHistoryResponse]
 	explain            *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 }
@@ -214,6 +238,16 @@ func (c *instanceServiceClient) SendSignal(ctx context.Context, req *connect.Req
 	return c.sendSignal.CallUnary(ctx, req)
 }
 
+// ApproveStep calls lockstep.v1.InstanceService.ApproveStep.
+func (c *instanceServiceClient) ApproveStep(ctx context.Context, req *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error) {
+	return c.approveStep.CallUnary(ctx, req)
+}
+
+// RejectStep calls lockstep.v1.InstanceService.RejectStep.
+func (c *instanceServiceClient) RejectStep(ctx context.Context, req *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error) {
+	return c.rejectStep.CallUnary(ctx, req)
+}
+
 // GetHistory calls lockstep.v1.InstanceService.GetHistory.
 func (c *instanceServiceClient) GetHistory(ctx context.Context, req *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
 	return c.getHistory.CallUnary(ctx, req)
@@ -237,6 +271,10 @@ type InstanceServiceHandler interface {
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
 	SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error)
+	// ApproveStep completes a step that waits for an approval, and RejectStep fails it. The first decision counts: told again it is
+	// answered like the first time, and the other one is refused.
+	ApproveStep(context.Context, *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error)
+	RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
 }
@@ -299,6 +337,18 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		connect.WithSchema(instanceServiceMethods.ByName("SendSignal")),
 		connect.WithHandlerOptions(opts...),
 	)
+	instanceServiceApproveStepHandler := connect.NewUnaryHandler(
+		InstanceServiceApproveStepProcedure,
+		svc.ApproveStep,
+		connect.WithSchema(instanceServiceMethods.ByName("ApproveStep")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceRejectStepHandler := connect.NewUnaryHandler(
+		InstanceServiceRejectStepProcedure,
+		svc.RejectStep,
+		connect.WithSchema(instanceServiceMethods.ByName("RejectStep")),
+		connect.WithHandlerOptions(opts...),
+	)
 	instanceServiceGetHistoryHandler := connect.NewUnaryHandler(
 		InstanceServiceGetHistoryProcedure,
 		svc.GetHistory,
@@ -331,6 +381,10 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceCompensateInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceSendSignalProcedure:
 			instanceServiceSendSignalHandler.ServeHTTP(w, r)
+		case InstanceServiceApproveStepProcedure:
+			instanceServiceApproveStepHandler.ServeHTTP(w, r)
+		case InstanceServiceRejectStepProcedure:
+			instanceServiceRejectStepHandler.ServeHTTP(w, r)
 		case InstanceServiceGetHistoryProcedure:
 			instanceServiceGetHistoryHandler.ServeHTTP(w, r)
 		case InstanceServiceExplainProcedure:
@@ -374,6 +428,14 @@ func (UnimplementedInstanceServiceHandler) CompensateInstance(context.Context, *
 
 func (UnimplementedInstanceServiceHandler) SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.SendSignal is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) ApproveStep(context.Context, *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ApproveStep is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.RejectStep is not implemented"))
 }
 
 func (UnimplementedInstanceServiceHandler) GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {

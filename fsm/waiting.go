@@ -1,0 +1,85 @@
+package fsm
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// Runs that no worker takes are WAITING, whatever they wait for. This is the one place that tells waits apart, by what ends
+// them: a signal (signal.go), a time (timer.go), or somebody's word (approval.go). The first of a race ends the others (race.go).
+
+// await has a run wait for what its step says, unless that is there already: it tells whether the run has ended with it.
+func (t *turn) await(i *instance, at at) (over bool) {
+	switch i.step(at).Kind {
+	case graph.KindSignal:
+		return t.awaitSignal(i, at)
+	case graph.KindTimer:
+		return t.awaitTimer(i, at)
+	default:
+		t.emit(&runWaiting{i: i, at: at})
+		return false
+	}
+}
+
+// explainWaiting says what a run waits for, and until when.
+func (m *Machine) explainWaiting(i *instance, at at, e *v1.Explanation) {
+	r, n := i.run(at), i.step(at)
+	switch n.Kind {
+	case graph.KindSignal:
+		e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_SIGNAL_PENDING, []string{n.Signal}
+		e.Sentence = fmt.Sprintf("Step %q waits for the signal %q to this instance.", n.ID, n.Signal)
+	case graph.KindTimer:
+		e.Code = v1.ExplainCode_EXPLAIN_CODE_TIMER_PENDING
+		if r.TimerDate == 0 {
+			e.Sentence = fmt.Sprintf("Step %q waits for its timer, which fires in %s.", n.ID, e.NextIn.AsDuration().Round(time.Millisecond))
+			return
+		}
+		e.NextIn = durationpb.New(elapsed(m.group.Wall, r.TimerDate))
+		e.Sentence = fmt.Sprintf("Step %q waits for its date, which comes in %s.", n.ID, e.NextIn.AsDuration().Round(time.Second))
+	default:
+		e.Code = v1.ExplainCode_EXPLAIN_CODE_APPROVAL_PENDING
+		e.Sentence = fmt.Sprintf("Step %q waits until somebody approves or rejects it.", n.ID)
+		if n.Role != "" {
+			e.Missing = []string{n.Role}
+			e.Sentence = fmt.Sprintf("Step %q waits until somebody of %q approves or rejects it.", n.ID, n.Role)
+		}
+	}
+}
+
+// runWaiting has a run wait. Of a timer it says when that fires: in uptime, or at a date.
+type runWaiting struct {
+	i     *instance
+	at    at
+	fires int64
+	date  int64
+}
+
+func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
+func (e *runWaiting) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.at)
+	switch n := e.i.step(e.at); n.Kind {
+	case graph.KindSignal:
+		d.Name = n.Signal
+	case graph.KindTimer:
+		d.Code, d.Delay, d.Due = "TIMER", n.After, stamp(e.date)
+	default:
+		d.Code, d.Name = "APPROVAL", n.Role
+	}
+	return e.i.subject()
+}
+func (e *runWaiting) evolve(t *turn) {
+	n := e.i.step(e.at)
+	t.m.change(e.i, e.at, func(r *run) {
+		r.State, r.ChangedWall = v1.RunState_RUN_STATE_WAITING, t.wall()
+		if n.Kind == graph.KindTimer {
+			r.TimerAt, r.TimerDate = e.fires, e.date
+			return
+		}
+		r.TotalDeadline = after(t.uptime(), n.Timeouts.Total)
+	})
+}
