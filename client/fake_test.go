@@ -366,6 +366,20 @@ func (f *fake) CompensateInstance(_ context.Context, r *connect.Request[v1.Compe
 	return connect.NewResponse(reply), nil
 }
 
+func (f *fake) ApproveStep(_ context.Context, r *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.event("step.approved "+r.Msg.Step+" "+r.Msg.Reason, r.Msg.InstanceId)
+	return connect.NewResponse(&v1.ApproveStepResponse{InstanceState: v1.InstanceState_INSTANCE_STATE_RUNNING}), nil
+}
+
+func (f *fake) RejectStep(_ context.Context, r *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.event("step.rejected "+r.Msg.Step+" "+r.Msg.Reason, r.Msg.InstanceId)
+	return connect.NewResponse(&v1.RejectStepResponse{InstanceState: v1.InstanceState_INSTANCE_STATE_FAILED}), nil
+}
+
 func (f *fake) GetHistory(_ context.Context, r *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

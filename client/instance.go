@@ -90,6 +90,25 @@ func (c *Client) Signal(ctx context.Context, id, name, signalID string, payload 
 	return reply, nil
 }
 
+// Approve completes a step that waits for an approval. The first decision counts: the same again is answered like the first
+// time, and another is refused as ALREADY_DONE.
+func (c *Client) Approve(ctx context.Context, id, step, reason string) (v1.InstanceState, error) {
+	reply, err := ask(ctx, c.Instances.ApproveStep, &v1.ApproveStepRequest{Namespace: c.namespace, InstanceId: id, Step: step, Reason: reason})
+	if err != nil {
+		return 0, fmt.Errorf("approve step %s of instance %s: %w", step, id, err)
+	}
+	return reply.InstanceState, nil
+}
+
+// Reject fails a step that waits for an approval, and with it the instance, with the code REJECTED.
+func (c *Client) Reject(ctx context.Context, id, step, reason string) (v1.InstanceState, error) {
+	reply, err := ask(ctx, c.Instances.RejectStep, &v1.RejectStepRequest{Namespace: c.namespace, InstanceId: id, Step: step, Reason: reason})
+	if err != nil {
+		return 0, fmt.Errorf("reject step %s of instance %s: %w", step, id, err)
+	}
+	return reply.InstanceState, nil
+}
+
 // Cancel has an instance end: nothing new becomes ready, and what is leased is asked to stop. Cancelling twice is answered
 // like once; an instance that has ended is refused as ALREADY_ENDED.
 func (c *Client) Cancel(ctx context.Context, id, reason string) (v1.InstanceState, error) {

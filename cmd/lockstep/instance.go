@@ -53,7 +53,8 @@ func (c *cli) jsonInput(flag, s string) (*v1.Payload, error) {
 func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
-		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceExplain())
+		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
+		c.instanceExplain())
 	return parent
 }
 
@@ -234,6 +235,9 @@ func (c *cli) showInstance(i *v1.Instance) error {
 		if i.Reason != "" {
 			fmt.Fprintf(c.stdout, "reason  %s %s\n", i.Code, i.Reason)
 		}
+		if i.Remaining != nil {
+			fmt.Fprintf(c.stdout, "fails in  %s, unless it has ended\n", i.Remaining.AsDuration().Round(time.Second))
+		}
 		depths := depthsOf(i.Runs)
 		for _, r := range i.Runs {
 			mark, colour := markOf(r.State)
@@ -247,6 +251,9 @@ func (c *cli) showInstance(i *v1.Instance) error {
 			}
 			if len(r.Needs) > 0 {
 				detail += ", after " + strings.Join(r.Needs, ", ")
+			}
+			if r.Role != "" {
+				detail += ", approval of " + r.Role
 			}
 			if r.Reason != "" {
 				detail += ": " + short(strings.TrimSpace(r.Code+" "+r.Reason), 80)
@@ -340,6 +347,12 @@ func eventRow(e *v1.Event) []string {
 	add("token", fmt.Sprint(d.Token))
 	add("session", d.SessionId)
 	add("code", d.Code)
+	if d.Due != nil {
+		add("due", when(d.Due))
+	}
+	if d.Lag > 0 {
+		add("lag", time.Duration(d.Lag).Round(time.Millisecond).String())
+	}
 	if d.Reason != "" {
 		detail = append(detail, short(d.Reason, 60))
 	}

@@ -135,8 +135,12 @@ func (c *cli) workflowGraph() *cobra.Command {
 			}
 		}
 		for i, s := range list {
-			for _, need := range s.GetStructValue().GetFields()["needs"].GetListValue().GetValues() {
+			fields := s.GetStructValue().GetFields()
+			for _, need := range fields["needs"].GetListValue().GetValues() {
 				fmt.Fprintf(c.stdout, "  s%d --> s%d\n", places[need.GetStringValue()], i)
+			}
+			for _, wait := range fields["race"].GetListValue().GetValues() {
+				fmt.Fprintf(c.stdout, "  s%d -. first .-> s%d\n", places[wait.GetStringValue()], i)
 			}
 		}
 		return nil
