@@ -1,6 +1,9 @@
 package fsm
 
-import v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+import (
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
 
 // Of the waits in a race one completes. Which one follows from the order in which things happen: a signal or a decision is a
 // command, and so comes before the tick of its entry; a tick takes timers in its own order (Machine.tick); and waits that are
@@ -9,7 +12,7 @@ import v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 // lost says whether another of a run's race has completed: then the run is skipped, and not begun.
 func (i *instance) lost(at at) bool {
 	_, lost := i.winner(at)
-	return lost
+	return lost && !plant.Is(plant.RaceWonTwice)
 }
 
 // winner is the step of a run's race that has completed, if it is another.

@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -219,7 +220,9 @@ func appendPlace(b []byte, node int32, p place) []byte {
 	b = appendNumber(b, 9, p.due)
 	b = appendNumber(b, 17, p.skippedAt)
 	b = appendNumber(b, 20, int64(node))
-	b = appendNumber(b, 22, p.date)
+	if !plant.Is(plant.DatesNotStored) {
+		b = appendNumber(b, 22, p.date)
+	}
 	b = appendText(b, 41, p.queue)
 	b = appendText(b, 42, p.parked)
 	return append(appendLocks(b, p.locks), 0)

@@ -15,6 +15,7 @@ func (c *Command) say() string {
 var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
+	"ApproveStep", "RejectStep",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -66,6 +67,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.revoke(c)
 	case Signal:
 		return s.signal(c)
+	case Approve, Reject:
+		return s.decision(c)
 	case ReleaseLock:
 		return s.releaseLock(c)
 	case Complete, Fail, Release, Progress:

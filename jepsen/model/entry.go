@@ -3,7 +3,8 @@ package model
 // Workflow is a definition, as far as the rules need it.
 type Workflow struct {
 	Name       string
-	Sequential bool // compensations are one at a time
+	Total      int64 // how long an instance may take, in nanoseconds; zero is for ever
+	Sequential bool  // compensations are one at a time
 	Steps      []Step
 }
 
@@ -11,7 +12,10 @@ type Workflow struct {
 type Step struct {
 	Name, Queue           string
 	Signal                string // a step that waits for one has no queue
+	After, Until          int64  // nor has one that waits for a time, or for a date in unix nanoseconds
+	Approval              bool   // nor one that waits for somebody's word
 	Needs                 []string
+	Race                  bool  // the needs are waits, of which the first to complete ends the others
 	AtLeast               int32 // of its needs must complete; zero: all must end
 	When                  *When
 	Locks                 []Want
@@ -37,6 +41,7 @@ type Entry struct {
 	// What the leader that proposed it said of itself and of its time.
 	HeaderTerm uint64
 	Elapsed    int64
+	Wall       int64 // unix; zero: it does not trust its clock
 	Due        int64 // of the leader's elapsed time: until then it has nothing in hand that the log has not
 	Renewals   []Renewal
 	Commands   []Command
@@ -76,6 +81,8 @@ const (
 	Register
 	Signal
 	Compensate
+	Approve
+	Reject
 )
 
 // Command of a client. What does not apply is zero.
@@ -144,7 +151,7 @@ type Fact struct {
 	Session, Token           int64
 	Attempt, Used            int32
 	Lock, Code, Name         string
-	Delay                    int64
+	Delay, Lag               int64
 	Take, Slot               int32
 	Shared, Late             bool
 }

@@ -53,11 +53,15 @@ func (s *State) runFact(f *Fact, r *run) {
 		s.runWaiting(f, r)
 	case "signal.delivered":
 		s.signalDelivered(f, r)
+	case "timer.fired":
+		s.timerFired(f, r)
+	case "step.approved", "step.rejected":
+		s.decided(f, r)
 	case "step.skipped":
 		s.runSkipped(f, r)
 	case "step.completed":
-		if r.step.Signal != "" {
-			s.signalled(f, r)
+		if r.step.waits() {
+			s.awaited(f, r)
 			break
 		}
 		if !about || c.Kind != Complete || !r.holds(c.Token) && !r.late(c.Token) {
@@ -120,6 +124,9 @@ func (s *State) instanceStarted(f *Fact) {
 		i.runs = append(i.runs, &run{of: i, step: &flow.Steps[at], state: Pending})
 	}
 	s.instances[i.id] = i
+	if i.deadline = after(s.Uptime, flow.Total); i.deadline > 0 {
+		s.limited = append(s.limited, i)
+	}
 	s.touch(i)
 }
 
@@ -135,13 +142,16 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	c := s.cause.command
 	legal := map[string]bool{
 		Completed:  i.state == Running,
-		Failing:    i.state == Running && slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed }),
+		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed })),
 		Failed:     i.mayEnd(Failed, Failing),
 		Cancelling: (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
 		Cancelled:  i.mayEnd(Cancelled, Cancelling),
 	}[to]
 	if !legal {
 		fault("S1", "%s of %s, which is %s, by %s", f.Kind, i.id, i.state, c.say())
+	}
+	if to == Failing && f.Code == "TIMEOUT" {
+		s.saw(TimeoutWhole)
 	}
 	if i.state = to; to == Cancelling {
 		i.from = f.Name
@@ -150,7 +160,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 }
 
 func (s *State) runReady(f *Fact, r *run) {
-	first := r.goes() && r.step.Signal == "" || r.undoes != nil && r.state == Pending && r.wanted()
+	first := r.goes() && !r.step.waits() || r.undoes != nil && r.state == Pending && r.wanted()
 	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
@@ -355,6 +365,8 @@ func (s *State) fails(f *Fact, r *run) {
 		} else {
 			s.saw(NotRetryable)
 		}
+	case f.Code == "REJECTED" && r.rejected:
+		counts = false
 	case f.Code == "TIMEOUT_QUEUE" || f.Code == "TIMEOUT_TOTAL":
 		counts = r.state == Leased
 		s.timedOut(f, r)
@@ -367,34 +379,6 @@ func (s *State) fails(f *Fact, r *run) {
 	if counts {
 		r.used++
 	}
-}
-
-// timedOut: no worker took the run in time, or the step as a whole took too long.
-func (s *State) timedOut(f *Fact, r *run) {
-	reason := false
-	switch {
-	case f.Code == "TIMEOUT_QUEUE":
-		s.saw(TimeoutQueue)
-		reason = r.state == Ready && due(r.queueDeadline, s.horizon)
-	case r.step.Signal != "":
-		s.saw(TimeoutSignal)
-		reason = r.state == Waiting && due(r.totalDeadline, s.horizon)
-	default:
-		s.saw(TimeoutTotal)
-		reason = !over(r.state) && r.state != Pending && due(r.totalDeadline, s.horizon)
-	}
-	if !reason || !s.cause.tick {
-		fault("S6", "step %s of %s, which is %s, fails before its time, as %s", f.Step, f.Instance, r.state, f.Code)
-	}
-}
-
-// signalled completes a step that has its signal.
-func (s *State) signalled(f *Fact, r *run) {
-	if r.state != Waiting || !r.delivered {
-		fault("S1", "step %s of %s is completed without its signal, while it is %s", f.Step, f.Instance, r.state)
-	}
-	s.enter(r, Completed)
-	r.completedAt = f.Position
 }
 
 func (s *State) runStopped(r *run, to string) {

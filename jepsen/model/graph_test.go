@@ -108,7 +108,7 @@ func TestSignals(t *testing.T) {
 	h.bad("liveness", "beyond its timeout", ticks())
 	h = begun(t)
 	h.good(done(0, Running, waiting))
-	h.bad("S1", "without its signal", ticks(Fact{Kind: "step.completed", Instance: "i", Step: "s"}))
+	h.bad("S1", "without what it waits for", ticks(Fact{Kind: "step.completed", Instance: "i", Step: "s"}))
 }
 
 func TestTheFirstInAQueueGoesFirst(t *testing.T) {

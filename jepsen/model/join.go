@@ -54,7 +54,7 @@ func (i *instance) meets(w *When) bool {
 
 // goes: the run is to be begun now.
 func (r *run) goes() bool {
-	return r.undoes == nil && r.state == Pending && r.of.state == Running && r.joined() == goes && r.of.meets(r.step.When)
+	return r.undoes == nil && r.state == Pending && r.of.state == Running && !r.lost() && r.joined() == goes && r.of.meets(r.step.When)
 }
 
 // joins counts how a step was begun.
@@ -84,14 +84,20 @@ func (s *State) runSkipped(f *Fact, r *run) {
 		s.enter(r, Skipped)
 		return
 	}
+	lost := r.lost() && (r.state == Pending || r.state == Waiting)
 	v := r.joined()
 	byCondition := v == goes && !r.of.meets(r.step.When)
-	if r.state != Pending || r.of.state != Running || v != skips && !byCondition {
+	if !lost && (r.state != Pending || v != skips && !byCondition) || r.of.state != Running {
 		fault("S1", "step %s of %s is skipped while it is %s", f.Step, f.Instance, r.state)
 	}
-	if byCondition {
+	switch {
+	case lost && r.state == Pending:
+		s.saw(RaceNotBegun)
+	case lost:
+		s.saw(RaceLost)
+	case byCondition:
 		s.saw(SkipWhen)
-	} else {
+	default:
 		s.saw(SkipPassedOn)
 	}
 	s.enter(r, Skipped)

@@ -12,6 +12,7 @@ type told struct {
 	// Of the next entry.
 	index   uint64
 	elapsed int64
+	wall    int64
 	at      int64 // position of the newest fact
 }
 
@@ -28,7 +29,7 @@ func (h *told) entry(e Entry) *Fault {
 	if e.HeaderTerm == 0 {
 		e.HeaderTerm = 1
 	}
-	e.Elapsed, e.Due = h.elapsed, h.elapsed
+	e.Elapsed, e.Wall, e.Due = h.elapsed, h.wall, h.elapsed
 	for i := range e.Facts {
 		if e.Facts[i].Position == 0 {
 			h.at++
@@ -98,7 +99,7 @@ func complete(id, step string, token int64, state string, facts ...Fact) Entry {
 
 func flow(steps ...Step) Workflow {
 	for i := range steps {
-		if steps[i].Signal == "" {
+		if !steps[i].waits() {
 			steps[i].Queue, steps[i].Attempts = "q", 3
 		}
 	}

@@ -33,6 +33,8 @@ type instance struct {
 	input int64
 	// Of one that stops: the step from which on it is undone, and as what it ends behind that.
 	from, ends string
+	// When it fails unless it has ended; zero is never.
+	deadline int64
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
@@ -47,10 +49,13 @@ type run struct {
 	token         int64
 	session       int64
 	// lapsed: the lease under token lapsed, and a late completion is still good. Of a completed run: it was late.
-	lapsed    bool
-	delivered bool  // a signal step has its signal
-	output    int64 // of a completed run
-	undoes    *run  // of a compensation
+	lapsed bool
+	// A step that waits has what it waited for, or was rejected; its timer's time, and whether its date had passed before.
+	delivered, rejected bool
+	fires               int64
+	atOnce              bool
+	output              int64 // of a completed run
+	undoes              *run  // of a compensation
 	// Position of the completion.
 	completedAt int64
 	// Its place in its queue: the order, and behind that when it became ready.
@@ -173,13 +178,12 @@ func (s *State) instanceWhole(i *instance) {
 		if !over(r.state) {
 			open++
 		}
+		s.waitWhole(r)
 		switch {
 		case r.state == Leased:
 			leased++
 		case i.state == Running && r.state == Pending && r.joined() != waits:
 			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.step.Name, i.id)
-		case r.state == Waiting && i.oldest(r.step.Signal) >= 0:
-			fault("liveness", "step %s of %s waits for a signal that is there", r.step.Name, i.id)
 		case i.state == Running && r.state == Failed:
 			fault("S1", "step %s of %s has failed, and the instance runs on", r.step.Name, i.id)
 		case i.state != Running && !over(r.state):

@@ -20,6 +20,17 @@ const (
 	TimeoutQueue  Class = "queue timeout"
 	TimeoutTotal  Class = "total timeout"
 	TimeoutSignal Class = "total timeout of a signal"
+	TimeoutAsked  Class = "total timeout of an approval"
+	TimeoutWhole  Class = "total timeout of an instance"
+	TimerFired    Class = "timer fired"
+	TimerDate     Class = "timer fired at its date"
+	TimerPast     Class = "timer whose date had passed"
+	RaceWon       Class = "race won"
+	RaceLost      Class = "race lost while waiting"
+	RaceNotBegun  Class = "race lost before it was begun"
+	Approved      Class = "approved"
+	Rejected      Class = "rejected"
+	DecidedAgain  Class = "decision told again"
 	Retried       Class = "retried after a backoff"
 	UsedUp        Class = "attempts used up"
 	NotRetryable  Class = "failed for good"
@@ -58,7 +69,8 @@ const (
 func Classes() []Class {
 	return []Class{
 		SkipWhen, SkipPassedOn, SkipCounted, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired, PriorityFirst,
-		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
+		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutWhole,
+		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
 		Undone, UndoneFrom, UndoneBeside, UndoneLate, StandsStill, Resumed, SkippedByHand,

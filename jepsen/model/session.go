@@ -94,7 +94,7 @@ func (s *State) renew(r *Renewal) {
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "step.failed", "step.incident":
+	case "session.expired", "step.lapsed", "step.failed", "step.incident", "timer.fired", "instance.failing":
 		return true
 	case "step.ready": // but for what a given back lease was the last to hold up
 		r := s.run(f.Instance, f.Step)

@@ -86,17 +86,6 @@ func (s *State) signalReceived(f *Fact) {
 	s.touch(i)
 }
 
-// runWaiting: a step whose needs are met waits for its signal, unless one is kept.
-func (s *State) runWaiting(f *Fact, r *run) {
-	if r.step.Signal == "" || f.Name != r.step.Signal || !r.goes() {
-		fault("S1", "step %s of %s waits for signal %q while it is %s", f.Step, f.Instance, f.Name, r.state)
-	}
-	s.joins(r)
-	s.forget(r.of)
-	s.enter(r, Waiting)
-	r.totalDeadline = after(s.Uptime, r.step.Total)
-}
-
 // signalDelivered: the step gets the oldest signal of its name, which nobody else gets.
 func (s *State) signalDelivered(f *Fact, r *run) {
 	i := r.of

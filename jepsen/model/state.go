@@ -5,12 +5,12 @@ import "slices"
 // State is what the log has come to.
 type State struct {
 	Index, Term uint64
-	// Uptime is the time that leases are counted in.
-	Uptime       int64
+	// Uptime is the time that leases are counted in, and Wall, in unix nanoseconds, that of dates.
+	Uptime, Wall int64
 	clockTerm    uint64
 	clockElapsed int64
-	// What fell due until then expires in the entry at hand.
-	horizon int64
+	// What fell due until then expires in the entry at hand: by uptime, and by date.
+	horizon, days int64
 
 	Position, Token int64
 	lastSession     int64
@@ -25,7 +25,8 @@ type State struct {
 	dropped   []*wait // in this entry
 	backoff   []*run
 	ready     map[string][]*run // that are ready and need no lock, by queue
-	idling    []*run            // that are ready, or wait for a signal
+	idling    []*run            // that are ready, or wait
+	limited   []*instance       // that fail by themselves when they take too long
 
 	// Completions accepted, late ones among them, and sessions that expired.
 	Completed, Late, Expired int
@@ -99,7 +100,8 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 		s.command(i+1, &e.Commands[i])
 	}
 	ticks := e.HeaderTerm == e.Term
-	s.horizon = s.Uptime - max(0, s.clockElapsed-e.Due)
+	behind := max(0, s.clockElapsed-e.Due)
+	s.horizon, s.days = s.Uptime-behind, s.Wall-behind
 	s.begin(cause{tick: ticks})
 	for s.pending() {
 		s.fact(s.next())
@@ -118,13 +120,19 @@ func (s *State) advance(e *Entry) {
 	if e.HeaderTerm != e.Term {
 		return
 	}
-	if e.Term != s.clockTerm {
+	passed := int64(0)
+	switch {
+	case e.Term != s.clockTerm:
 		s.clockTerm, s.clockElapsed = e.Term, e.Elapsed
-		return
-	}
-	if e.Elapsed > s.clockElapsed {
-		s.Uptime += e.Elapsed - s.clockElapsed
+	case e.Elapsed > s.clockElapsed:
+		passed = e.Elapsed - s.clockElapsed
 		s.clockElapsed = e.Elapsed
+	}
+	s.Uptime += passed
+	if e.Wall > 0 {
+		s.Wall = max(s.Wall, e.Wall)
+	} else {
+		s.Wall += passed
 	}
 }
 
@@ -205,6 +213,15 @@ func (s *State) overdue() {
 	}
 	for _, r := range s.idling {
 		s.beyond(r)
+		if s.fires(r) {
+			fault("liveness", "step %s of %s waits beyond its time", r.step.Name, r.of.id)
+		}
+	}
+	s.limited = slices.DeleteFunc(s.limited, func(i *instance) bool { return i.state != Running })
+	for _, i := range s.limited {
+		if due(i.deadline, s.horizon) {
+			fault("liveness", "%s runs beyond its timeout", i.id)
+		}
 	}
 	for _, w := range s.waits {
 		if due(w.deadline, s.horizon) {

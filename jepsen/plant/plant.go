@@ -58,8 +58,10 @@ const (
 	DiskNotAwaited   Bug = "disk-not-awaited"
 	SlowWriteCounts  Bug = "slow-write-counts"
 
-	UndoesUndone Bug = "undoes-undone"
-	UndoesEarly  Bug = "undoes-early"
+	UndoesUndone   Bug = "undoes-undone"
+	UndoesEarly    Bug = "undoes-early"
+	DatesNotStored Bug = "dates-not-stored"
+	RaceWonTwice   Bug = "race-won-twice"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -101,6 +103,8 @@ var All = []Row{
 	{SlowWriteCounts, "S3", "a write of the log that takes 300 ms is taken for synced"},
 	{UndoesUndone, "saga", "a step that was begun and not completed is compensated, too"},
 	{UndoesEarly, "saga", "a step is compensated as soon as one of those behind it is"},
+	{DatesNotStored, "S7", "what a restart reads of a timer does not have its date"},
+	{RaceWonTwice, "S1", "a wait that is over as it begins completes though another of its race has"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -40,7 +40,7 @@ func codeOf(r *v1.Refusal) string {
 // asked is what an entry asks for, before anybody has had it in hands.
 func asked(e *entry, x *logv1.Entry) *model.Entry {
 	m := &model.Entry{
-		Index: e.index, Term: e.term, HeaderTerm: x.Header.Term, Elapsed: x.Header.Elapsed, Due: x.Header.Due,
+		Index: e.index, Term: e.term, HeaderTerm: x.Header.Term, Elapsed: x.Header.Elapsed, Wall: x.Header.Wall, Due: x.Header.Due,
 		Renewals: make([]model.Renewal, len(x.Renewals)), Commands: make([]model.Command, len(x.Commands)),
 	}
 	for i, r := range x.Renewals {
@@ -120,6 +120,10 @@ func command(c *logv1.Command) model.Command {
 	case *logv1.Command_SendSignal:
 		p := b.SendSignal
 		m.Kind, m.Instance, m.Name, m.Signal, m.TTL = model.Signal, p.InstanceId, p.Name, p.SignalId, p.Ttl.AsDuration().Nanoseconds()
+	case *logv1.Command_ApproveStep:
+		m.Kind, m.Instance, m.Step = model.Approve, b.ApproveStep.InstanceId, b.ApproveStep.Step
+	case *logv1.Command_RejectStep:
+		m.Kind, m.Instance, m.Step = model.Reject, b.RejectStep.InstanceId, b.RejectStep.Step
 	case *logv1.Command_EndWait:
 		m.Kind, m.Ended = model.EndWait, b.EndWait.WaitId
 	case *logv1.Command_RegisterWorkflow:
@@ -151,6 +155,10 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Delivered, m.Duplicate = r.Delivered, r.Duplicate
 	case *v1.CompensateInstanceResponse:
 		m.State, m.Steps = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_"), r.Steps
+	case *v1.ApproveStepResponse:
+		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *v1.RejectStepResponse:
+		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
 	case *v1.CancelInstanceResponse:
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}
@@ -174,6 +182,6 @@ func factOf(e *v1.Event) model.Fact {
 	return model.Fact{
 		Kind: strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1"), Position: e.Position, Ordinal: int(number(place)),
 		Instance: d.InstanceId, Workflow: d.Workflow, Step: d.Step, Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
-		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
+		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 	}
 }

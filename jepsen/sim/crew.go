@@ -53,7 +53,11 @@ func paces(d draws) pace {
 // hire has the workflows registered, and everybody begin.
 func (w *world) hire() {
 	d := newDraws(w.config.Seed, "crew")
-	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"))
+	var clocks []time.Duration
+	for _, n := range w.nodes {
+		clocks = append(clocks, n.wall)
+	}
+	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"), clocks)
 	w.history.model.Know(w.workflows)
 	w.crew.pace = paces(d)
 	for i := range w.crew.pace.workers {
@@ -156,6 +160,7 @@ func (s *starter) next() {
 			return
 		}
 		s.signals(id, flow)
+		s.decide(id, flow)
 		s.wait(id)
 	})
 }
@@ -177,6 +182,30 @@ func (s *starter) signals(id string, flow model.Workflow) {
 			})
 		}
 	}
+}
+
+// decide decides on the steps of an instance that wait for it: a few times, for the first may be too early, and now and then
+// otherwise than before; or never.
+func (s *starter) decide(id string, flow model.Workflow) {
+	d := s.c.draws
+	for _, step := range flow.Steps {
+		if !step.Approval || d.one(4) {
+			continue
+		}
+		for range 1 + d.IntN(6) {
+			command := decision(id, step.Name, !d.one(6))
+			s.c.w.by(s.c.process, d.between(0, 4*time.Second), func() {
+				s.c.call(&request{commands: one(command)}, options{kind: "decide"}, func(*response) {})
+			})
+		}
+	}
+}
+
+func decision(id, step string, approve bool) *logv1.Command {
+	if approve {
+		return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: id, Step: step}}}
+	}
+	return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{InstanceId: id, Step: step}}}
 }
 
 func signal(r *v1.SendSignalRequest) *logv1.Command {

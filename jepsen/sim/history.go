@@ -162,6 +162,9 @@ func (h *history) applied(n *node, e *entry, m *model.Entry, result *fsm.Result)
 	if got := n.machine.Clock().Uptime; got != h.model.Uptime {
 		h.w.fail("S6", "uptime is %d at entry %d; the log says %d", got, e.index, h.model.Uptime)
 	}
+	if got := n.machine.Clock().Wall; got != h.model.Wall {
+		h.w.fail("S6", "wall time is %d at entry %d; the log says %d", got, e.index, h.model.Wall)
+	}
 	h.times.entry(e, m, h.model.Uptime)
 	h.times.facts(e, events)
 	h.w.mix(binary.BigEndian.Uint64(append(digest, make([]byte, 8)...)))

@@ -106,12 +106,14 @@ func (m *meddler) command() *logv1.Command {
 	case n == 25 && known && d.one(2):
 		undo := &v1.CompensateInstanceRequest{InstanceId: run.instance, Skip: d.one(2)}
 		if d.one(2) {
-			undo.FromStep = fmt.Sprint("s", d.IntN(4))
+			undo.FromStep = pick(d, []string{"s0", "s1", "s2", "s3", "r0", "behind"})
 		}
 		return compensate(undo)
 	case n == 24 && known:
 		message := &v1.SendSignalRequest{InstanceId: run.instance, Name: pick(d, theSignals), SignalId: fmt.Sprint("m", d.IntN(3))}
 		return signal(message)
+	case n == 26 && known:
+		return decision(run.instance, run.step, d.one(2))
 	case n == 23 && known:
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: -run.token}}
 	default:

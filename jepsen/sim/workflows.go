@@ -11,14 +11,20 @@ import (
 
 var theSignals = []string{"g0", "g1"}
 
-// drawWorkflows draws a few definitions: graphs with conditions, joins, signals and priorities, locks of each kind, retries
-// and timeouts.
-func drawWorkflows(d draws) []model.Workflow {
+// drawWorkflows draws a few definitions: graphs with conditions, joins, signals, timers, approvals, races and priorities, locks
+// of each kind, retries and timeouts. Dates are such as some node's clock comes by.
+func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 	var out []model.Workflow
 	for i := range 2 + d.IntN(3) {
 		f := model.Workflow{Name: fmt.Sprint("w", i)}
 		for j := range 1 + d.IntN(6) {
 			f.Steps = append(f.Steps, drawStep(d, f.Steps, j))
+		}
+		if d.one(3) {
+			f.Steps = drawRace(d, f.Steps, pick(d, clocks))
+		}
+		if d.one(6) {
+			f.Total = ms(d, 1500, 15000)
 		}
 		drawCompensations(d, &f)
 		out = append(out, f)
@@ -39,12 +45,49 @@ func drawStep(d draws, before []model.Step, at int) model.Step {
 	if d.one(4) {
 		s.When = drawWhen(d, s, before)
 	}
-	if d.one(8) {
-		s.Signal, s.Total = pick(d, theSignals), ms(d, 1000, 6000)
+	if d.one(6) {
+		drawWait(d, &s)
 		return s
 	}
 	drawWork(d, &s)
 	return s
+}
+
+// drawWait draws what a step waits for: it comes by itself, or fails to in a while.
+func drawWait(d draws, s *model.Step) {
+	switch d.IntN(4) {
+	case 0:
+		s.After = ms(d, 1, 4000)
+	case 1:
+		s.Approval, s.Total = true, ms(d, 1000, 6000)
+	default:
+		s.Signal, s.Total = pick(d, theSignals), ms(d, 1000, 6000)
+	}
+}
+
+// drawRace adds a race to steps, and a task that goes on behind it. A date may never come, for it is another node that leads,
+// so one races with a timer that needs nothing.
+func drawRace(d draws, steps []model.Step, clock time.Duration) []model.Step {
+	behind := model.Step{Name: "behind", Race: true, AtLeast: 1}
+	before := len(steps)
+	for i := range 2 + d.IntN(2) {
+		s := model.Step{Name: fmt.Sprint("r", i)}
+		if i > 0 && d.one(2) {
+			s.Needs = []string{steps[d.IntN(before)].Name}
+		}
+		switch {
+		case i == 0:
+			s.After = ms(d, 1, 4000)
+		case d.one(3):
+			s.Until = int64(epoch + (clock + d.between(-5*time.Second, 20*time.Second)).Truncate(time.Millisecond))
+		default:
+			drawWait(d, &s)
+		}
+		steps = append(steps, s)
+		behind.Needs = append(behind.Needs, s.Name)
+	}
+	drawWork(d, &behind)
+	return append(steps, behind)
 }
 
 // drawWork draws what a worker is told, and how it is tried.
@@ -77,7 +120,7 @@ func drawCompensations(d draws, f *model.Workflow) {
 	most := d.one(2)
 	for at := range f.Steps {
 		s := &f.Steps[at]
-		if s.Signal != "" || !most && !d.one(3) {
+		if s.Queue == "" || !most && !d.one(3) {
 			continue
 		}
 		s.Undo = &model.Step{Name: s.Name + ".compensate"}
@@ -93,7 +136,7 @@ func drawWhen(d draws, s model.Step, before []model.Step) *model.When {
 		return w
 	}
 	for _, need := range before {
-		if slices.Contains(s.Needs, need.Name) && len(need.Needs) == 0 && need.When == nil && need.Signal == "" {
+		if slices.Contains(s.Needs, need.Name) && len(need.Needs) == 0 && need.When == nil && need.Queue != "" {
 			w.Step = need.Name
 		}
 	}
@@ -129,13 +172,20 @@ func yamlOf(f model.Workflow) string {
 	if f.Sequential {
 		b.WriteString("compensation: sequential\n")
 	}
+	if f.Total > 0 {
+		fmt.Fprintf(&b, "timeouts: {total: %dms}\n", f.Total/1e6)
+	}
 	b.WriteString("steps:\n")
 	for _, s := range f.Steps {
 		fmt.Fprintf(&b, "  %s:\n", s.Name)
-		if len(s.Needs) > 0 {
+		switch {
+		case s.Race:
+			fmt.Fprintf(&b, "    race: [%s]\n", strings.Join(s.Needs, ", "))
+		case len(s.Needs) > 0:
 			fmt.Fprintf(&b, "    needs: [%s]\n", strings.Join(s.Needs, ", "))
 		}
 		switch {
+		case s.Race:
 		case s.AtLeast == 1:
 			b.WriteString("    join: any\n")
 		case s.AtLeast > 1:
@@ -148,8 +198,7 @@ func yamlOf(f model.Workflow) string {
 			fmt.Fprintf(&b, "    when: steps.%s.output > %d\n", w.Step, w.Above)
 		}
 		writeTimeouts(&b, "    ", s)
-		if s.Signal != "" {
-			fmt.Fprintf(&b, "    signal: {name: %s}\n", s.Signal)
+		if writeWait(&b, s) {
 			continue
 		}
 		writeWork(&b, "    ", s)
@@ -166,6 +215,24 @@ func writeWork(b *strings.Builder, indent string, s model.Step) {
 	fmt.Fprintf(b, "%squeue: %s\n%spriority: %d\n", indent, s.Queue, indent, s.Priority)
 	fmt.Fprintf(b, "%sretry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", indent, s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
 	writeLocks(b, indent, s.Locks)
+}
+
+// writeWait writes what a step waits for, if it does.
+func writeWait(b *strings.Builder, s model.Step) bool {
+	on := time.Unix(0, s.Until).UTC().Format(time.RFC3339Nano)
+	switch {
+	case s.Signal != "":
+		fmt.Fprintf(b, "    signal: {name: %s}\n", s.Signal)
+	case s.After > 0:
+		fmt.Fprintf(b, "    timer: {after: %dms}\n", s.After/1e6)
+	case s.Until != 0 && s.Until/1e6%2 == 0:
+		fmt.Fprintf(b, "    timer: {until: %q}\n", on)
+	case s.Until != 0:
+		fmt.Fprintf(b, "    timer: {until: \"${timestamp('%s') + duration('0s')}\"}\n", on)
+	case s.Approval:
+		b.WriteString("    approval: {role: anybody}\n")
+	}
+	return s.Queue == ""
 }
 
 func writeTimeouts(b *strings.Builder, indent string, s model.Step) {
