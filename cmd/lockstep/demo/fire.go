@@ -99,6 +99,9 @@ func (d *demo) startInstances(ctx context.Context) error {
 		if _, err := d.client.Signal(ctx, onboarding, "documents", "s1", map[string]any{"passport": true}, client.SignalOptions{}); err != nil {
 			return err
 		}
+		if _, err := d.client.Signal(ctx, fmt.Sprint("incident-", i), "acknowledged", "s1", nil, client.SignalOptions{}); err != nil {
+			return err
+		}
 	}
 	if err := start("order-fulfilment", doomed, map[string]any{"order": "lost", "customer": "c0", "amount": 70}); err != nil {
 		return err
