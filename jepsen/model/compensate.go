@@ -72,8 +72,13 @@ func (s *State) compensationBegun(f *Fact, i *instance) {
 		i.runs = append(i.runs, &run{of: i, step: r.step.Undo, state: Pending, undoes: r})
 	}
 	i.state = Compensating
-	if i.from != "" {
+	switch {
+	case i.from != "":
 		s.saw(UndoneFrom)
+	case f.Code == "TIMEOUT":
+		s.saw(UndoneTimeout)
+	case f.Code == "REJECTED":
+		s.saw(UndoneNo)
 	}
 	s.touch(i)
 }
@@ -98,6 +103,9 @@ func (s *State) undoReady(r *run) {
 		}
 	}
 	s.saw(Undone)
+	if r.undoes.step.Race {
+		s.saw(UndoneRace)
+	}
 	r.totalDeadline = after(s.Uptime, r.step.Total)
 }
 

@@ -59,6 +59,9 @@ const (
 	Undone        Class = "compensation begun"
 	UndoneFrom    Class = "compensated from a step on"
 	UndoneBeside  Class = "compensation begun beside another"
+	UndoneTimeout Class = "compensated behind the timeout of an instance"
+	UndoneNo      Class = "compensated behind a rejection"
+	UndoneRace    Class = "compensation begun of a step behind a race"
 	UndoneLate    Class = "late completion of a compensation"
 	StandsStill   Class = "compensation stands still"
 	Resumed       Class = "compensation tried again by hand"
@@ -73,7 +76,7 @@ func Classes() []Class {
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
-		Undone, UndoneFrom, UndoneBeside, UndoneLate, StandsStill, Resumed, SkippedByHand,
+		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 	}
 }
 

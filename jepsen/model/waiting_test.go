@@ -130,3 +130,29 @@ func TestAnInstanceHasATimeout(t *testing.T) {
 	h.elapsed = 5 * second
 	h.bad("liveness", "beyond its timeout", ticks())
 }
+
+// What fails by itself is undone, and what waited is over with that: no timer fires while its instance compensates.
+func TestATimeoutIsUndone(t *testing.T) {
+	begun := func(t *testing.T) *told {
+		w := flow(Step{Name: "a", Undo: undo("a")}, Step{Name: "t", After: 5 * second})
+		w.Total = 5 * second
+		h := tell(t, w)
+		h.session(1)
+		h.good(one(Command{Kind: Start, Workflow: "w", Instance: "i", Answer: Answer{State: Running}},
+			Fact{Kind: "instance.started", Workflow: "w", Instance: "i"}, ready("a"), begins("i", "t")))
+		h.good(leased(1, "i", "a", 7, 1, 0))
+		h.good(complete("i", "a", 7, Running))
+		h.elapsed = 5 * second
+		return h
+	}
+	fails, over := Fact{Kind: "instance.failing", Instance: "i", Code: "TIMEOUT"}, Fact{Kind: "step.cancelled", Instance: "i", Step: "t"}
+	h := begun(t)
+	h.good(ticks(fails, over, became("compensating"), ready("a.compensate")))
+	h.bad("S1", "the timer of step t", ticks(fired("i", "t", 0)...))
+	h = begun(t)
+	h.good(ticks(fails, over, became("compensating"), ready("a.compensate")))
+	h.elapsed = 60 * second
+	h.good(ticks(Fact{Kind: "session.expired", Session: 1}))
+	begun(t).bad("S1", "instance.failed", ticks(fails, over, became("failed")))
+	begun(t).bad("saga", "its step t is WAITING", ticks(fails, became("compensating"), ready("a.compensate")))
+}
