@@ -23,6 +23,8 @@ type told struct {
 	// Asks is of a follower that asks the leader how far it is; State is the answer.
 	Asks  bool     `json:"asks,omitempty"`
 	State *stateAt `json:"state,omitempty"`
+	// Level is the newest cluster level that the node knows, in each answer. A version before level 5 does not say.
+	Level uint32 `json:"level,omitempty"`
 }
 
 // Exchange is what another node's Config.Exchange calls.
@@ -43,10 +45,24 @@ func (n *Node) Exchange(request []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(told{Group: g.id, Node: g.node, State: state})
+		return json.Marshal(told{Group: g.id, Node: g.node, State: state, Level: g.config.level})
 	}
 	g.hear(other)
-	return json.Marshal(told{Group: g.id, Node: g.node, Checkpoints: g.checkpoints()})
+	return json.Marshal(told{Group: g.id, Node: g.node, Checkpoints: g.checkpoints(), Level: g.config.level})
+}
+
+// ask tells another node something, and returns what it answers.
+func (g *group) ask(ctx context.Context, address raft.ServerAddress, what told) (answer told, err error) {
+	what.Group, what.Node = g.id, g.node
+	request, err := json.Marshal(what)
+	if err != nil {
+		return told{}, err
+	}
+	reply, err := g.config.Exchange(ctx, string(address), request)
+	if err != nil {
+		return told{}, err
+	}
+	return answer, json.Unmarshal(reply, &answer)
 }
 
 func (g *group) checkpoints() (own []fsm.Checkpoint) {
@@ -116,15 +132,7 @@ func (g *group) compareOnce(ctx context.Context) *divergence {
 func (g *group) exchange(ctx context.Context, voter raft.Server, own []fsm.Checkpoint) {
 	ctx, cancel := context.WithTimeout(ctx, g.config.CompareEvery)
 	defer cancel()
-	var reply []byte
-	request, err := json.Marshal(told{Group: g.id, Node: g.node, Checkpoints: own})
-	if err == nil {
-		reply, err = g.config.Exchange(ctx, string(voter.Address), request)
-	}
-	var other told
-	if err == nil {
-		err = json.Unmarshal(reply, &other)
-	}
+	other, err := g.ask(ctx, voter.Address, told{Checkpoints: own})
 	if err != nil {
 		g.logger.Debug("exchange checkpoints", "voter", voter.ID, "error", err)
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/lockstep-dev/lockstep/cluster/propose"
+	"github.com/lockstep-dev/lockstep/fsm"
 )
 
 // Config of a node.
@@ -51,6 +52,7 @@ type Config struct {
 	ComparePatience time.Duration
 	diverged        func(*divergence) // of a test: what becomes of a node that must not go on
 	wrapLog         func(raftLog) raftLog
+	begins, level   uint32 // of a test: the cluster level of a new cluster, and the newest that this node knows
 
 	Propose propose.Config
 	Logger  hclog.Logger
@@ -81,6 +83,11 @@ func (c *Config) Validate() error {
 	set(&c.StallAfter, 4*time.Second)
 	set(&c.CompareEvery, time.Second)
 	set(&c.ComparePatience, 10*time.Second)
+	for _, level := range [...]*uint32{&c.begins, &c.level} {
+		if *level == 0 {
+			*level = fsm.Level
+		}
+	}
 	if c.FlushBytes == 0 {
 		c.FlushBytes = 8 << 20
 	}

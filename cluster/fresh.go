@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -163,15 +162,7 @@ func (g *group) askState(ctx context.Context) *stateAt {
 		return nil
 	}
 	asked := time.Now()
-	request, err := json.Marshal(told{Group: g.id, Node: g.node, Asks: true})
-	var reply []byte
-	if err == nil {
-		reply, err = g.config.Exchange(ctx, string(address), request)
-	}
-	var answer told
-	if err == nil {
-		err = json.Unmarshal(reply, &answer)
-	}
+	answer, err := g.ask(ctx, address, told{Asks: true})
 	if err != nil || answer.State == nil {
 		g.logger.Debug("ask the leader how far it is", "leader", id, "error", err)
 		return nil

@@ -16,10 +16,10 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs eight goroutines, the proposer's two (propose.go), the one that
+// group is one raft group of the node. Until close it runs ten goroutines, the proposer's two (propose.go), the one that
 // writes the log (ahead.go), the keeper and the flusher (below), the observer of leadership (leader.go), the one that has
-// raft look for its leader (prompt.go) and the comparer (compare.go), those that take a snapshot or promote a member now
-// and then, and raft's own.
+// raft look for its leader (prompt.go), the one that asks how old the state is (fresh.go), the comparer (compare.go) and the one that raises the
+// cluster's level (level.go), those that take a snapshot or promote a member now and then, and raft's own.
 type group struct {
 	id        string
 	config    *Config
@@ -72,7 +72,7 @@ func newGroup(id string, n *Node) *group {
 	g.machine = &machine{
 		crash: crash{logger: g.logger, failed: g.failed, rest: func() { select {} }}, flushBytes: c.FlushBytes, stall: c.StallAfter,
 		applied: g.applied, restored: g.changed.fireAll, fatal: n.fail, leads: g.leads,
-		engine: c.Engine,
+		engine: c.Engine, begins: c.begins,
 	}
 	g.compared = comparison{self: g.node, dir: c.DataDir, patience: c.ComparePatience, heard: map[string][]fsm.Checkpoint{}}
 	return g
@@ -103,6 +103,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.askStates)
 	if g.config.Exchange != nil {
 		g.tasks.Go(g.compareStates)
+		g.tasks.Go(g.raiseLevel)
 	}
 	return g, nil
 }

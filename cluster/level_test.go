@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -30,4 +31,49 @@ func TestCommandsAboveTheLevelAreRefused(t *testing.T) {
 	if err := admit([]*logv1.Command{cancel}, none); err != nil {
 		t.Error(err)
 	}
+}
+
+// The level rises once every member has said that it knows more, voter or not, and by as much as all know. One that is away, or of an
+// older version, keeps it; what needs more is refused until then.
+func TestTheLevelRisesOnceAllKnow(t *testing.T) {
+	knows := []uint32{0, 0, fsm.Level - 1, fsm.Level - 1}
+	tweak := func(i int, c *Config) { c.begins, c.level = fsm.Level-1, knows[i] }
+	inBubble(t, options{voters: 3, others: 1, tweak: tweak}, func(t *testing.T, c *bubble) {
+		again := func(i int) {
+			c.stop(i)
+			knows[i] = fsm.Level
+			c.open(i)
+		}
+		level := func() uint32 { _, n := c.leader(); return n.groups[theGroup].level() }
+		stays := func(why string) {
+			t.Helper()
+			time.Sleep(10 * time.Second)
+			if is := level(); is != fsm.Level-1 {
+				t.Errorf("%s, and the level is %d", why, is)
+			}
+		}
+		c.put(create("first"))
+		stays("a voter knows less")
+		_, n := c.leader()
+		if err := n.AddMember(c.soon(time.Minute), &v1.AddMemberRequest{NodeId: c.nodes[3].ID(), PeerAddress: c.address(3)}); err != nil {
+			t.Fatal(err)
+		}
+		again(2)
+		stays("the new member knows less")
+		approve := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: "i", Step: "a"}}}
+		_, n = c.leader()
+		if _, err := n.Propose(c.soon(time.Minute), approve); code(err) != v1.Code_CODE_UNSUPPORTED {
+			t.Errorf("what needs more is answered: %v", err)
+		}
+		c.stop(3)
+		stays("a member is away")
+		knows[3] = fsm.Level
+		c.open(3)
+		c.until("the level rises", func() bool { return level() == fsm.Level })
+		c.agree()
+		_, n = c.leader()
+		if out, err := n.Propose(c.soon(time.Minute), approve); err != nil || out.Refusal.GetCode() != v1.Code_CODE_INSTANCE_NOT_FOUND {
+			t.Errorf("what needs it is answered: %v, %v", out, err)
+		}
+	})
 }

@@ -27,6 +27,7 @@ type machine struct {
 	flushBytes int
 	applied    func(fsm.Result, time.Duration) // must not block
 	restored   func()
+	begins     uint32 // the cluster level of a new state
 	fatal      func(error)
 	stall      time.Duration
 	leads      func() bool
@@ -60,7 +61,7 @@ func (m *machine) open(dir string) (err error) {
 		}
 		engine = m.dir.Engine()
 	}
-	m.current, err = fsm.Open(engine)
+	m.current, err = fsm.OpenAt(engine, m.begins)
 	return err
 }
 

@@ -233,7 +233,8 @@ func (g *group) status(digestIndex uint64) *v1.GroupStatus {
 	_ = g.machine.view(func(m *fsm.Machine) error {
 		s.AppliedIndex, _ = m.Applied()
 		s.FlushedIndex = m.Flushed()
-		s.Uptime = durationpb.New(time.Duration(m.Clock().Uptime))
+		clock := m.Clock()
+		s.Uptime, s.Level = durationpb.New(time.Duration(clock.Uptime)), clock.Level
 		for _, d := range m.Digests() {
 			if digestIndex == 0 || d.Index == digestIndex {
 				s.Digests = append(s.Digests, d)

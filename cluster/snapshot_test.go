@@ -180,7 +180,7 @@ func machineOn(t *testing.T, dir string, entries int) *machine {
 }
 
 func entry(t *testing.T, index uint64, commands ...*logv1.Command) *raft.Log {
-	data, err := proto.Marshal(&logv1.Entry{Header: &logv1.Header{Term: 1, Level: 1}, Commands: commands})
+	data, err := proto.Marshal(&logv1.Entry{Header: &logv1.Header{Term: 1, Level: fsm.Level}, Commands: commands})
 	if err != nil {
 		t.Fatal(err)
 	}

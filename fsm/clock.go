@@ -34,7 +34,7 @@ func (m *Machine) Clock() Clock {
 	c := Clock{
 		Term: m.group.ClockTerm, Elapsed: m.group.ClockElapsed,
 		Uptime: m.group.Uptime, Wall: m.group.Wall,
-		Sessions: len(m.sessions), Level: m.group.Level,
+		Sessions: len(m.sessions), Level: m.level(),
 	}
 	if first, ok := m.deadlines.Min(); ok {
 		c.Deadline = first.at

@@ -1,12 +1,22 @@
 package fsm
 
 import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
 	"github.com/lockstep-dev/lockstep/fsm/graph"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 5 takes definitions
+// of the second edition of the language (timers, races, approvals, a total timeout), and the commands about them. Level 4 has
+// compensations. Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
+const Level = 5
+
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
-const waitsLevel = 4
+const waitsLevel = 5
 
 // LevelOf is the cluster level from which on a command may be in the log; zero is any. Below it a member of the cluster may
 // run a version that does not know the command, and would stop at it, or know less of what it brings.
@@ -36,3 +46,33 @@ func definitionLevel(g *graph.Graph) uint32 {
 	}
 	return level
 }
+
+// level is the cluster's. The first entry of the log says which it is, whatever version applies it; before that, what this version
+// would propose.
+func (m *Machine) level() uint32 {
+	if m.group.Level == 0 {
+		return m.begins
+	}
+	return m.group.Level
+}
+
+// raiseLevel moves the cluster to a level. A leader proposes it when every member has said that it knows the level; one that does not
+// stops here, as at any command that it does not know.
+func (t *turn) raiseLevel(r *logv1.RaiseLevel) (proto.Message, *Refusal) {
+	if r.Level > Level {
+		panic(fmt.Sprintf("fsm: entry %d raises the cluster to level %d, this binary knows %d", t.index, r.Level, Level))
+	}
+	if r.Level > t.m.group.Level {
+		t.emit(&levelRaised{r.Level})
+	}
+	return &logv1.LevelRaised{Level: t.m.group.Level}, nil
+}
+
+type levelRaised struct{ level uint32 }
+
+func (e *levelRaised) kind() string { return "lockstep.cluster.raised.v1" }
+func (e *levelRaised) fill(d *v1.EventData) string {
+	d.Version = int32(e.level)
+	return "cluster"
+}
+func (e *levelRaised) evolve(t *turn) { t.m.group.Level = e.level }

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"cmp"
 	"container/list"
 	"fmt"
 	"sync"
@@ -16,18 +17,13 @@ import (
 // DefaultNamespace is there from the beginning.
 const DefaultNamespace = "default"
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 4
-// takes definitions of the second edition of the language (timers, races, approvals, a total timeout) and those with
-// compensations, and the commands about them. Level 3 has slices of the state in the digest, of rows in the present format;
-// those of level 2 were of the first.
-const Level = 4
-
 // Machine is one group's state machine. Apply is called from one goroutine; everything else is safe from
 // any, and waits for an Apply that runs. It starts no goroutine.
 type Machine struct {
 	// mu guards all that follows but the engine: Apply and Flush hold it for writing, reads for reading.
 	mu     sync.RWMutex
 	engine table.Engine
+	begins uint32 // the level of a new cluster
 
 	group      *logv1.Group
 	flushed    uint64
@@ -117,10 +113,14 @@ type Settlement struct {
 }
 
 // Open reads the engine's rows and rebuilds what is resident from the small tables of pending things.
-func Open(engine table.Engine) (*Machine, error) {
+func Open(engine table.Engine) (*Machine, error) { return OpenAt(engine, Level) }
+
+// OpenAt is Open, and a new cluster begins at a level, which is an older one in tests alone.
+func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 	m := &Machine{
 		engine:     engine,
-		group:      &logv1.Group{Level: Level, Format: format},
+		begins:     begins,
+		group:      &logv1.Group{Format: format},
 		namespaces: map[string]*namespace{},
 		sessions:   map[int64]*session{},
 		waits:      map[uint64]*wait{},
@@ -166,6 +166,9 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	header := entry.GetHeader()
 	if header.GetLevel() > Level {
 		panic(fmt.Sprintf("fsm: entry %d has level %d, this binary knows %d", index, header.GetLevel(), Level))
+	}
+	if m.group.Level == 0 { // the log begins
+		m.group.Level = cmp.Or(header.GetLevel(), m.begins)
 	}
 	t := &turn{m: m, index: index, term: term, checkpoint: m.checkpoints(index), events: m.events[:0]}
 	t.result.Kinds = m.kinds[:0]

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"testing"
 
@@ -20,8 +21,9 @@ type rig struct {
 	engine  table.Engine
 	index   uint64
 	elapsed int64
-	due     int64 // see Header.Due
-	wall    int64 // unix nanoseconds; zero: the leader does not trust its clock
+	due     int64  // see Header.Due
+	wall    int64  // unix nanoseconds; zero: the leader does not trust its clock
+	level   uint32 // of entries; zero: the newest
 
 	again func(*rig) // what midway does
 }
@@ -42,7 +44,7 @@ const second = int64(1e9)
 func (r *rig) apply(e *logv1.Entry) Result {
 	r.t.Helper()
 	r.index++
-	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Wall: r.wall, Due: r.due, Level: Level}
+	e.Header = &logv1.Header{Term: 1, Elapsed: r.elapsed, Wall: r.wall, Due: r.due, Level: cmp.Or(r.level, Level)}
 	// Through the wire, as raft does it.
 	b, err := proto.Marshal(e)
 	if err != nil {

@@ -137,7 +137,7 @@ func scanRange[M proto.Message](r table.Reader, from, to []byte, blank func() M,
 
 // load rebuilds what is resident.
 func (m *Machine) load() error {
-	found, err := row(m.engine, []byte{tableGroup}, m.group)
+	_, err := row(m.engine, []byte{tableGroup}, m.group)
 	if err != nil {
 		return err
 	}
@@ -151,9 +151,6 @@ func (m *Machine) load() error {
 	})
 	if err != nil {
 		return err
-	}
-	if !found {
-		m.group.Level = Level
 	}
 	if m.namespaces[DefaultNamespace] == nil {
 		// It is never deleted, so without a row nothing was done in it yet. Its row comes with the next flush, whatever

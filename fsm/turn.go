@@ -131,6 +131,8 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.revokeLease(body.RevokeLease)
 	case *logv1.Command_EndWait:
 		return t.endWait(body.EndWait)
+	case *logv1.Command_RaiseLevel:
+		return t.raiseLevel(body.RaiseLevel)
 	}
 	panic(fmt.Sprintf("fsm: entry %d has a command of unknown type %T", t.index, cmd.Body))
 }

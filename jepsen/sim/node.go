@@ -273,7 +273,7 @@ func (n *node) step() {
 
 func (n *node) clock() propose.Clock {
 	c := n.machine.Clock()
-	return propose.Clock{Uptime: c.Uptime, Sessions: c.Sessions, Deadline: c.Deadline}
+	return propose.Clock{Uptime: c.Uptime, Sessions: c.Sessions, Deadline: c.Deadline, Level: c.Level}
 }
 
 // wallClock is what the node takes for the time of day.

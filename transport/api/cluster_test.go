@@ -60,7 +60,7 @@ func (l *log) apply(e *logv1.Entry) fsm.Result {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	elapsed := int64(time.Since(l.start))
-	e.Header = &logv1.Header{Term: 1, Elapsed: elapsed, Due: elapsed, Wall: time.Now().UnixNano(), Level: 1}
+	e.Header = &logv1.Header{Term: 1, Elapsed: elapsed, Due: elapsed, Wall: time.Now().UnixNano(), Level: fsm.Level}
 	b, err := proto.Marshal(e)
 	if err != nil {
 		panic(err)

@@ -36,8 +36,8 @@ th{color:#667;font-weight:500}.leader{color:#0a7a3c;font-weight:600}code{font-si
 </style></head><body>
 <h1>Lockstep node <code>{{.NodeId}}</code></h1><p>Version {{.Version}}. Metrics at <a href="/metrics">/metrics</a>.</p>
 {{range .Groups}}<h2>Group {{.Group}}: <span{{if eq .State "Leader"}} class="leader"{{end}}>{{.State}}</span></h2>
-<table><tr><th>term</th><th>committed</th><th>applied</th><th>flushed</th><th>snapshot</th><th>log</th></tr>
-<tr><td>{{.Term}}</td><td>{{.CommitIndex}}</td><td>{{.AppliedIndex}}</td><td>{{.FlushedIndex}}</td><td>{{.SnapshotIndex}}</td><td>{{.FirstLogIndex}}–{{.LastLogIndex}}</td></tr></table>
+<table><tr><th>term</th><th>committed</th><th>applied</th><th>flushed</th><th>snapshot</th><th>log</th><th>level</th></tr>
+<tr><td>{{.Term}}</td><td>{{.CommitIndex}}</td><td>{{.AppliedIndex}}</td><td>{{.FlushedIndex}}</td><td>{{.SnapshotIndex}}</td><td>{{.FirstLogIndex}}–{{.LastLogIndex}}</td><td>{{.Level}}</td></tr></table>
 <table><tr><th>member</th><th>API</th><th>peers</th><th></th></tr>
 {{range .Members}}<tr><td><code>{{.NodeId}}</code></td><td>{{.ApiAddress}}</td><td>{{.PeerAddress}}</td><td>{{if .Leader}}<span class="leader">leader</span>{{else if .Voter}}voter{{end}}</td></tr>{{end}}</table>
 <p>Digest at {{(last .Digests).Index}}: <code>{{(last .Digests).Digest}}</code></p>{{end}}

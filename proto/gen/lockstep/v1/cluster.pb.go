@@ -176,6 +176,8 @@ type GroupStatus struct {
 	Uptime        *durationpb.Duration   `protobuf:"bytes,12,opt,name=uptime,proto3" json:"uptime,omitempty"`
 	Digests       []*DigestAt            `protobuf:"bytes,13,rep,name=digests,proto3" json:"digests,omitempty"`
 	Members       []*Member              `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"`
+	// The cluster level decides what may be in the log; it rises once every member knows more.
+	Level         uint32 `protobuf:"varint,15,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +308,13 @@ func (x *GroupStatus) GetMembers() []*Member {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *GroupStatus) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
 }
 
 type GetStatusRequest struct {
@@ -702,7 +711,7 @@ const file_lockstep_v1_cluster_proto_rawDesc = "" +
 	"\x05alive\x18\x06 \x01(\bR\x05alive\"8\n" +
 	"\bDigestAt\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\tR\x06digest\"\xfe\x03\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\"\x94\x04\n" +
 	"\vGroupStatus\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -719,7 +728,8 @@ const file_lockstep_v1_cluster_proto_rawDesc = "" +
 	"\x0elast_log_index\x18\v \x01(\x04R\flastLogIndex\x121\n" +
 	"\x06uptime\x18\f \x01(\v2\x19.google.protobuf.DurationR\x06uptime\x12/\n" +
 	"\adigests\x18\r \x03(\v2\x15.lockstep.v1.DigestAtR\adigests\x12-\n" +
-	"\amembers\x18\x0e \x03(\v2\x13.lockstep.v1.MemberR\amembers\"K\n" +
+	"\amembers\x18\x0e \x03(\v2\x13.lockstep.v1.MemberR\amembers\x12\x14\n" +
+	"\x05level\x18\x0f \x01(\rR\x05level\"K\n" +
 	"\x10GetStatusRequest\x12\x14\n" +
 	"\x05local\x18\x01 \x01(\bR\x05local\x12!\n" +
 	"\fdigest_index\x18\x02 \x01(\x04R\vdigestIndex\"\x8a\x01\n" +

@@ -386,6 +386,7 @@ type Command struct {
 	//	*Command_CompensateInstance
 	//	*Command_ApproveStep
 	//	*Command_RejectStep
+	//	*Command_RaiseLevel
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -642,6 +643,15 @@ func (x *Command) GetRejectStep() *v1.RejectStepRequest {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -732,11 +742,17 @@ type Command_CompensateInstance struct {
 }
 
 type Command_ApproveStep struct {
+	// From cluster level 5 on.
 	ApproveStep *v1.ApproveStepRequest `protobuf:"bytes,32,opt,name=approve_step,json=approveStep,proto3,oneof"`
 }
 
 type Command_RejectStep struct {
 	RejectStep *v1.RejectStepRequest `protobuf:"bytes,33,opt,name=reject_step,json=rejectStep,proto3,oneof"`
+}
+
+type Command_RaiseLevel struct {
+	// When every member knows level 5.
+	RaiseLevel *RaiseLevel `protobuf:"bytes,34,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
 }
 
 func (*Command_CreateNamespace) isCommand_Body() {}
@@ -784,6 +800,8 @@ func (*Command_CompensateInstance) isCommand_Body() {}
 func (*Command_ApproveStep) isCommand_Body() {}
 
 func (*Command_RejectStep) isCommand_Body() {}
+
+func (*Command_RaiseLevel) isCommand_Body() {}
 
 type RegisterWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -871,6 +889,96 @@ func (x *RegisterWorkflow) GetFormat() string {
 	return ""
 }
 
+// RaiseLevel moves the cluster to a level that every member knows. It never goes back.
+type RaiseLevel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+// LevelRaised is the answer: the level that the cluster then has.
+type LevelRaised struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LevelRaised) Reset() {
+	*x = LevelRaised{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LevelRaised) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LevelRaised) ProtoMessage() {}
+
+func (x *LevelRaised) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LevelRaised.ProtoReflect.Descriptor instead.
+func (*LevelRaised) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LevelRaised) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 type OpenSession struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Nanoseconds.
@@ -882,7 +990,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1002,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1015,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *OpenSession) GetTtl() int64 {
@@ -934,7 +1042,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1054,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1067,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CloseSession) GetSession() int64 {
@@ -992,7 +1100,7 @@ type PollSteps struct {
 
 func (x *PollSteps) Reset() {
 	*x = PollSteps{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1112,7 @@ func (x *PollSteps) String() string {
 func (*PollSteps) ProtoMessage() {}
 
 func (x *PollSteps) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1125,7 @@ func (x *PollSteps) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollSteps.ProtoReflect.Descriptor instead.
 func (*PollSteps) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PollSteps) GetSession() int64 {
@@ -1068,7 +1176,7 @@ type LeaseStep struct {
 
 func (x *LeaseStep) Reset() {
 	*x = LeaseStep{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1080,7 +1188,7 @@ func (x *LeaseStep) String() string {
 func (*LeaseStep) ProtoMessage() {}
 
 func (x *LeaseStep) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1093,7 +1201,7 @@ func (x *LeaseStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseStep.ProtoReflect.Descriptor instead.
 func (*LeaseStep) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LeaseStep) GetSession() int64 {
@@ -1146,7 +1254,7 @@ type AcquireLock struct {
 
 func (x *AcquireLock) Reset() {
 	*x = AcquireLock{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1266,7 @@ func (x *AcquireLock) String() string {
 func (*AcquireLock) ProtoMessage() {}
 
 func (x *AcquireLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1279,7 @@ func (x *AcquireLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLock.ProtoReflect.Descriptor instead.
 func (*AcquireLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AcquireLock) GetSession() int64 {
@@ -1233,7 +1341,7 @@ type EndWait struct {
 
 func (x *EndWait) Reset() {
 	*x = EndWait{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1353,7 @@ func (x *EndWait) String() string {
 func (*EndWait) ProtoMessage() {}
 
 func (x *EndWait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1366,7 @@ func (x *EndWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndWait.ProtoReflect.Descriptor instead.
 func (*EndWait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EndWait) GetWaitId() uint64 {
@@ -1279,7 +1387,7 @@ type OpenStream struct {
 
 func (x *OpenStream) Reset() {
 	*x = OpenStream{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1399,7 @@ func (x *OpenStream) String() string {
 func (*OpenStream) ProtoMessage() {}
 
 func (x *OpenStream) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1412,7 @@ func (x *OpenStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenStream.ProtoReflect.Descriptor instead.
 func (*OpenStream) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *OpenStream) GetSession() int64 {
@@ -1346,7 +1454,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xb6\r\n" +
+	" \x01(\fR\x04salt\"\xf6\r\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1377,7 +1485,9 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x13compensate_instance\x18\x1e \x01(\v2&.lockstep.v1.CompensateInstanceRequestH\x00R\x12compensateInstance\x12D\n" +
 	"\fapprove_step\x18  \x01(\v2\x1f.lockstep.v1.ApproveStepRequestH\x00R\vapproveStep\x12A\n" +
 	"\vreject_step\x18! \x01(\v2\x1e.lockstep.v1.RejectStepRequestH\x00R\n" +
-	"rejectStepB\x06\n" +
+	"rejectStep\x12>\n" +
+	"\vraise_level\x18\" \x01(\v2\x1b.lockstep.log.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x06\n" +
 	"\x04body\"\xa6\x01\n" +
 	"\x10RegisterWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
@@ -1385,7 +1495,12 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x14\n" +
 	"\x05graph\x18\x04 \x01(\fR\x05graph\x12\x16\n" +
 	"\x06source\x18\x05 \x01(\fR\x06source\x12\x16\n" +
-	"\x06format\x18\x06 \x01(\tR\x06format\"7\n" +
+	"\x06format\x18\x06 \x01(\tR\x06format\"\"\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"#\n" +
+	"\vLevelRaised\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\"7\n" +
 	"\vOpenSession\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\x03R\x03ttl\x12\x16\n" +
 	"\x06worker\x18\x02 \x01(\tR\x06worker\"@\n" +
@@ -1431,7 +1546,7 @@ func file_lockstep_log_v1_entry_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_entry_proto_rawDescData
 }
 
-var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                        // 0: lockstep.log.v1.Entry
 	(*Header)(nil),                       // 1: lockstep.log.v1.Header
@@ -1439,64 +1554,67 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Envelope)(nil),                     // 3: lockstep.log.v1.Envelope
 	(*Command)(nil),                      // 4: lockstep.log.v1.Command
 	(*RegisterWorkflow)(nil),             // 5: lockstep.log.v1.RegisterWorkflow
-	(*OpenSession)(nil),                  // 6: lockstep.log.v1.OpenSession
-	(*CloseSession)(nil),                 // 7: lockstep.log.v1.CloseSession
-	(*PollSteps)(nil),                    // 8: lockstep.log.v1.PollSteps
-	(*LeaseStep)(nil),                    // 9: lockstep.log.v1.LeaseStep
-	(*AcquireLock)(nil),                  // 10: lockstep.log.v1.AcquireLock
-	(*EndWait)(nil),                      // 11: lockstep.log.v1.EndWait
-	(*OpenStream)(nil),                   // 12: lockstep.log.v1.OpenStream
-	(*v1.Author)(nil),                    // 13: lockstep.v1.Author
-	(*v1.CreateNamespaceRequest)(nil),    // 14: lockstep.v1.CreateNamespaceRequest
-	(*v1.UpdateNamespaceRequest)(nil),    // 15: lockstep.v1.UpdateNamespaceRequest
-	(*v1.DeleteNamespaceRequest)(nil),    // 16: lockstep.v1.DeleteNamespaceRequest
-	(*v1.StartInstanceRequest)(nil),      // 17: lockstep.v1.StartInstanceRequest
-	(*v1.CancelInstanceRequest)(nil),     // 18: lockstep.v1.CancelInstanceRequest
-	(*v1.SendSignalRequest)(nil),         // 19: lockstep.v1.SendSignalRequest
-	(*v1.CompleteStepRequest)(nil),       // 20: lockstep.v1.CompleteStepRequest
-	(*v1.FailStepRequest)(nil),           // 21: lockstep.v1.FailStepRequest
-	(*v1.ReleaseStepRequest)(nil),        // 22: lockstep.v1.ReleaseStepRequest
-	(*v1.ReportProgressRequest)(nil),     // 23: lockstep.v1.ReportProgressRequest
-	(*v1.ReleaseLockRequest)(nil),        // 24: lockstep.v1.ReleaseLockRequest
-	(*v1.RevokeLeaseRequest)(nil),        // 25: lockstep.v1.RevokeLeaseRequest
-	(*v1.CompensateInstanceRequest)(nil), // 26: lockstep.v1.CompensateInstanceRequest
-	(*v1.ApproveStepRequest)(nil),        // 27: lockstep.v1.ApproveStepRequest
-	(*v1.RejectStepRequest)(nil),         // 28: lockstep.v1.RejectStepRequest
+	(*RaiseLevel)(nil),                   // 6: lockstep.log.v1.RaiseLevel
+	(*LevelRaised)(nil),                  // 7: lockstep.log.v1.LevelRaised
+	(*OpenSession)(nil),                  // 8: lockstep.log.v1.OpenSession
+	(*CloseSession)(nil),                 // 9: lockstep.log.v1.CloseSession
+	(*PollSteps)(nil),                    // 10: lockstep.log.v1.PollSteps
+	(*LeaseStep)(nil),                    // 11: lockstep.log.v1.LeaseStep
+	(*AcquireLock)(nil),                  // 12: lockstep.log.v1.AcquireLock
+	(*EndWait)(nil),                      // 13: lockstep.log.v1.EndWait
+	(*OpenStream)(nil),                   // 14: lockstep.log.v1.OpenStream
+	(*v1.Author)(nil),                    // 15: lockstep.v1.Author
+	(*v1.CreateNamespaceRequest)(nil),    // 16: lockstep.v1.CreateNamespaceRequest
+	(*v1.UpdateNamespaceRequest)(nil),    // 17: lockstep.v1.UpdateNamespaceRequest
+	(*v1.DeleteNamespaceRequest)(nil),    // 18: lockstep.v1.DeleteNamespaceRequest
+	(*v1.StartInstanceRequest)(nil),      // 19: lockstep.v1.StartInstanceRequest
+	(*v1.CancelInstanceRequest)(nil),     // 20: lockstep.v1.CancelInstanceRequest
+	(*v1.SendSignalRequest)(nil),         // 21: lockstep.v1.SendSignalRequest
+	(*v1.CompleteStepRequest)(nil),       // 22: lockstep.v1.CompleteStepRequest
+	(*v1.FailStepRequest)(nil),           // 23: lockstep.v1.FailStepRequest
+	(*v1.ReleaseStepRequest)(nil),        // 24: lockstep.v1.ReleaseStepRequest
+	(*v1.ReportProgressRequest)(nil),     // 25: lockstep.v1.ReportProgressRequest
+	(*v1.ReleaseLockRequest)(nil),        // 26: lockstep.v1.ReleaseLockRequest
+	(*v1.RevokeLeaseRequest)(nil),        // 27: lockstep.v1.RevokeLeaseRequest
+	(*v1.CompensateInstanceRequest)(nil), // 28: lockstep.v1.CompensateInstanceRequest
+	(*v1.ApproveStepRequest)(nil),        // 29: lockstep.v1.ApproveStepRequest
+	(*v1.RejectStepRequest)(nil),         // 30: lockstep.v1.RejectStepRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
 	2,  // 1: lockstep.log.v1.Entry.renewals:type_name -> lockstep.log.v1.Renewal
 	4,  // 2: lockstep.log.v1.Entry.commands:type_name -> lockstep.log.v1.Command
-	13, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
+	15, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
 	3,  // 4: lockstep.log.v1.Command.envelope:type_name -> lockstep.log.v1.Envelope
-	14, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
-	15, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
-	16, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
+	16, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
+	17, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
+	18, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
 	5,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
-	17, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
-	18, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
-	19, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
-	6,  // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
-	7,  // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
-	8,  // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
-	9,  // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
-	20, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
-	21, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
-	22, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
-	23, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
-	10, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
-	24, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
-	25, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
-	11, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
-	12, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
-	26, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
-	27, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
-	28, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	19, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
+	20, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
+	21, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
+	8,  // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
+	9,  // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
+	10, // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
+	11, // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
+	22, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
+	23, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
+	24, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
+	25, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
+	12, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
+	26, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
+	27, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
+	13, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
+	14, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
+	28, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
+	29, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
+	30, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
+	6,  // 28: lockstep.log.v1.Command.raise_level:type_name -> lockstep.log.v1.RaiseLevel
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1528,6 +1646,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_CompensateInstance)(nil),
 		(*Command_ApproveStep)(nil),
 		(*Command_RejectStep)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1535,7 +1654,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_entry_proto_rawDesc), len(file_lockstep_log_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
