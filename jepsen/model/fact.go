@@ -89,6 +89,9 @@ func (s *State) runFact(f *Fact, r *run) {
 		}
 		if r.state == Leased {
 			s.saw(CancelLeased)
+			if l := s.leases[r.token]; c != nil && c.Kind == Close && l != nil && s.ending(l.session) {
+				r.rememberEnd(r.token, "release", 0)
+			}
 		}
 		s.runStopped(r, Cancelled)
 	case "step.progressed":

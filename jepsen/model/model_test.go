@@ -214,3 +214,25 @@ func TestPositionsAreGapless(t *testing.T) {
 	h.session(1)
 	h.bad("L7", "publishes position", one(Command{Kind: Open, Answer: Answer{Session: 2}}, Fact{Kind: "session.opened", Session: 2, Position: 3}))
 }
+
+// A lease that is given back with its session is over also while its instance stops: who gives it back then is told yes, as always. One
+// that lapsed was not given back.
+func TestALeaseEndsWithItsSessionWhileItsInstanceStops(t *testing.T) {
+	begun := func(t *testing.T) *told {
+		h := tell(t, flow(Step{Name: "a"}))
+		h.session(1)
+		h.good(start("w", "i", "a"))
+		h.good(leased(1, "i", "a", 7, 1, 0))
+		h.good(one(Command{Kind: Cancel, Instance: "i", Answer: Answer{State: Cancelling}}, Fact{Kind: "instance.cancelling", Instance: "i"}))
+		return h
+	}
+	ends := []Fact{{Kind: "step.cancelled", Instance: "i", Step: "a", Token: 7, Attempt: 1}, {Kind: "instance.cancelled", Instance: "i"}}
+	back := one(Command{Kind: Release, Instance: "i", Step: "a", Token: 7})
+	h := begun(t)
+	h.good(one(Command{Kind: Close, Session: 1}, append([]Fact{{Kind: "session.closed", Session: 1}}, ends...)...))
+	h.good(back)
+	h = begun(t)
+	h.elapsed = 60 * second
+	h.good(ticks(append([]Fact{{Kind: "session.expired", Session: 1}}, ends...)...))
+	h.bad("S2", "FENCED", back)
+}
