@@ -16,8 +16,10 @@ func newSingle(api string) (*client.Client, error) {
 	protocols.SetUnencryptedHTTP2(true)
 	dialer := &net.Dialer{Timeout: time.Second}
 	return client.New(client.Config{Servers: []string{api}, HTTPClient: &http.Client{Transport: &http.Transport{
-		Protocols:   protocols,
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) { return dialer.DialContext(ctx, network, api) },
-		HTTP2:       &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: 2 * time.Second},
+		Protocols: protocols,
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, api)
+		},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: time.Second, PingTimeout: 2 * time.Second},
 	}}})
 }
