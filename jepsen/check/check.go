@@ -20,7 +20,7 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, signal, cancel, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, signal, cancel, approve, reject, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
@@ -50,6 +50,8 @@ type Event struct {
 	Shared   bool
 	Take     int64
 	Late     bool
+	Code     string
+	Due      int64 // the date of a timer, in unix nanoseconds; zero is none
 	Wall     int64 // unix nanoseconds, as it shows
 }
 
@@ -72,14 +74,15 @@ func (f *faults) add(guarantee, format string, args ...any) {
 type step struct{ instance, step string }
 
 // Feed checks a feed by itself: no gap, tokens that only grow, one completion of a run under the token of its newest
-// lease, no step before those it needs, no lock held by more than it takes; and its wall clock does not run backwards.
+// lease, no step before those it needs, no instance before its steps, unless they lost a race, no lock held by more than it takes;
+// and its wall clock does not run backwards.
 //
 // needs are the steps that a step needs, by the first word of an instance's name and the step: each step has its place
 // there, also one that needs none. limits are permits by lock.
 func Feed(events []Event, needs map[string][]string, limits map[string]int64) []Fact {
 	var f faults
 	var wall int64
-	state := feed{f: &f, needs: needs, steps: stepsOf(needs), limits: limits, leased: map[step]int64{}, completed: map[step]bool{}, holders: map[string][]Event{}}
+	state := feed{f: &f, needs: needs, steps: stepsOf(needs), limits: limits, leased: map[step]int64{}, completed: map[step]bool{}, lost: map[step]bool{}, holders: map[string][]Event{}}
 	for i, e := range events {
 		if e.Position != int64(i)+1 {
 			f.add("L7", "event %d of the feed has position %d", i+1, e.Position)
@@ -111,6 +114,7 @@ type feed struct {
 	token     int64
 	leased    map[step]int64 // the token of the newest lease
 	completed map[step]bool
+	lost      map[step]bool // races
 	holders   map[string][]Event
 }
 
@@ -136,9 +140,11 @@ func (s *feed) see(e Event) {
 			}
 		}
 		s.completed[run] = true
+	case "step.skipped":
+		s.lost[run] = e.Code == "RACE_LOST"
 	case "instance.completed":
 		for _, name := range s.steps[first(e.Instance)] {
-			if !s.completed[step{e.Instance, name}] {
+			if its := (step{e.Instance, name}); !s.completed[its] && !s.lost[its] {
 				s.f.add("S1", "position %d: %s is completed, and its step %s is not", e.Position, e.Instance, name)
 			}
 		}
@@ -196,6 +202,10 @@ func (op *Op) caused() (key string, ok bool) {
 		return "signal.received " + op.Instance + " " + op.Signal, true
 	case "cancel":
 		return "instance stops: " + op.Instance, true
+	case "approve":
+		return "step.approved " + op.Instance + " " + op.Step, true
+	case "reject":
+		return "step.rejected " + op.Instance + " " + op.Step, true
 	case "lease":
 		return fmt.Sprint("step.leased ", op.Token), true
 	case "complete":
@@ -214,10 +224,23 @@ func (e *Event) key() string {
 		return e.Type + " " + e.Instance
 	case "signal.received":
 		return e.Type + " " + e.Instance + " " + e.Signal
+	case "step.approved", "step.rejected":
+		return e.Type + " " + e.Instance + " " + e.Step
 	case "instance.cancelling", "instance.compensating": // who cancels what is undone already is told yes
 		return "instance stops: " + e.Instance
 	}
 	return fmt.Sprint(e.Type, " ", e.Token)
+}
+
+// positions are where the feed tells of something first.
+func positions(events []Event) map[string]int64 {
+	at := map[string]int64{}
+	for i := range events {
+		if key := events[i].key(); at[key] == 0 {
+			at[key] = events[i].Position
+		}
+	}
+	return at
 }
 
 // placed is an operation with the place of its event in the feed.
@@ -228,15 +251,10 @@ type placed struct {
 
 // Answers checks what was answered against the feed: what was acknowledged is there (S3), and in an order in which what
 // was answered before something else was asked also happened before it (S4); what a linearizable read saw is what had
-// happened by then (S4); a completion that was refused did not happen (S5).
+// happened by then (S4); a completion that was refused did not happen, and a decision that was refused is not the one that counts (S5).
 func Answers(ops []*Op, events []Event) []Fact {
 	var f faults
-	at := map[string]int64{}
-	for i := range events {
-		if key := events[i].key(); at[key] == 0 {
-			at[key] = events[i].Position
-		}
-	}
+	at := positions(events)
 	var order []placed
 	for _, op := range ops {
 		key, leaves := op.caused()
@@ -249,6 +267,8 @@ func Answers(ops []*Op, events []Event) []Fact {
 			order = append(order, placed{op, position})
 		case op.Outcome == Refused && op.Kind == "complete" && op.Code == "FENCED" && position != 0 && !answered(ops, op):
 			f.add("S5", "completion of %s/%s under token %d was refused with %s, and is in the feed at %d", op.Instance, op.Step, op.Token, op.Code, position)
+		case op.Outcome == Refused && op.Code == "ALREADY_DONE" && position != 0 && op.decides():
+			f.add("S5", "%s of %s/%s was refused with %s, and is what counts, at %d of the feed", op.Kind, op.Instance, op.Step, op.Code, position)
 		}
 	}
 	inOrder(&f, order)
@@ -271,7 +291,9 @@ func answered(ops []*Op, refused *Op) bool {
 }
 
 // again are the kinds of which the same once more is told yes for what happened before.
-var again = []string{"start", "signal", "cancel", "unlock"}
+var again = []string{"start", "signal", "cancel", "approve", "reject", "unlock"}
+
+func (op *Op) retold() bool { return slices.Contains(again, op.Kind) }
 
 // inOrder checks real-time order. In order of invocation, nothing may lie before what had returned by then.
 func inOrder(f *faults, order []placed) {
@@ -286,7 +308,7 @@ func inOrder(f *faults, order []placed) {
 			}
 		}
 		// An operation whose event may have been another call's before (the same start again) proves nothing late.
-		if newest.Op != nil && op.position < newest.position && !slices.Contains(again, op.Kind) {
+		if newest.Op != nil && op.position < newest.position && !op.retold() {
 			f.add("S4", "%s of %s%s%s, asked at %s, happened at %d, before %s of %s%s%s at %d, which was answered at %s",
 				op.Kind, op.Instance, op.Lock, slash(op.Step), op.Invoke, op.position, newest.Kind, newest.Instance, newest.Lock, slash(newest.Step), newest.position, newest.Return)
 		}
