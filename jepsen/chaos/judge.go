@@ -28,7 +28,13 @@ var sagas = map[string]check.Saga{
 }
 
 // waits are the signals that steps of the workloads wait for.
-var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go"}
+var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "offer/bought": "go", "rush/bought": "go"}
+
+// offers are the workloads' instances that wait for anything else.
+var offers = map[string]check.Waiting{
+	"offer": {After: map[string]time.Duration{"cool": time.Second, "lapses": time.Second}, Until: []string{"opens"}, Approvals: []string{"agreed", "signed"}, Races: map[string][]string{"close": {"agreed", "bought", "lapses"}}},
+	"rush":  {After: map[string]time.Duration{"cool": time.Second}, Until: []string{"lapses"}, Approvals: []string{"agreed", "signed"}, Races: map[string][]string{"close": {"agreed", "bought", "lapses"}}, Total: 3 * time.Second},
+}
 
 // needs are those of the workloads' steps.
 func (w *world) needs() map[string][]string {
@@ -37,6 +43,9 @@ func (w *world) needs() map[string][]string {
 		"polled/take": nil, "polled/both": {"take"}, "polled/some": {"take"}, "polled/end": {"both", "some"},
 		"saga/take": nil, "saga/left": {"take"}, "saga/right": {"take"}, "saga/heard": {"left"}, "saga/pay": {"heard", "right"}, "saga/end": {"pay"},
 		"row/one": nil, "row/two": nil, "row/heard": {"one"}, "row/again": {"heard"}, "row/three": {"again"}, "row/end": {"two", "three"},
+		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
+		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
+		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
 	for _, p := range w.pipelines {
 		for step, needs := range p.Needs {
@@ -71,6 +80,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("the feed keeps the rules", "S1", check.Feed(events, w.needs(), limits))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
+	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
 	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
@@ -84,6 +94,7 @@ func (w *world) judge(ctx context.Context) error {
 	}
 	w.report.register(writes, events)
 	w.report.undone(events)
+	w.report.waited(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -91,15 +102,15 @@ func (w *world) judge(ctx context.Context) error {
 
 // finish takes every instance that was started to its end; one that does not get there is explained.
 func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact) {
-	told := started(ops, slices.Collect(maps.Keys(sagas))...)
-	if err := errors.Join(workload.Finish(ctx, w.client, started(ops, "named")), workload.TellRest(ctx, w.client, told, ops)); err != nil {
+	told, wait := started(ops, slices.Collect(maps.Keys(sagas))...), started(ops, slices.Collect(maps.Keys(offers))...)
+	if err := errors.Join(workload.Finish(ctx, w.client, started(ops, "named")), workload.TellRest(ctx, w.client, told, ops), workload.DecideRest(ctx, w.client, wait)); err != nil {
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
 	for _, id := range started(ops) {
 		waiting, cancel := context.WithTimeout(ctx, time.Minute)
 		i, err := w.client.Wait(waiting, id)
 		cancel()
-		if err == nil && (i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED || undoes(id)) {
+		if err == nil && (i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED || undoes(id) || mayEnd(id, i.Code)) {
 			continue
 		}
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: fmt.Sprintf("instance %s is %s: %v; %s", id, i.GetState(), err, w.explain(ctx, id))})
@@ -126,6 +137,13 @@ func undoes(id string) bool {
 	workflow, _, _ := strings.Cut(id, "-")
 	_, is := sagas[workflow]
 	return is
+}
+
+// mayEnd says that an instance may end for the reason that it has: who is asked says no, or its time is over.
+func mayEnd(id, code string) bool {
+	workflow, _, _ := strings.Cut(id, "-")
+	is, waits := offers[workflow]
+	return waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
 }
 
 func (w *world) explain(ctx context.Context, id string) string {
@@ -198,7 +216,10 @@ func event(e *v1.Event) check.Event {
 	d := e.Data
 	out := check.Event{
 		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: d.GetStep(), Token: d.GetToken(), Lock: d.GetLock(),
-		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(), Wall: e.Time.AsTime().UnixNano(),
+		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(), Code: d.GetCode(), Wall: e.Time.AsTime().UnixNano(),
+	}
+	if due := d.GetDue(); due != nil {
+		out.Due = due.AsTime().UnixNano()
 	}
 	if strings.HasPrefix(kind, "signal.") {
 		out.Signal, out.Name = d.GetCode(), d.GetName()

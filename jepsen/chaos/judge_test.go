@@ -1,10 +1,12 @@
 package main
 
 import (
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lockstep-dev/lockstep/jepsen/check"
 	"github.com/lockstep-dev/lockstep/jepsen/workload"
@@ -15,6 +17,9 @@ var (
 	aStep     = regexp.MustCompile(`(?m)^  (\w+): \{(.*)\}$`)
 	itsNeeds  = regexp.MustCompile(`needs: \[([^\]]*)\]`)
 	itsSignal = regexp.MustCompile(`signal: \{name: (\w+)\}`)
+	itsAfter  = regexp.MustCompile(`timer: \{after: (\w+)\}`)
+	itsRace   = regexp.MustCompile(`race: \[([^\]]*)\]`)
+	itsTotal  = regexp.MustCompile(`(?m)^timeouts: \{total: (\w+)\}$`)
 )
 
 // What is judged by is what the definitions say.
@@ -46,6 +51,83 @@ func TestTheJudgeKnowsTheDefinitions(t *testing.T) {
 	}
 	if seen != len(needs) {
 		t.Errorf("the definitions have %d steps, %d are judged", seen, len(needs))
+	}
+}
+
+// The same of what waits for a time, for somebody's word, or for the first of several.
+func TestTheJudgeKnowsWhatWaits(t *testing.T) {
+	seen := 0
+	for _, definition := range workload.Definitions {
+		flow := aWorkflow.FindStringSubmatch(definition)[1]
+		says := check.Waiting{After: map[string]time.Duration{}, Races: map[string][]string{}}
+		if total := itsTotal.FindStringSubmatch(definition); total != nil {
+			says.Total = duration(t, total[1])
+		}
+		for _, step := range aStep.FindAllStringSubmatch(definition, -1) {
+			if after := itsAfter.FindStringSubmatch(step[2]); after != nil {
+				says.After[step[1]] = duration(t, after[1])
+			}
+			if strings.Contains(step[2], "timer: {until: ") {
+				says.Until = append(says.Until, step[1])
+			}
+			if strings.Contains(step[2], "approval: ") {
+				says.Approvals = append(says.Approvals, step[1])
+			}
+			if race := itsRace.FindStringSubmatch(step[2]); race != nil {
+				says.Races[step[1]] = strings.Split(race[1], ", ")
+			}
+		}
+		if len(says.After)+len(says.Until)+len(says.Approvals)+len(says.Races) == 0 && says.Total == 0 {
+			continue
+		}
+		if seen++; !reflect.DeepEqual(says, offers[flow]) {
+			t.Errorf("%s says %+v, and is judged by %+v", flow, says, offers[flow])
+		}
+	}
+	if seen != len(offers) {
+		t.Errorf("%d of the definitions wait, %d are judged", seen, len(offers))
+	}
+}
+
+func duration(t *testing.T, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// They end well, or for a reason that they have.
+func TestHowWhatWaitsMayEnd(t *testing.T) {
+	for of, want := range map[[2]string]bool{
+		{"offer-1-1", "REJECTED"}: true, {"rush-1-1", "REJECTED"}: true, {"rush-1-1", "TIMEOUT"}: true,
+		{"offer-1-1", "TIMEOUT"}: false, {"rush-1-1", "TIMEOUT_TOTAL"}: false, {"rush-1-1", ""}: false, {"named-1-1", "REJECTED"}: false,
+	} {
+		if got := mayEnd(of[0], of[1]); got != want {
+			t.Errorf("%s may end with %q: %v", of[0], of[1], got)
+		}
+	}
+}
+
+// A run in which no timer fired, the first of a race always won, or nothing was approved, shows nothing of it.
+func TestARunWithoutWaitsIsVoid(t *testing.T) {
+	timer := check.Event{Type: "timer.fired", Instance: "offer-1", Step: "cool"}
+	other := check.Event{Type: "step.completed", Instance: "rush-1", Step: "lapses"}
+	approved := check.Event{Type: "step.approved", Instance: "offer-1", Step: "signed"}
+	none := []check.Event{{Type: "step.completed", Instance: "offer-1", Step: "agreed"}, {Type: "step.completed", Instance: "offer-1", Step: "cool"}, {Type: "step.completed", Instance: "named-1", Step: "bought"}, {Type: "step.rejected"}}
+	for _, x := range []struct {
+		events               []check.Event
+		timer, race, approve string
+	}{
+		{append(none, timer, other, approved), pass, pass, pass}, {none, failed, failed, failed},
+		{append(none, timer), pass, failed, failed}, {append(none, other), failed, pass, failed}, {append(none, approved), failed, failed, pass},
+	} {
+		r := newReport(&config{})
+		r.waited(x.events)
+		if r.Checks["a timer fired"] != x.timer || r.Checks["a race was won by another"] != x.race || r.Checks["a step was approved"] != x.approve {
+			t.Errorf("%v: %v", x.events, r.Checks)
+		}
 	}
 }
 

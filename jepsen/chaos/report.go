@@ -38,6 +38,9 @@ type report struct {
 	FencedWrites  int               `json:"fencedWrites"`
 	Undone        int               `json:"undone"`  // instances of which something was compensated
 	Signals       int               `json:"signals"` // that a step got
+	Timers        int               `json:"timers"`
+	Races         int               `json:"races"` // that another than the first won
+	Approvals     int               `json:"approvals"`
 	Faults        map[string]*tally `json:"faults"`
 	NotRun        map[string]string `json:"notRun,omitempty"`
 	Checks        map[string]string `json:"checks"`
@@ -237,6 +240,39 @@ func (r *report) undone(events []check.Event) {
 	r.check("a signal was applied", "S5", noSignal)
 }
 
+// waited counts the timers that fired, the races that another than the first of them won, and what was approved.
+func (r *report) waited(events []check.Event) {
+	for _, e := range events {
+		workflow, _, _ := strings.Cut(e.Instance, "-")
+		switch e.Type {
+		case "timer.fired":
+			r.Timers++
+		case "step.approved":
+			r.Approvals++
+		case "step.completed":
+			for _, race := range offers[workflow].Races {
+				if slices.Index(race, e.Step) > 0 {
+					r.Races++
+				}
+			}
+		}
+	}
+	for _, x := range []struct {
+		count       int
+		name, lacks string
+	}{
+		{r.Timers, "a timer fired", "no timer fired: the run shows nothing about timers"},
+		{r.Races, "a race was won by another", "no race was won by another than the first of it: the run shows nothing about races"},
+		{r.Approvals, "a step was approved", "no step was approved: the run shows nothing about approvals"},
+	} {
+		var void []check.Fact
+		if x.count == 0 {
+			void = []check.Fact{{Guarantee: "S1", What: x.lacks}}
+		}
+		r.check(x.name, "S1", void)
+	}
+}
+
 // watcher follows the feed through one node, and goes on where it was when its stream ends.
 type watcher struct {
 	last  int64
@@ -299,8 +335,9 @@ func (r *report) verdict() {
 func (r *report) print(to io.Writer) {
 	t := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "seed %d\t%d nodes\t%.1f minutes\t%d operations: %d ok, %d refused, %d unknown\n", r.Seed, r.Nodes, r.Minutes, r.Ops, r.OK, r.Refused, r.Unknown)
-	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d signals applied, %d events\n\n",
+	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d signals applied, %d events\n",
 		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Signals, r.Events)
+	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n\n", r.Timers, r.Races, r.Approvals)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(t, "%s\t%d\t%d\t\n", name, r.Faults[name].Injected, r.Faults[name].Observed)

@@ -29,6 +29,9 @@ type sum struct {
 	FencedWrites  int               `json:"fencedWrites"`
 	Undone        int               `json:"undone"`
 	Signals       int               `json:"signals"`
+	Timers        int               `json:"timers"`
+	Races         int               `json:"races"`
+	Approvals     int               `json:"approvals"`
 	Faults        map[string]*tally `json:"faults"`
 	Unmet         []string          `json:"unmet,omitempty"`  // faults that were never seen to have an effect
 	Failed        []string          `json:"failed,omitempty"` // commands that show it again
@@ -201,6 +204,9 @@ func (t *sum) add(r *report, c *config) {
 	t.FencedWrites += r.FencedWrites
 	t.Undone += r.Undone
 	t.Signals += r.Signals
+	t.Timers += r.Timers
+	t.Races += r.Races
+	t.Approvals += r.Approvals
 	for name, f := range r.Faults {
 		if t.Faults[name] == nil {
 			t.Faults[name] = &tally{}
@@ -239,8 +245,8 @@ func (t *sum) end(c *config) error {
 }
 
 func (t *sum) print(out io.Writer, c *config) {
-	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d signals applied\n\n",
-		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Signals)
+	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d signals applied, %d timers fired, %d races won by others, %d approvals\n\n",
+		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Signals, t.Timers, t.Races, t.Approvals)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tINJECTED\tOBSERVED")
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {

@@ -23,6 +23,7 @@ const (
 	contending    = 2
 	starters      = 2
 	undoing       = 2
+	waiting       = 2
 	startEvery    = 150 * time.Millisecond
 	pipelineEvery = 6 * time.Second
 	locking       = 4
@@ -51,6 +52,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range undoing {
 		lane(func(c *client.Client, n int) { w.history.Sagas(ctx, c, n, w.Seed) })
+	}
+	for range waiting {
+		lane(func(c *client.Client, n int) { w.history.Waits(ctx, c, n, w.Seed) })
 	}
 	if len(w.pipelines) > 0 {
 		lane(func(c *client.Client, n int) { w.history.Replay(ctx, c, w.pipelines, n, w.Seed, pipelineEvery) })
