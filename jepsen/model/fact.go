@@ -89,8 +89,8 @@ func (s *State) runFact(f *Fact, r *run) {
 		}
 		if r.state == Leased {
 			s.saw(CancelLeased)
-			if l := s.leases[r.token]; c != nil && c.Kind == Close && l != nil && s.ending(l.session) {
-				r.rememberEnd(r.token, "release", 0)
+			if how := s.givenBack(r); how != "" {
+				r.rememberEnd(r.token, how, 0)
 			}
 		}
 		s.runStopped(r, Cancelled)
@@ -302,6 +302,22 @@ func (s *State) lapses(f *Fact, r *run) {
 	if !reason {
 		fault("S6", "step %s of %s lapses before its time, as %s", f.Step, f.Instance, f.Code)
 	}
+}
+
+// givenBack is how the lease of a run ends that is cancelled with its stopping instance, if it is given back: what is remembered of that
+// is what would be otherwise. Who releases it himself, or fails, is remembered with what he is answered.
+func (s *State) givenBack(r *run) (how string) {
+	l, c := s.leases[r.token], s.cause.command
+	switch {
+	case l == nil:
+	case s.cause.renewal:
+		return "orphan"
+	case c != nil && c.Kind == Close && s.ending(l.session):
+		return "release"
+	case c != nil && c.Kind == Revoke && c.Token == r.token:
+		return "revoke"
+	}
+	return ""
 }
 
 func (s *State) runReleased(f *Fact, r *run) {

@@ -236,3 +236,60 @@ func TestALeaseEndsWithItsSessionWhileItsInstanceStops(t *testing.T) {
 	h.good(ticks(append([]Fact{{Kind: "session.expired", Session: 1}}, ends...)...))
 	h.bad("S2", "FENCED", back)
 }
+
+// A run remembers how its newest four leases ended, those that ended while its instance stopped among them.
+func TestOnlyTheNewestEndsAreRemembered(t *testing.T) {
+	release := func(token int64, facts ...Fact) Entry {
+		return one(Command{Kind: Release, Instance: "i", Step: "a", Token: token}, facts...)
+	}
+	fenced := func(token int64) Entry {
+		return one(Command{Kind: Release, Instance: "i", Step: "a", Token: token, Answer: Answer{Code: "FENCED"}})
+	}
+	begun := func(t *testing.T) *told {
+		h := tell(t, flow(Step{Name: "a"}))
+		h.session(1)
+		h.good(start("w", "i", "a"))
+		for n := range int64(4) {
+			h.good(leased(1, "i", "a", 7+n, int32(n)+1, 0))
+			h.good(release(7+n, Fact{Kind: "step.released", Name: "release", Instance: "i", Step: "a", Token: 7 + n, Attempt: int32(n) + 1}))
+		}
+		h.good(leased(1, "i", "a", 11, 5, 0))
+		h.good(release(7))
+		h.good(one(Command{Kind: Cancel, Instance: "i", Answer: Answer{State: Cancelling}}, Fact{Kind: "instance.cancelling", Instance: "i"}))
+		return h
+	}
+	ends := func(before ...Fact) []Fact {
+		return append(before, Fact{Kind: "step.cancelled", Instance: "i", Step: "a", Token: 11, Attempt: 5}, Fact{Kind: "instance.cancelled", Instance: "i"})
+	}
+	without := func(facts ...Fact) Entry {
+		return Entry{Renewals: []Renewal{{Session: 1, Complete: true}}, Facts: facts}
+	}
+	h := begun(t)
+	h.good(one(Command{Kind: Revoke, Token: 11}, ends()...))
+	h.good(release(8))
+	h.good(fenced(7))
+	h = begun(t)
+	h.good(without())
+	h.good(without(ends()...))
+	h.good(fenced(7))
+	h = begun(t)
+	h.elapsed = 60 * second
+	h.good(ticks(ends(Fact{Kind: "session.expired", Session: 1})...))
+	h.good(release(7))
+}
+
+// What a renewal gives back while its instance stops follows from the renewal; what is over in the entry's tick does not.
+func TestWhatFollowsFromARenewal(t *testing.T) {
+	s := New()
+	x, other := &session{id: 1}, &session{id: 2}
+	s.leases[7], s.leases[8], s.leases[9] = &lease{token: 7, session: x, omitted: 2}, &lease{token: 8, session: x, omitted: 1}, &lease{token: 9, session: other, omitted: 2}
+	for _, c := range []struct {
+		token  int64
+		code   string
+		others bool
+	}{{7, "", false}, {7, "TIMEOUT_RUN", true}, {8, "", true}, {9, "", true}, {0, "", true}} {
+		if got := s.others(&Fact{Kind: "step.cancelled", Token: c.token, Code: c.code}, x); got != c.others {
+			t.Errorf("token %d with code %q: %v", c.token, c.code, got)
+		}
+	}
+}

@@ -101,6 +101,8 @@ func (s *State) others(f *Fact, x *session) bool {
 		return r == nil || r.undoes == nil || r.state != Pending
 	case "step.released":
 		return l == nil || l.session != x
+	case "step.cancelled": // with its instance, which stops; one whose time was over says so
+		return l == nil || l.session != x || l.omitted < 2 || f.Code != ""
 	case "lock.released":
 		return l != nil && l.session != x
 	}
