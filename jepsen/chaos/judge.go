@@ -57,16 +57,14 @@ func (w *world) needs() map[string][]string {
 
 // judge takes everything to its end and checks it.
 func (w *world) judge(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	ops, err := w.history.Close()
 	if err != nil {
 		return err
 	}
 	w.report.count(ops)
-	finishing, cancel := context.WithTimeout(ctx, 2*time.Minute) // what is stuck must not keep the rest from being checked
-	w.report.check("nothing is stuck", "liveness", w.finish(finishing, ops))
-	cancel()
+	w.report.check("nothing is stuck", "liveness", w.finish(ctx, ops))
 	for _, p := range w.workers {
 		if p != nil {
 			_ = p.Close() // nothing is left to do
@@ -100,17 +98,28 @@ func (w *world) judge(ctx context.Context) error {
 	return nil
 }
 
-// finish takes every instance that was started to its end; one that does not get there is explained.
+// finish takes every instance that was started to its end; one that does not get there is explained. A queue that moves is not
+// stuck, however long it is; what has not ended when nothing moves any more is.
 func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact) {
 	told, wait := started(ops, slices.Collect(maps.Keys(sagas))...), started(ops, slices.Collect(maps.Keys(offers))...)
-	if err := errors.Join(workload.Finish(ctx, w.client, started(ops, "named")), workload.TellRest(ctx, w.client, told, ops), workload.DecideRest(ctx, w.client, wait)); err != nil {
+	limited, cancel := context.WithTimeout(ctx, 10*time.Minute) // what is stuck must not keep the rest from being checked
+	defer cancel()
+	moving := whileItMoves(limited, 30*time.Second, w.position)
+	if err := errors.Join(workload.Finish(moving, w.client, started(ops, "named")), workload.TellRest(moving, w.client, told, ops), workload.DecideRest(moving, w.client, wait)); err != nil {
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
 	for _, id := range started(ops) {
-		waiting, cancel := context.WithTimeout(ctx, time.Minute)
-		i, err := w.client.Wait(waiting, id)
-		cancel()
-		if err == nil && (i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED || undoes(id) || mayEnd(id, i.Code)) {
+		for moving.Err() == nil {
+			_, err := w.client.Wait(moving, id)
+			if refusal, ok := client.AsRefusal(err); err == nil || ok && refusal.Code == v1.Code_CODE_INSTANCE_NOT_FOUND {
+				break
+			}
+			pause(moving, 100*time.Millisecond)
+		}
+	}
+	for _, id := range started(ops) {
+		i, err := w.client.Get(ctx, id)
+		if err == nil && (i.State == v1.InstanceState_INSTANCE_STATE_COMPLETED || ended(i.State) && (undoes(id) || mayEnd(id, i.Code))) {
 			continue
 		}
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: fmt.Sprintf("instance %s is %s: %v; %s", id, i.GetState(), err, w.explain(ctx, id))})
@@ -119,6 +128,29 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 		}
 	}
 	return facts
+}
+
+// whileItMoves is a context that ends when a position has not moved for so long.
+func whileItMoves(ctx context.Context, patience time.Duration, position func(context.Context) (int64, error)) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		last, since := int64(-1), time.Now()
+		for ctx.Err() == nil && time.Since(since) < patience {
+			if at, err := position(ctx); err == nil && at != last {
+				last, since = at, time.Now()
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	return ctx
+}
+
+func ended(s v1.InstanceState) bool {
+	return s == v1.InstanceState_INSTANCE_STATE_COMPLETED || s == v1.InstanceState_INSTANCE_STATE_FAILED || s == v1.InstanceState_INSTANCE_STATE_CANCELLED
 }
 
 // started are the instances of which a start was acknowledged: of some workflows, or all.

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/jepsen/check"
@@ -144,4 +147,21 @@ func TestARunWithoutSagasIsVoid(t *testing.T) {
 			t.Errorf("%v: %v", x.events, r.Checks)
 		}
 	}
+}
+
+// A queue that moves is waited for; one that does not is given up.
+func TestItIsWaitedForWhileItMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		position := func(context.Context) (int64, error) {
+			if time.Since(began)%(3*time.Second) == 0 {
+				return 0, errors.New("no leader")
+			}
+			return int64(min(time.Since(began), 10*time.Minute) / (20 * time.Second)), nil
+		}
+		<-whileItMoves(t.Context(), 30*time.Second, position).Done()
+		if took := time.Since(began); took < 10*time.Minute+29*time.Second || took > 10*time.Minute+32*time.Second {
+			t.Fatalf("given up after %s", took)
+		}
+	})
 }

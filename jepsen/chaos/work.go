@@ -25,7 +25,9 @@ const (
 	undoing       = 2
 	waiting       = 2
 	startEvery    = 150 * time.Millisecond
+	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
+	pipelineMost  = 2
 	locking       = 4
 	lapsing       = 3
 )
@@ -48,7 +50,7 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 		lane(func(c *client.Client, n int) { w.history.Contend(ctx, c, n, w.Seed) })
 	}
 	for range starters {
-		lane(func(c *client.Client, n int) { w.history.Start(ctx, c, n, w.Seed, startEvery) })
+		lane(func(c *client.Client, n int) { w.history.Start(ctx, c, n, w.Seed, startEvery, startMost) })
 	}
 	for range undoing {
 		lane(func(c *client.Client, n int) { w.history.Sagas(ctx, c, n, w.Seed) })
@@ -57,7 +59,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 		lane(func(c *client.Client, n int) { w.history.Waits(ctx, c, n, w.Seed) })
 	}
 	if len(w.pipelines) > 0 {
-		lane(func(c *client.Client, n int) { w.history.Replay(ctx, c, w.pipelines, n, w.Seed, pipelineEvery) })
+		lane(func(c *client.Client, n int) {
+			w.history.Replay(ctx, c, w.pipelines, n, w.Seed, pipelineEvery, pipelineMost)
+		})
 	}
 	for range locking {
 		lane(func(c *client.Client, n int) { w.history.Locks(ctx, c, n, 3, w.Seed) })

@@ -62,12 +62,15 @@ func Pipelines(dir string) (out []Pipeline, err error) {
 	return out, nil
 }
 
-// Replay starts one of the pipelines after the other, for the workers' queue, until the context ends.
-func (r *Recorder) Replay(ctx context.Context, c *client.Client, pipelines []Pipeline, lane int, seed uint64, every time.Duration) {
+// Replay starts one of the pipelines after the other, for the workers' queue, until the context ends, while no more than most of them run.
+func (r *Recorder) Replay(ctx context.Context, c *client.Client, pipelines []Pipeline, lane int, seed uint64, every time.Duration, most int) {
 	chance := rand.New(rand.NewPCG(seed, uint64(7000+lane)))
+	running := backlog{most: most}
 	for n := 0; ctx.Err() == nil; n++ {
 		p := pipelines[chance.IntN(len(pipelines))]
 		id := fmt.Sprintf("%s-%d-%d", p.Name, lane, n)
+		running.room(ctx, ends(c))
+		running.open = append(running.open, id)
 		calling, cancel := call(ctx)
 		_ = r.Do(check.Op{Kind: "start", Instance: id}, func(*check.Op) error {
 			_, err := c.Start(calling, p.Name, id, nil, client.StartOptions{})

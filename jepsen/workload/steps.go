@@ -158,11 +158,14 @@ func completed(i *v1.Instance) (steps []string) {
 	return steps
 }
 
-// Start starts instances for the workers' queue until the context ends, and tells their ids.
-func (r *Recorder) Start(ctx context.Context, c *client.Client, lane int, seed uint64, every time.Duration) {
+// Start starts instances for the workers' queue until the context ends, while no more than most of them run.
+func (r *Recorder) Start(ctx context.Context, c *client.Client, lane int, seed uint64, every time.Duration, most int) {
 	chance := rand.New(rand.NewPCG(seed, uint64(1000+lane)))
+	running := backlog{most: most}
 	for n := 0; ctx.Err() == nil; n++ {
 		id := fmt.Sprintf("polled-%d-%d", lane, n)
+		running.room(ctx, ends(c))
+		running.open = append(running.open, id)
 		calling, cancel := call(ctx)
 		_ = r.Do(check.Op{Kind: "start", Instance: id}, func(*check.Op) error {
 			_, err := c.Start(calling, "polled", id, map[string]any{"hot": chance.IntN(3)}, client.StartOptions{})

@@ -142,8 +142,6 @@ func DecideRest(ctx context.Context, c *client.Client, ids []string) error {
 }
 
 func decideRest(ctx context.Context, c *client.Client, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
 	for {
 		_, err := c.Approve(ctx, id, "signed", "it is the end")
 		switch {
