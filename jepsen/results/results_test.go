@@ -73,12 +73,19 @@ func TestRowsAddUpUntilTheCodeIsAnother(t *testing.T) {
 	if got := only(t, root); *got != want {
 		t.Errorf("totals %+v, want %+v", *got, want)
 	}
+	if err := Append(root, built(t, root), Row{"layer": "processes", "operations": "7", "verdict": Void + "why; it said fail: S1"}); err != nil {
+		t.Fatal(err)
+	}
+	want.Rows, want.Void = 3, 1
+	if got := only(t, root); *got != want {
+		t.Errorf("with a void row: totals %+v, want %+v", *got, want)
+	}
 	write(t, root, "fsm/lock_test.go", "package fsm\n")
-	if got := only(t, root); got.Void != 0 {
+	if got := only(t, root); got.Void != 1 {
 		t.Error("a test made rows void")
 	}
 	write(t, root, "fsm/lock.go", "package fsm // another\n")
-	if got := only(t, root); got.Void != 2 || got.Operations != 0 {
+	if got := only(t, root); got.Void != 3 || got.Operations != 0 {
 		t.Errorf("totals of other code %+v", *got)
 	}
 }
