@@ -18,7 +18,8 @@ func (c *cli) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run workflows under fire on three servers, and show what that did",
 		Long: `Start three servers with their data on disk, workers, and a ledger that knows nothing of Lockstep; kill the leader and a
-worker, and stop another worker between its last look at the clock and its write. Then count, from the ledger and the
+worker, stop another worker between its last look at the clock and its write, and kill the leader once more while an order that
+failed is undone. Then count, from the ledger and the
 history, what happened. Status 0 only when everything held. Takes under a minute and leaves nothing behind.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -92,6 +93,7 @@ func (c *cli) demoParts() []*cobra.Command {
 	f.StringVar(&config.Stop, "stop", "", "")
 	f.StringVar(&config.Hang, "hang", "", "")
 	f.StringVar(&config.After, "after", "", "")
+	f.StringVar(&config.Undoing, "undoing", "", "")
 	f.StringVar(&config.Name, "name", "", "")
 	f.IntVar(&config.Slots, "slots", 6, "")
 	f.DurationVar(&config.TTL, "ttl", 10*time.Second, "")

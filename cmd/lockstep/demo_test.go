@@ -25,7 +25,7 @@ func TestDemo(t *testing.T) {
 	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
 		t.Fatalf("status %d, %v:\n%s%s", code, err, &stdout, &stderr)
 	}
-	if code != 0 || !r.OK || r.FencedWrites < 1 || r.LeaderKills != 1 || r.Compensated != 1 || r.AcceptedCompletions < 80 {
+	if code != 0 || !r.OK || r.FencedWrites < 1 || r.LeaderKills != 2 || !r.LeaderKilledUndoing || r.Compensated != 1 || r.AcceptedCompletions < 80 {
 		t.Fatalf("status %d: %+v\n%s", code, r, &stderr)
 	}
 }

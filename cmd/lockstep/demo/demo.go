@@ -45,6 +45,7 @@ type Result struct {
 	FencedWrites         int      `json:"fencedWrites"`
 	FencedCompletions    int      `json:"fencedCompletions"`
 	LeaderKills          int      `json:"leaderKills"`
+	LeaderKilledUndoing  bool     `json:"leaderKilledUndoing"`
 	Compensated          int      `json:"compensated"`
 	FailoverMs           int64    `json:"failoverMs"`
 	WorkerLossRegrantMs  int64    `json:"workerLossRegrantMs"`
@@ -286,7 +287,7 @@ func (d *demo) ledgerFile() string { return filepath.Join(d.dir, "ledger") }
 func (d *demo) startWorker(name string, more ...string) error {
 	args := append([]string{
 		"demo-worker", "--server", strings.Join(d.cluster.APIs(), ","), "--queue", strings.Join(d.queues, ","),
-		"--ledger", d.ledger, "--files", filepath.Join(d.dir, "files"), "--ttl", ttl.String(), "--name", name, "--slots", strconv.Itoa(max(slots, d.slots)),
+		"--ledger", d.ledger, "--files", filepath.Join(d.dir, "files"), "--undoing", d.undoing(), "--ttl", ttl.String(), "--name", name, "--slots", strconv.Itoa(max(slots, d.slots)),
 	}, more...)
 	out, err := d.spawn(name, args...)
 	if err == nil {

@@ -1,5 +1,6 @@
 // Package demo runs the main job under fire, on processes: three servers, workers that write to a ledger, a leader
-// killed, a worker killed, and another stopped between its last look at the clock and its write.
+// killed, a worker killed, another stopped between its last look at the clock and its write, and a leader killed while an order
+// that failed is undone.
 package demo
 
 import (

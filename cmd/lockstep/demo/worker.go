@@ -29,9 +29,11 @@ type WorkerConfig struct {
 	// After, when set, names the file of another worker's Stop: holding the run that it names, this one waits, between
 	// its write and its completion, until the other has written and completed as well.
 	After string
-	TTL   time.Duration
-	Name  string
-	Slots int // steps at a time
+	// Undoing names the file by which the one that undoes something of the order that fails says so.
+	Undoing string
+	TTL     time.Duration
+	Name    string
+	Slots   int // steps at a time
 }
 
 // task is what a step's input may say of a recorded execution.
@@ -121,6 +123,9 @@ func (c *WorkerConfig) do(ctx context.Context, s *client.Step) (any, error) {
 	}
 	if ctx.Err() != nil { // the last look: the lease is ours, by our clock
 		return nil, ctx.Err()
+	}
+	if err := c.holdUndo(ctx, s); err != nil {
+		return nil, err
 	}
 	if err := stopOnce(c.Stop, s); err != nil {
 		return nil, err
