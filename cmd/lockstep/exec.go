@@ -161,9 +161,10 @@ func outputOf(b []byte) any {
 }
 
 // stepNames are the variables of a step's environment, without LOCKSTEP_.
-var stepNames = [...]string{"INSTANCE", "WORKFLOW", "VERSION", "STEP", "TASK", "INDEX", "ATTEMPT", "TOKEN", "SESSION", "DEADLINE", "IDEMPOTENCY_KEY", "TRACEPARENT"}
+var stepNames = [...]string{"INSTANCE", "WORKFLOW", "VERSION", "STEP", "TASK", "INDEX", "ATTEMPT", "TOKEN", "SESSION", "DEADLINE", "IDEMPOTENCY_KEY", "TRACEPARENT", "COMPENSATES"}
 
-// stepEnvironment tells a command which run it does. DEADLINE, RFC 3339, is when the run's own timeout ends it.
+// stepEnvironment tells a command which run it does. DEADLINE, RFC 3339, is when the run's own timeout ends it;
+// COMPENSATES the step that it undoes, empty when it undoes none.
 func stepEnvironment(s *client.Step) []string {
 	deadline := ""
 	if !s.Deadline.IsZero() {
@@ -171,7 +172,7 @@ func stepEnvironment(s *client.Step) []string {
 	}
 	values := [...]string{
 		s.InstanceID, s.Workflow, strconv.Itoa(int(s.Version)), s.Step, s.Task, strconv.Itoa(int(s.Index)),
-		strconv.Itoa(int(s.Attempt)), strconv.FormatInt(s.Token, 10), s.SessionID, deadline, s.IdempotencyKey, s.Traceparent,
+		strconv.Itoa(int(s.Attempt)), strconv.FormatInt(s.Token, 10), s.SessionID, deadline, s.IdempotencyKey, s.Traceparent, s.Compensates,
 	}
 	env := []string{"LOCKSTEP_NAMESPACE=" + s.Namespace}
 	for i, name := range stepNames {

@@ -21,7 +21,7 @@ import (
 func runScript(t *testing.T, ctx context.Context, script string) (any, error) {
 	t.Helper()
 	x := &executor{command: []string{"sh", "-c", script}, log: io.Discard, grace: 200 * time.Millisecond}
-	return x.do(ctx, &client.Step{Namespace: "default", InstanceID: "i-1", Step: "s", Task: "t", Token: 42, Attempt: 2, IdempotencyKey: "k"})
+	return x.do(ctx, &client.Step{Namespace: "default", InstanceID: "i-1", Step: "s", Task: "t", Token: 42, Attempt: 2, IdempotencyKey: "k", Compensates: "u"})
 }
 
 // How a command ends is what its step comes to.
@@ -36,7 +36,7 @@ func TestExecContract(t *testing.T) {
 		{name: "text", script: `echo 'two words'`, output: `"two words"`},
 		{name: "nothing", script: `true`},
 		{name: "input", script: `cat`, output: `null`},
-		{name: "environment", script: `echo "$LOCKSTEP_INSTANCE $LOCKSTEP_STEP $LOCKSTEP_TASK $LOCKSTEP_TOKEN $LOCKSTEP_ATTEMPT $LOCKSTEP_IDEMPOTENCY_KEY"`, output: `"i-1 s t 42 2 k"`},
+		{name: "environment", script: `echo "$LOCKSTEP_INSTANCE $LOCKSTEP_STEP $LOCKSTEP_TASK $LOCKSTEP_TOKEN $LOCKSTEP_ATTEMPT $LOCKSTEP_IDEMPOTENCY_KEY $LOCKSTEP_COMPENSATES"`, output: `"i-1 s t 42 2 k u"`},
 		{name: "at the limit", script: `printf 1; head -c 262143 /dev/zero | tr '\0' 0`, output: "1" + strings.Repeat("0", maxOutput-1)},
 		{name: "over the limit", script: `printf 1; head -c 262144 /dev/zero | tr '\0' 0`, code: "OUTPUT_TOO_LARGE", reason: "the output is over 262144 bytes; keep it elsewhere and print where"},
 		{name: "no retry", script: `echo hopeless >&2; exit 65`, code: "EXIT_65", reason: "hopeless"},
