@@ -109,13 +109,7 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
 	for _, id := range started(ops) {
-		for moving.Err() == nil {
-			_, err := w.client.Wait(moving, id)
-			if refusal, ok := client.AsRefusal(err); err == nil || ok && refusal.Code == v1.Code_CODE_INSTANCE_NOT_FOUND {
-				break
-			}
-			pause(moving, 100*time.Millisecond)
-		}
+		workload.End(moving, w.client, id)
 	}
 	for _, id := range started(ops) {
 		i, err := w.client.Get(ctx, id)

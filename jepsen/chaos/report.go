@@ -37,6 +37,7 @@ type report struct {
 	Advances      int               `json:"advances"`
 	FencedWrites  int               `json:"fencedWrites"`
 	Undone        int               `json:"undone"`  // instances of which something was compensated
+	Resumed       int               `json:"resumed"` // compensations that stood still and were tried again
 	Signals       int               `json:"signals"` // that a step got
 	Timers        int               `json:"timers"`
 	Races         int               `json:"races"` // that another than the first won
@@ -225,6 +226,8 @@ func (r *report) undone(events []check.Event) {
 			if compensates[e.Instance] {
 				r.Undone++
 			}
+		case "step.resumed":
+			r.Resumed++
 		case "signal.delivered":
 			r.Signals++
 		}
@@ -335,8 +338,8 @@ func (r *report) verdict() {
 func (r *report) print(to io.Writer) {
 	t := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "seed %d\t%d nodes\t%.1f minutes\t%d operations: %d ok, %d refused, %d unknown\n", r.Seed, r.Nodes, r.Minutes, r.Ops, r.OK, r.Refused, r.Unknown)
-	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d signals applied, %d events\n",
-		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Signals, r.Events)
+	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d compensations tried again by hand, %d signals applied, %d events\n",
+		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Resumed, r.Signals, r.Events)
 	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n\n", r.Timers, r.Races, r.Approvals)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

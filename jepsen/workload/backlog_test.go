@@ -10,6 +10,23 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
+// Only what nobody but a person moves stands still.
+func TestWhatStandsStill(t *testing.T) {
+	of := func(state v1.InstanceState, run v1.RunState) *v1.Instance {
+		return &v1.Instance{State: state, Runs: []*v1.Run{{State: v1.RunState_RUN_STATE_COMPLETED}, {State: run}}}
+	}
+	if !standsStill(of(v1.InstanceState_INSTANCE_STATE_COMPENSATING, v1.RunState_RUN_STATE_INCIDENT)) {
+		t.Error("a compensation that used up its attempts does")
+	}
+	for _, i := range []*v1.Instance{
+		of(v1.InstanceState_INSTANCE_STATE_COMPENSATING, v1.RunState_RUN_STATE_BACKOFF), of(v1.InstanceState_INSTANCE_STATE_RUNNING, v1.RunState_RUN_STATE_INCIDENT),
+	} {
+		if standsStill(i) {
+			t.Errorf("%v does not", i)
+		}
+	}
+}
+
 // There is room when the oldest has ended, or never was; an error says neither.
 func TestABacklogHasRoomWhenTheOldestHasEnded(t *testing.T) {
 	b := backlog{most: 2}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/client"
@@ -124,6 +125,28 @@ func TellRest(ctx context.Context, c *client.Client, ids []string, ops []*check.
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// End waits until an instance has ended. A compensation that used up its attempts, for workers are stopped all the time, stands
+// still; it is tried again, as somebody who looks after it would have it.
+func End(ctx context.Context, c *client.Client, id string) {
+	for ctx.Err() == nil {
+		waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := c.Wait(waiting, id)
+		cancel()
+		if refusal, ok := client.AsRefusal(err); err == nil || ok && refusal.Code == v1.Code_CODE_INSTANCE_NOT_FOUND {
+			return
+		}
+		if i, err := c.Get(ctx, id); err == nil && standsStill(i) {
+			_, _ = c.Compensate(ctx, id, "it stands still", client.CompensateOptions{}) // what came of it the next look tells
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+func standsStill(i *v1.Instance) bool {
+	return i.State == v1.InstanceState_INSTANCE_STATE_COMPENSATING &&
+		slices.ContainsFunc(i.Runs, func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT })
 }
 
 // chosen says that the step is the one that its instance is to fail at. What undoes a step has another input, and does not fail;
