@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/lockstep-dev/lockstep/client"
 	"github.com/lockstep-dev/lockstep/fsm/graph"
@@ -38,16 +37,10 @@ func (c *WorkerConfig) holdUndo(ctx context.Context, s *client.Step) error {
 	if first, err := claimMarker(c.Undoing, s); err != nil || !first {
 		return err
 	}
-	waiting, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	err := poll(waiting, "the leader is killed", func() (bool, error) {
+	return poll(ctx, "the leader is killed", func() (bool, error) {
 		_, err := os.Stat(c.Undoing + goesOnSuffix)
 		return err == nil, nil
 	})
-	if ctx.Err() == nil {
-		return nil // in time or not: whether the order was being undone when the leader was killed, the demo looks
-	}
-	return err
 }
 
 // killUndoing kills the leader while the doomed order is undone.
