@@ -278,6 +278,22 @@ func TestOnlyTheNewestEndsAreRemembered(t *testing.T) {
 	h.good(release(7))
 }
 
+// What a tick grants behind the renewals of an entry is not what one of them freed: a later renewal would be counted to leave it
+// out.
+func TestAGrantThatDoesNotFollowFromARenewal(t *testing.T) {
+	s := New()
+	x := &session{id: 1}
+	s.touchLock(s.lock("freed"))
+	for _, c := range []struct {
+		lock, instance string
+		others         bool
+	}{{"freed", "", false}, {"another", "", true}, {"another", "i", false}} {
+		if got := s.others(&Fact{Kind: "lock.granted", Lock: c.lock, Instance: c.instance}, x); got != c.others {
+			t.Errorf("a grant of lock %s to instance %q: %v", c.lock, c.instance, got)
+		}
+	}
+}
+
 // What a renewal gives back while its instance stops follows from the renewal; what is over in the entry's tick does not.
 func TestWhatFollowsFromARenewal(t *testing.T) {
 	s := New()

@@ -105,6 +105,8 @@ func (s *State) others(f *Fact, x *session) bool {
 		return l == nil || l.session != x || l.omitted < 2 || f.Code != ""
 	case "lock.released":
 		return l != nil && l.session != x
+	case "lock.granted": // to a session that waits: of a lock that this did not free
+		return f.Instance == "" && !slices.Contains(s.touched.locks, s.lock(f.Lock))
 	}
 	return false
 }
