@@ -23,8 +23,8 @@ var limits = map[string]int64{"permits-3": 3}
 
 // sagas are the workloads' instances that may be undone.
 var sagas = map[string]check.Saga{
-	"saga": {Undo: []string{"take", "left", "right", "pay"}},
-	"row":  {Undo: []string{"one", "two", "three", "end"}, Sequential: true},
+	"saga": {Undo: []string{"take", "left", "right", "pay"}, Attempts: 3},
+	"row":  {Undo: []string{"one", "two", "three", "end"}, Sequential: true, Attempts: 3},
 }
 
 // waits are the signals that steps of the workloads wait for.
@@ -124,16 +124,18 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 	return facts
 }
 
-// whileItMoves is a context that ends when a position has not moved for so long.
+// whileItMoves is a context that ends when a position has not moved for so long, or was not told.
 func whileItMoves(ctx context.Context, patience time.Duration, position func(context.Context) (int64, error)) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		defer cancel()
 		last, since := int64(-1), time.Now()
 		for ctx.Err() == nil && time.Since(since) < patience {
-			if at, err := position(ctx); err == nil && at != last {
+			looking, enough := context.WithDeadline(ctx, since.Add(patience))
+			if at, err := position(looking); err == nil && at != last {
 				last, since = at, time.Now()
 			}
+			enough()
 			select {
 			case <-ctx.Done():
 			case <-time.After(time.Second):

@@ -163,5 +163,11 @@ func TestItIsWaitedForWhileItMoves(t *testing.T) {
 		if took := time.Since(began); took < 10*time.Minute+29*time.Second || took > 10*time.Minute+32*time.Second {
 			t.Fatalf("given up after %s", took)
 		}
+		began = time.Now()
+		silent := func(ctx context.Context) (int64, error) { <-ctx.Done(); return 0, ctx.Err() }
+		<-whileItMoves(t.Context(), 30*time.Second, silent).Done()
+		if took := time.Since(began); took < 29*time.Second || took > 32*time.Second {
+			t.Fatalf("one that says nothing is given up after %s", took)
+		}
 	})
 }

@@ -28,6 +28,7 @@ type sum struct {
 	WorkerPauses  int               `json:"workerPauses"`
 	FencedWrites  int               `json:"fencedWrites"`
 	Undone        int               `json:"undone"`
+	Resumed       int               `json:"resumed"`
 	Signals       int               `json:"signals"`
 	Timers        int               `json:"timers"`
 	Races         int               `json:"races"`
@@ -203,6 +204,7 @@ func (t *sum) add(r *report, c *config) {
 	t.WorkerPauses += r.WorkerPauses
 	t.FencedWrites += r.FencedWrites
 	t.Undone += r.Undone
+	t.Resumed += r.Resumed
 	t.Signals += r.Signals
 	t.Timers += r.Timers
 	t.Races += r.Races
@@ -245,8 +247,8 @@ func (t *sum) end(c *config) error {
 }
 
 func (t *sum) print(out io.Writer, c *config) {
-	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d signals applied, %d timers fired, %d races won by others, %d approvals\n\n",
-		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Signals, t.Timers, t.Races, t.Approvals)
+	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d compensations tried again by hand, %d signals applied, %d timers fired, %d races won by others, %d approvals\n\n",
+		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Resumed, t.Signals, t.Timers, t.Races, t.Approvals)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tINJECTED\tOBSERVED")
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {

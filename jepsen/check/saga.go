@@ -9,11 +9,13 @@ import (
 type Saga struct {
 	Undo       []string // the steps that have a compensation
 	Sequential bool     // the newest completion is undone first; else a step behind all that needed it
+	Attempts   int      // of a compensation
 }
 
 // Sagas checks how instances end that fail or are cancelled: every step that was completed and has a compensation is
 // undone, once, and no other; not before the instance compensates, and not before what came behind the step, so that in
-// sequence there is one at a time; and the instance ends behind the last. Nothing is begun any more once it stops.
+// sequence there is one at a time; and the instance ends behind the last. Nothing is begun any more once it stops. A compensation stands
+// still when its attempts are used up, and not before, and only then is it tried again by hand.
 //
 // sagas are by the first word of an instance's name, needs as Feed has them.
 func Sagas(events []Event, needs map[string][]string, sagas map[string]Saga) []Fact {
@@ -27,7 +29,7 @@ func Sagas(events []Event, needs map[string][]string, sagas map[string]Saga) []F
 		}
 		i := instances[e.Instance]
 		if i == nil {
-			i = &undoing{Saga: saga, f: &f, flow: flow, needs: needs, undone: map[string]bool{}}
+			i = &undoing{Saga: saga, f: &f, flow: flow, needs: needs, undone: map[string]bool{}, used: map[string]int{}}
 			instances[e.Instance] = i
 		}
 		i.see(e)
@@ -45,6 +47,7 @@ type undoing struct {
 	stopping, compensates bool
 	completed             []string // in the order of their completion
 	undone                map[string]bool
+	used                  map[string]int // attempts of compensations, since they were begun or tried again
 }
 
 func (i *undoing) see(e Event) {
@@ -97,6 +100,19 @@ func (i *undoing) undo(e Event, of string) {
 		if behind && i.left(other) {
 			i.f.add("saga", "position %d: %s of %s is undone before %s, which came behind it", e.Position, of, e.Instance, other)
 		}
+	}
+	switch e.Type {
+	case "step.lapsed", "step.retried":
+		i.used[of]++
+	case "step.incident":
+		if i.used[of]++; i.used[of] != i.Attempts {
+			i.f.add("saga", "position %d: what undoes %s of %s stands still behind %d of %d attempts", e.Position, of, e.Instance, i.used[of], i.Attempts)
+		}
+	case "step.resumed":
+		if i.used[of] != i.Attempts {
+			i.f.add("saga", "position %d: what undoes %s of %s is tried again by hand, and did not stand still", e.Position, of, e.Instance)
+		}
+		i.used[of] = 0
 	}
 	if e.Type == "step.completed" || e.Type == "step.skipped" {
 		if i.undone[of] {

@@ -5,7 +5,7 @@ import "testing"
 var (
 	// a diamond, and a step behind it without a compensation
 	sagaNeeds = map[string][]string{"saga/a": nil, "saga/b": {"a"}, "saga/c": {"a"}, "saga/plain": {"b"}, "saga/d": {"plain", "c"}, "saga/e": {"d"}, "row/a": nil, "row/b": nil, "row/c": {"a"}}
-	testSagas = map[string]Saga{"saga": {Undo: []string{"a", "b", "c", "d", "e"}}, "row": {Undo: []string{"a", "b", "c"}, Sequential: true}}
+	testSagas = map[string]Saga{"saga": {Undo: []string{"a", "b", "c", "d", "e"}, Attempts: 3}, "row": {Undo: []string{"a", "b", "c"}, Sequential: true, Attempts: 3}}
 )
 
 // tell makes a feed of "kind step" by kind and step, of an instance.
@@ -40,6 +40,7 @@ var (
 	begun   = [][2]string{{"step.leased", "e"}, {"step.failed", "e"}}
 	failing = stops("failing", [2]string{"step.ready", "d.compensate"})
 	end     = [][2]string{{"instance.failed"}}
+	usedUp  = [][2]string{{"step.lapsed", "a.compensate"}, {"step.retried", "a.compensate"}, {"step.incident", "a.compensate"}}
 )
 
 func TestSagasAsTheyShouldBe(t *testing.T) {
@@ -55,9 +56,11 @@ func TestSagasAsTheyShouldBe(t *testing.T) {
 			[][2]string{{"instance.cancelled"}})},
 		"a lease of a compensation lapses": {"saga-1", history(runs("a"), stops("cancelling", [2]string{"step.leased", "a.compensate"}, [2]string{"step.lapsed", "a.compensate"}), runs("a.compensate"),
 			[][2]string{{"step.late", "a.compensate"}, {"instance.cancelled"}})},
-		"skipped by hand": {"saga-1", history(runs("a"), stops("failing", [2]string{"step.incident", "a.compensate"}, [2]string{"step.skipped", "a.compensate"}), end)},
-		"in sequence":     {"row-1", history(runs("b", "a", "c"), stops("cancelling"), runs("c.compensate", "a.compensate", "b.compensate"), [][2]string{{"instance.cancelled"}})},
-		"another's":       {"named-1", history(runs("a.compensate"), end)},
+		"skipped by hand":   {"saga-1", history(runs("a"), stops("failing", usedUp...), [][2]string{{"step.skipped", "a.compensate"}}, end)},
+		"tried again":       {"saga-1", history(runs("a"), stops("failing", usedUp...), [][2]string{{"step.resumed", "a.compensate"}}, runs("a.compensate"), end)},
+		"tried again twice": {"saga-1", history(runs("a"), stops("failing", usedUp...), [][2]string{{"step.resumed", "a.compensate"}}, usedUp, [][2]string{{"step.resumed", "a.compensate"}}, runs("a.compensate"), end)},
+		"in sequence":       {"row-1", history(runs("b", "a", "c"), stops("cancelling"), runs("c.compensate", "a.compensate", "b.compensate"), [][2]string{{"instance.cancelled"}})},
+		"another's":         {"named-1", history(runs("a.compensate"), end)},
 	} {
 		if facts := Sagas(tell(x.instance, x.all...), sagaNeeds, testSagas); len(facts) > 0 {
 			t.Errorf("%s: %v", name, facts)
@@ -87,6 +90,9 @@ func TestABrokenSagaIsFound(t *testing.T) {
 		"completed behind it":   {"saga-1", history(runs("a"), [][2]string{{"step.leased", "b"}}, stops("failing"), [][2]string{{"step.completed", "b"}}), "b of saga-1 is completed, and the instance compensates already"},
 		"it ends well after all": {"saga-1", history(runs("a"), stops("failing"), runs("a.compensate"), [][2]string{{"instance.completed"}}),
 			"saga-1 is completed, and was stopped"},
+		"stands still too early":   {"saga-1", history(runs("a"), stops("failing", usedUp[1:]...)), "what undoes a of saga-1 stands still behind 2 of 3 attempts"},
+		"stands still too late":    {"saga-1", history(runs("a"), stops("failing", [2]string{"step.lapsed", "a.compensate"}), usedUp), "what undoes a of saga-1 stands still behind 4 of 3 attempts"},
+		"tried again for nothing":  {"saga-1", history(runs("a"), stops("failing", [2]string{"step.lapsed", "a.compensate"}, [2]string{"step.resumed", "a.compensate"})), "what undoes a of saga-1 is tried again by hand, and did not stand still"},
 		"begun twice":              {"saga-1", history(runs("a"), stops("failing"), [][2]string{{"instance.compensating"}}), "saga-1 compensates again"},
 		"in the order of begin":    {"row-1", history(runs("b", "a", "c"), stops("failing"), runs("c.compensate", "b.compensate")), "b of row-1 is undone before a"},
 		"two at a time":            {"row-1", history(runs("b", "a"), stops("failing", [2]string{"step.leased", "a.compensate"}, [2]string{"step.leased", "b.compensate"})), "b of row-1 is undone before a"},

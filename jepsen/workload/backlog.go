@@ -15,18 +15,21 @@ type backlog struct {
 	open []string
 }
 
-// room waits until fewer than most run, or the context ends. wait is until an instance has ended.
-func (b *backlog) room(ctx context.Context, wait func(ctx context.Context, id string) error) {
+// take counts one more instance, when fewer than most run; it says whether that was before the context ended. wait is until an
+// instance has ended.
+func (b *backlog) take(ctx context.Context, id string, wait func(ctx context.Context, id string) error) bool {
 	for len(b.open) >= b.most && ctx.Err() == nil {
 		calling, cancel := call(ctx)
 		err := wait(calling, b.open[0])
 		cancel()
-		if refusal, ok := client.AsRefusal(err); err == nil || ok && refusal.Code == v1.Code_CODE_INSTANCE_NOT_FOUND {
+		if over(err) {
 			b.open = b.open[1:]
 			continue
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
+	b.open = append(b.open, id)
+	return ctx.Err() == nil
 }
 
 // ends waits for the end of an instance.
@@ -35,4 +38,10 @@ func ends(c *client.Client) func(context.Context, string) error {
 		_, err := c.Wait(ctx, id)
 		return err
 	}
+}
+
+// over: who waited for an instance's end was told of it, or that there is no such instance.
+func over(err error) bool {
+	refusal, ok := client.AsRefusal(err)
+	return err == nil || ok && refusal.Code == v1.Code_CODE_INSTANCE_NOT_FOUND
 }

@@ -38,10 +38,16 @@ func TestABacklogHasRoomWhenTheOldestHasEnded(t *testing.T) {
 		return err
 	}
 	for _, id := range []string{"a", "b", "c", "d"} {
-		b.room(t.Context(), wait)
-		b.open = append(b.open, id)
+		if !b.take(t.Context(), id, wait) {
+			t.Fatalf("there is no room for %s", id)
+		}
 	}
 	if !slices.Equal(asked, []string{"a", "a", "b"}) || !slices.Equal(b.open, []string{"c", "d"}) {
 		t.Fatalf("asked for %v; %v are open", asked, b.open)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if b.take(over, "e", wait) {
+		t.Fatal("one is started behind the end")
 	}
 }

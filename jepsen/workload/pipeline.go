@@ -69,8 +69,9 @@ func (r *Recorder) Replay(ctx context.Context, c *client.Client, pipelines []Pip
 	for n := 0; ctx.Err() == nil; n++ {
 		p := pipelines[chance.IntN(len(pipelines))]
 		id := fmt.Sprintf("%s-%d-%d", p.Name, lane, n)
-		running.room(ctx, ends(c))
-		running.open = append(running.open, id)
+		if !running.take(ctx, id, ends(c)) {
+			return
+		}
 		calling, cancel := call(ctx)
 		_ = r.Do(check.Op{Kind: "start", Instance: id}, func(*check.Op) error {
 			_, err := c.Start(calling, p.Name, id, nil, client.StartOptions{})

@@ -134,7 +134,7 @@ func End(ctx context.Context, c *client.Client, id string) {
 		waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := c.Wait(waiting, id)
 		cancel()
-		if refusal, ok := client.AsRefusal(err); err == nil || ok && refusal.Code == v1.Code_CODE_INSTANCE_NOT_FOUND {
+		if over(err) {
 			return
 		}
 		if i, err := c.Get(ctx, id); err == nil && standsStill(i) {

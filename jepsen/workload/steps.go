@@ -164,8 +164,9 @@ func (r *Recorder) Start(ctx context.Context, c *client.Client, lane int, seed u
 	running := backlog{most: most}
 	for n := 0; ctx.Err() == nil; n++ {
 		id := fmt.Sprintf("polled-%d-%d", lane, n)
-		running.room(ctx, ends(c))
-		running.open = append(running.open, id)
+		if !running.take(ctx, id, ends(c)) {
+			return
+		}
 		calling, cancel := call(ctx)
 		_ = r.Do(check.Op{Kind: "start", Instance: id}, func(*check.Op) error {
 			_, err := c.Start(calling, "polled", id, map[string]any{"hot": chance.IntN(3)}, client.StartOptions{})
