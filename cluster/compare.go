@@ -80,28 +80,17 @@ func (g *group) hear(other told) {
 }
 
 // compareStates exchanges checkpoints with the voters, while there are new ones, and ends the node if it must not go on.
-func (g *group) compareStates() {
-	ctx, cancel := context.WithCancel(context.Background())
-	g.tasks.Go(func() { <-g.end; cancel() })
-	every := time.NewTicker(g.config.CompareEvery)
-	defer every.Stop()
-	for {
-		select {
-		case <-g.end:
-			return
-		case <-g.failed:
-			return
-		case <-every.C:
-		}
-		if d := g.compareOnce(ctx); d != nil {
-			if g.config.diverged == nil {
-				g.fail(d)
-			} else {
-				g.config.diverged(d)
-			}
-			return
-		}
+func (g *group) compareStates(ctx context.Context) (again bool) {
+	d := g.compareOnce(ctx)
+	switch {
+	case d == nil:
+		return true
+	case g.config.diverged == nil:
+		g.fail(d)
+	default:
+		g.config.diverged(d)
 	}
+	return false
 }
 
 // compareOnce exchanges checkpoints with those whose digests are missing, and judges.

@@ -141,14 +141,12 @@ func (g *group) refreshed(ctx context.Context) time.Time {
 
 // askStates asks whenever a stale read wants it, until the group ends.
 func (g *group) askStates() {
-	ctx, cancel := context.WithCancel(context.Background())
-	g.tasks.Go(func() { <-g.end; cancel() })
 	for {
 		select {
 		case <-g.end:
 			return
 		case <-g.fresh.wanted:
-			g.fresh.end(g.askState(ctx))
+			g.fresh.end(g.askState(g.life))
 		}
 	}
 }

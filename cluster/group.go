@@ -55,7 +55,9 @@ type group struct {
 	tuning    sync.Mutex // held while raft's configuration is changed
 	promoting sync.Mutex // held while a member becomes a voter
 
-	end   chan struct{}
+	life  context.Context // what the group does by itself; ends makes it end
+	ends  context.CancelFunc
+	end   <-chan struct{} // of life
 	tasks sync.WaitGroup
 }
 
@@ -67,8 +69,10 @@ func newGroup(id string, n *Node) *group {
 		board:   board{byWait: map[uint64]*subscriber{}},
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
 		fresh:  freshness{wanted: make(chan struct{}, 1)},
-		notify: make(chan bool, 16), canvass: newCanvass(c.Election), end: make(chan struct{}),
+		notify: make(chan bool, 16), canvass: newCanvass(c.Election),
 	}
+	g.life, g.ends = context.WithCancel(context.Background())
+	g.end = g.life.Done()
 	g.machine = &machine{
 		crash: crash{logger: g.logger, failed: g.failed, rest: func() { select {} }}, flushBytes: c.FlushBytes, stall: c.StallAfter,
 		applied: g.applied, restored: g.changed.fireAll, fatal: n.fail, leads: g.leads,
@@ -90,6 +94,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 		g.raft, err = raft.NewRaft(g.raftConfig(restore), g.machine, g.ahead, halt{g.log, &g.live, g.failed}, g.snapshots, g.peers)
 	}
 	if err != nil {
+		g.ends()
 		return nil, errors.Join(fmt.Errorf("open group %s: %w", id, err), g.closeStores())
 	}
 	g.live.Store(true)
@@ -97,13 +102,13 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.proposer.run)
 	g.tasks.Go(g.proposer.count)
 	g.tasks.Go(g.keep)
-	g.tasks.Go(g.flush)
+	g.every(g.config.FlushEvery, g.flush)
 	g.tasks.Go(g.observe)
 	g.tasks.Go(g.prompt)
 	g.tasks.Go(g.askStates)
 	if g.config.Exchange != nil {
-		g.tasks.Go(g.compareStates)
-		g.tasks.Go(g.raiseLevel)
+		g.every(g.config.CompareEvery, g.compareStates)
+		g.every(g.config.CompareEvery, g.raiseLevel)
 	}
 	return g, nil
 }
@@ -147,18 +152,31 @@ func (g *group) applied(r fsm.Result, took time.Duration) {
 	}
 }
 
-// flush flushes in time. It waits for the disk, so that nothing else may wait for it.
-func (g *group) flush() {
-	every := time.NewTicker(g.config.FlushEvery)
-	defer every.Stop()
-	for {
-		select {
-		case <-g.end:
-			return
-		case <-every.C:
-			g.machine.flush()
+// flush waits for the disk, so that nothing else may wait for it.
+func (g *group) flush(context.Context) (again bool) {
+	g.machine.flush()
+	return true
+}
+
+// every does something at each tick, in a task of its own, while it says so, and until the group ends or its node fails. Its
+// context ends with the group.
+func (g *group) every(interval time.Duration, do func(context.Context) (again bool)) {
+	g.tasks.Go(func() {
+		tick := time.NewTicker(interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-g.end:
+				return
+			case <-g.failed:
+				return
+			case <-tick.C:
+				if !do(g.life) {
+					return
+				}
+			}
 		}
-	}
+	})
 }
 
 // keep watches apply and transfers, promotes members and bounds the log.
@@ -197,7 +215,7 @@ func (g *group) close() error {
 	g.machine.restores.Add(1) // raft waits for a snapshot that is being written
 	g.peers.ends()
 	err := g.raft.Shutdown().Error()
-	close(g.end)
+	g.ends()
 	g.ahead.end()
 	g.tasks.Wait()
 	return errors.Join(err, g.closeStores())

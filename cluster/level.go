@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -32,25 +31,16 @@ func admit(commands []*logv1.Command, level func() uint32) error {
 
 func (g *group) level() uint32 { return g.proposer.clock().Level }
 
-// raiseLevel looks whether the level may rise, until the group ends.
-func (g *group) raiseLevel() {
-	ctx, cancel := context.WithCancel(context.Background())
-	g.tasks.Go(func() { <-g.end; cancel() })
-	every := time.NewTicker(g.config.CompareEvery)
-	defer every.Stop()
-	for {
-		select {
-		case <-g.end:
-			return
-		case <-every.C:
-		}
-		if is := g.level(); is < g.config.level && g.leads() {
-			g.raiseTo(ctx, g.knownByAll(ctx, is), is)
-		}
+// raiseLevel raises the level, if it may rise.
+func (g *group) raiseLevel(ctx context.Context) (again bool) {
+	if is := g.level(); is < g.config.level && g.leads() {
+		g.raiseTo(ctx, g.knownByAll(ctx, is), is)
 	}
+	return true
 }
 
-// knownByAll is the newest level that every member knows, voter or not; what is said to be known of one that does not answer is least.
+// knownByAll is the newest level that every member knows, voter or not. A member that does not answer counts as one that knows
+// the least.
 func (g *group) knownByAll(ctx context.Context, least uint32) uint32 {
 	known := g.config.level
 	for _, s := range g.configuration() {
