@@ -36,8 +36,10 @@ func TestCommandsAboveTheLevelAreRefused(t *testing.T) {
 // The level rises once every member has said that it knows more, voter or not, and by as much as all know. One that is away, or of an
 // older version, keeps it; what needs more is refused until then.
 func TestTheLevelRisesOnceAllKnow(t *testing.T) {
-	knows := []uint32{0, 0, fsm.Level - 1, fsm.Level - 1}
-	tweak := func(i int, c *Config) { c.begins, c.level = fsm.Level-1, knows[i] }
+	approve := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: "i", Step: "a"}}}
+	below := fsm.LevelOf(approve) - 1
+	knows := []uint32{0, 0, below, below}
+	tweak := func(i int, c *Config) { c.begins, c.level = below, knows[i] }
 	inBubble(t, options{voters: 3, others: 1, tweak: tweak}, func(t *testing.T, c *bubble) {
 		again := func(i int) {
 			c.stop(i)
@@ -48,7 +50,7 @@ func TestTheLevelRisesOnceAllKnow(t *testing.T) {
 		stays := func(why string) {
 			t.Helper()
 			time.Sleep(10 * time.Second)
-			if is := level(); is != fsm.Level-1 {
+			if is := level(); is != below {
 				t.Errorf("%s, and the level is %d", why, is)
 			}
 		}
@@ -60,7 +62,6 @@ func TestTheLevelRisesOnceAllKnow(t *testing.T) {
 		}
 		again(2)
 		stays("the new member knows less")
-		approve := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: "i", Step: "a"}}}
 		_, n = c.leader()
 		if _, err := n.Propose(c.soon(time.Minute), approve); code(err) != v1.Code_CODE_UNSUPPORTED {
 			t.Errorf("what needs more is answered: %v", err)

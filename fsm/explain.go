@@ -8,6 +8,7 @@ import (
 	"github.com/google/btree"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -37,9 +38,9 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		})
 	}
 	if r.Step != "" {
-		at := at{node: i.node(r.Step)}
-		if at.node < 0 {
-			return nil, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s has no step %q", i.rec.Workflow, r.Step)
+		at, refusal := i.named(r.Step, r.Index)
+		if refusal != nil {
+			return nil, refusal
 		}
 		out.Explanations = append(out.Explanations, m.explainRun(i, at))
 		return out, nil
@@ -98,12 +99,22 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 
 func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
+	var waits []string
 	for _, need := range i.step(at).Needs {
-		if !ended(i.run(at.beside(need)).State) {
-			e.Missing = append(e.Missing, i.graph.Nodes[need].ID)
+		if ended(i.run(at.beside(need)).State) {
+			continue
 		}
+		id := i.graph.Nodes[need].ID
+		e.Missing = append(e.Missing, id)
+		switch i.graph.Edge(need, int(at.node)).Ends {
+		case graph.EndsFailed:
+			id += " to fail"
+		case graph.EndsAny:
+			id += " to end"
+		}
+		waits = append(waits, id)
 	}
-	e.Sentence = fmt.Sprintf("Step %q waits for %s.", e.Step, strings.Join(e.Missing, ", "))
+	e.Sentence = fmt.Sprintf("Step %q waits for %s.", e.Step, strings.Join(waits, ", "))
 }
 
 func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {

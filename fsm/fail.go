@@ -70,7 +70,7 @@ func backoff(retry graph.Retry, used int32, key string, token int64) int64 {
 	return delay - delay/5*int64(draw%1000)/1000
 }
 
-// failRun fails a run for good, and with it the instance. A compensation stands still instead.
+// failRun fails a run for good, and with it the instance, unless a step needs that failure. A compensation stands still instead.
 func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	r := i.run(at)
 	locks := r.Parked != ""
@@ -91,14 +91,15 @@ func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	if leased || locks {
 		t.freeLocks(i, at, token, false)
 	}
-	if compensation {
-		return
-	}
-	if i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
+	switch {
+	case compensation:
+	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
+		t.endStopped(i)
+	case i.step(at).Takes(code):
+		t.advanceInstance(i, at)
+	default:
 		t.failInstance(i, code, "step "+i.step(at).ID+" failed: "+reason)
-		return
 	}
-	t.endStopped(i)
 }
 
 // runRetried has a failed run wait for its next attempt.

@@ -306,6 +306,10 @@ func (t *turn) view(i *instance, f *frame) graph.View {
 			}
 			return jsonOf(t.payload(i, at, roleOutput)), true
 		},
+		Failure: func(node int) (code, reason string, failed bool) {
+			r := i.run(f.at(node - int(f.first)))
+			return r.Code, r.Reason, r.State == v1.RunState_RUN_STATE_FAILED
+		},
 	}
 }
 

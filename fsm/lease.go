@@ -16,14 +16,27 @@ func (t *turn) find(id, step string, index int32) (*instance, at, *Refusal) {
 	if refusal != nil {
 		return nil, at{}, refusal
 	}
+	at, refusal := i.named(step, index)
+	if refusal == nil && i.run(at).State == unbegun {
+		refusal = i.noRun(step, index)
+	}
+	return i, at, refusal
+}
+
+// named is where the run of a step is, or of a compensation that may not be begun.
+func (i *instance) named(step string, index int32) (at, *Refusal) {
 	at := at{i.node(step), index}
 	switch {
 	case at.node < 0:
-		return nil, at, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, id, step)
-	case i.frame(at) == nil || i.run(at).State == unbegun:
-		return nil, at, Refuse(v1.Code_CODE_RUN_NOT_FOUND, "step %q of instance %q has no run %d", step, id, index)
+		return at, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, i.rec.InstanceId, step)
+	case i.frame(at) == nil:
+		return at, i.noRun(step, index)
 	}
-	return i, at, nil
+	return at, nil
+}
+
+func (i *instance) noRun(step string, index int32) *Refusal {
+	return Refuse(v1.Code_CODE_RUN_NOT_FOUND, "step %q of instance %q has no run %d", step, i.rec.InstanceId, index)
 }
 
 // findHeld names the run that a holder speaks of, and refuses a token that was never issued.

@@ -67,6 +67,14 @@ steps:
   g: {race: [h, i], queue: q1}
   h: {timer: {after: 20s}}
   i: {needs: [a], timer: {until: "${timestamp(steps.a.output.n == 1 ? '2024-01-01T00:00:20Z' : input.k)}"}}
+`, `
+workflow: w5
+steps:
+  a: {queue: q0, locks: ["x/${input.k}"], retry: {attempts: 2, backoff: 1s}, timeouts: {queue: 60s}, compensate: {}}
+  b: {needs: [{step: a, ends: failed, codes: [E, TIMEOUT_QUEUE]}], queue: q1, locks: ["x/${input.k}"], retry: {attempts: 1}, compensate: {}}
+  c: {needs: [a], approval: {}, timeouts: {total: 30s}}
+  d: {needs: [{step: c, ends: failed}, {step: b, ends: any}], join: any, queue: q0, input: {why: "${has(steps.c.error) ? steps.c.error.code : ''}"}, compensate: {}}
+  e: {needs: [{step: a, ends: any}, {step: d, ends: failed}, {step: b, ends: failed}], join: {atLeast: 2}, queue: q1}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.

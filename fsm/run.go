@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -12,7 +13,7 @@ import (
 type run struct {
 	State         v1.RunState
 	Attempt, Used int32
-	Pending, Done int32 // needs that have not ended, and those that completed; see compensate.go
+	Pending, Done int32 // needs that have not ended, and those that are met; see compensate.go
 	Token         int64 // the newest; of a completed run, the accepted one
 	Session       int64 // the holder while leased
 
@@ -249,22 +250,23 @@ func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 	for len(endedRuns) > 0 {
 		over := endedRuns[0]
 		endedRuns = endedRuns[1:]
-		done := i.run(over).State == v1.RunState_RUN_STATE_COMPLETED
-		if done {
+		if i.run(over).State == v1.RunState_RUN_STATE_COMPLETED {
 			endedRuns = append(endedRuns, t.endRace(i, over)...)
 		}
-		for _, next := range i.step(over).Successors {
-			follower := over.beside(next)
+		successors := i.step(over).Successors
+		for k := range successors {
+			follower := over.beside(successors[k].To)
+			met := meets(&successors[k], i.run(over))
 			t.m.change(i, follower, func(r *run) {
 				r.Pending--
-				if done {
+				if met == needMet {
 					r.Done++
 				}
 			})
 			if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING || i.run(follower).State != v1.RunState_RUN_STATE_PENDING {
 				continue
 			}
-			switch joined(i.step(follower), i.run(follower)) {
+			switch joined(i.step(follower), i.run(follower), met) {
 			case joinSkip:
 				t.emit(&runEnded{i: i, at: follower, to: v1.RunState_RUN_STATE_SKIPPED})
 				endedRuns = append(endedRuns, follower)
@@ -280,6 +282,28 @@ func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 	}
 }
 
+// needVerdict is what a run's end is to a need of it.
+type needVerdict uint8
+
+const (
+	needMet     needVerdict = iota
+	needSkipped             // nobody waits for what is skipped, nor counts it
+	needBarred              // it ended otherwise than is needed
+)
+
+// meets: what is skipped is as if it was not needed, but to a step that is there for a failure only.
+func meets(need *graph.Edge, over *run) needVerdict {
+	switch {
+	case over.State == v1.RunState_RUN_STATE_SKIPPED && need.Ends&graph.EndsCompleted != 0:
+		return needSkipped
+	case over.State == v1.RunState_RUN_STATE_COMPLETED && need.Ends&graph.EndsCompleted != 0,
+		plant.Is(plant.EndsIgnored), plant.Is(plant.CodesIgnored) && over.State == v1.RunState_RUN_STATE_FAILED && need.Ends&graph.EndsFailed != 0,
+		over.State == v1.RunState_RUN_STATE_FAILED && need.Takes(over.Code):
+		return needMet
+	}
+	return needBarred
+}
+
 type joinVerdict uint8
 
 const (
@@ -288,16 +312,18 @@ const (
 	joinSkip
 )
 
-// joined decides whether a run's needs are met: a skipped one counts as satisfied for `all`, and only
-// completions count for `any` and `atLeast`; what cannot be reached any more is skipped.
-func joined(n *graph.Node, r *run) joinVerdict {
+// joined decides whether a run's needs are met, of which one has just ended: a skipped one counts as satisfied for `all`, and
+// only those that are met count for `any` and `atLeast`; what cannot be reached any more is skipped.
+func joined(n *graph.Node, r *run, newest needVerdict) joinVerdict {
 	want := int32(1)
 	switch n.Join {
 	case graph.JoinAll:
-		if r.Pending > 0 {
+		switch {
+		case newest == needBarred:
+			return joinSkip
+		case r.Pending > 0:
 			return joinWait
-		}
-		if r.Done == 0 {
+		case r.Done == 0:
 			return joinSkip
 		}
 		return joinGo

@@ -189,25 +189,31 @@ func TestTimersThatNobodyWaitsForAreGone(t *testing.T) {
 	})
 }
 
+// ofLevel: a definition is proposed from a level on, and a cluster of the level before refuses it.
+func ofLevel(t *testing.T, yaml string, level uint32) {
+	t.Helper()
+	r := newRig(t)
+	r.register(yaml)
+	v, _ := r.m.namespaces[DefaultNamespace].version("w", 1)
+	old := newRig(t)
+	old.m.group.Level = level - 1
+	command := &logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{Workflow: "w", Digest: v.rec.Digest, Graph: v.rec.Graph}}}
+	if got := LevelOf(command); got != level {
+		t.Errorf("%s: it is proposed from level %d on", yaml, got)
+	}
+	_, refusal := old.do(command)
+	if refusal.GetCode() != v1.Code_CODE_WORKFLOW_INVALID || refusal.Reason != `the definition of workflow "w" does not compile, or is not what its digest says` {
+		t.Errorf("%s: %v", yaml, refusal)
+	}
+}
+
 // A cluster of the level before refuses the second edition of the language, with the words of the version before it.
 func TestAnOlderLevelTakesNoTimers(t *testing.T) {
 	for _, yaml := range []string{
 		"workflow: w\nsteps:\n  a: {timer: {after: 5s}}\n", "workflow: w\nsteps:\n  a: {approval: {}}\n", "workflow: w\ntimeouts: {total: 1h}\nsteps: {a: }\n",
 		"workflow: w\nsteps:\n  a: {signal: {name: a}}\n  b: {signal: {name: b}}\n  c: {race: [a, b]}\n",
 	} {
-		r := newRig(t)
-		r.register(yaml)
-		v, _ := r.m.namespaces[DefaultNamespace].version("w", 1)
-		old := newRig(t)
-		old.m.group.Level = waitsLevel - 1
-		command := &logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{Workflow: "w", Digest: v.rec.Digest, Graph: v.rec.Graph}}}
-		if level := LevelOf(command); level != waitsLevel {
-			r.t.Errorf("%s: it is proposed from level %d on", yaml, level)
-		}
-		_, refusal := old.do(command)
-		if refusal.GetCode() != v1.Code_CODE_WORKFLOW_INVALID || refusal.Reason != `the definition of workflow "w" does not compile, or is not what its digest says` {
-			r.t.Errorf("%s: %v", yaml, refusal)
-		}
+		ofLevel(t, yaml, waitsLevel)
 	}
 	for _, c := range []*logv1.Command{approve("i", "a", ""), reject("i", "a", "")} {
 		if level := LevelOf(c); level != waitsLevel {

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -137,7 +138,8 @@ func (c *cli) workflowGraph() *cobra.Command {
 		for i, s := range list {
 			fields := s.GetStructValue().GetFields()
 			for _, need := range fields["needs"].GetListValue().GetValues() {
-				fmt.Fprintf(c.stdout, "  s%d --> s%d\n", places[need.GetStringValue()], i)
+				id, arrow := arrowOf(need)
+				fmt.Fprintf(c.stdout, "  s%d %s s%d\n", places[id], arrow, i)
 			}
 			for _, wait := range fields["race"].GetListValue().GetValues() {
 				fmt.Fprintf(c.stdout, "  s%d -. first .-> s%d\n", places[wait.GetStringValue()], i)
@@ -145,6 +147,19 @@ func (c *cli) workflowGraph() *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// arrowOf is how a picture shows a need, and whose it is.
+func arrowOf(need *structpb.Value) (id, arrow string) {
+	fields := need.GetStructValue().GetFields()
+	if fields == nil {
+		return need.GetStringValue(), "-->"
+	}
+	says := map[string]string{"failed": "failed", "any": "in any case"}[fields["ends"].GetStringValue()]
+	for _, code := range fields["codes"].GetListValue().GetValues() {
+		says += " " + code.GetStringValue()
+	}
+	return fields["step"].GetStringValue(), fmt.Sprintf("-.->|%q|", says)
 }
 
 func (c *cli) workflowImport() *cobra.Command {

@@ -1,6 +1,9 @@
 package graph
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Check finds everything that Read does not: what steps refer to, cycles, expressions and their types, the schema.
 // Without problems it returns the canonical form and its digest.
@@ -78,18 +81,23 @@ func (c *checker) expression(e *expression, found checked) {
 		c.refuse(e.where, "the step can never run: its condition is always false; remove the step or the condition")
 	}
 	for _, r := range found.steps {
-		if why := c.reference(e.node, r.id); why != "" {
+		if why := c.reference(e.node, r); why != "" {
 			c.add(Problem{Path: e.where, Offset: e.offset + nodeOffset(e.text, found.ast, r.at), Message: why})
 		}
 	}
 }
 
-// reference says why a node's expressions cannot read a step's output, or nothing. A compensation reads its step's too.
-func (c *checker) reference(node int, id string) string {
+// reference says why a node's expressions cannot read a step's output or error, or nothing. A compensation reads its step's
+// output too.
+func (c *checker) reference(node int, r stepReference) string {
+	id := r.id
 	target, ok := c.graph.byID[id]
 	if !ok {
 		steps := c.graph.Nodes[:c.graph.Steps()]
 		return fmt.Sprintf("there is no step %q%s", id, suggest(id, names(steps, everyIndex(steps)), ""))
+	}
+	if r.failure && !slices.ContainsFunc(c.graph.Nodes[target].Successors, func(e Edge) bool { return e.Ends&EndsFailed != 0 }) {
+		return fmt.Sprintf("nothing sees an error of step %q, for the instance fails by it; let a step need it with ends: failed", id)
 	}
 	if node == noNode || c.ancestors == nil {
 		return ""
@@ -104,7 +112,11 @@ func (c *checker) reference(node int, id string) string {
 	case step == target:
 		return fmt.Sprintf("step %q cannot read its own output", id)
 	}
-	return fmt.Sprintf("step %q is not upstream of %q, so its output may not exist yet; add it to needs", id, c.graph.Nodes[step].ID)
+	field := "output"
+	if r.failure {
+		field = "error"
+	}
+	return fmt.Sprintf("step %q is not upstream of %q, so its %s may not exist yet; add it to needs", id, c.graph.Nodes[step].ID, field)
 }
 
 func everyIndex(nodes []Node) []int {

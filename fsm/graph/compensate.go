@@ -109,9 +109,9 @@ func (g *Graph) After(node int) []int {
 	list := []int{node}
 	for at := 0; at < len(list); at++ {
 		for _, next := range g.Nodes[list[at]].Successors {
-			if !seen[next] {
-				seen[next] = true
-				list = append(list, next)
+			if !seen[next.To] {
+				seen[next.To] = true
+				list = append(list, next.To)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ type Definition struct {
 type Step struct {
 	ID                  string
 	Kind                Kind
-	Needs               []string
+	Needs               []Need
 	Join                Join
 	AtLeast             int
 	When                string
@@ -103,7 +103,7 @@ func (s *Step) canonical() Object {
 			o = append(o, Member{key, v})
 		}
 	}
-	put(len(s.Needs) > 0, s.needsKey(), texts(s.Needs))
+	put(len(s.Needs) > 0, s.needsKey(), s.canonicalNeeds())
 	put(s.Join == JoinAny && !s.Race, "join", "any")
 	put(s.Join == JoinAtLeast, "join", Object{{"atLeast", int64(s.AtLeast)}})
 	put(s.When != "", "when", s.When)

@@ -1,21 +1,30 @@
 package graph
 
+import "slices"
+
 // The editions of the language. A definition is of the first one that has all that it says.
 const (
 	firstEdition = 1
 	// waitsEdition has timers, approvals, races, and a total timeout of instances.
 	waitsEdition = 2
+	// endsEdition has needs that count failures.
+	endsEdition = 3
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
 func (d *Definition) edition() int {
+	edition := firstEdition
 	if d.Total > 0 {
-		return waitsEdition
+		edition = waitsEdition
 	}
 	for i := range d.Steps {
-		if s := &d.Steps[i]; s.Kind > KindSignal || s.Race {
-			return waitsEdition
+		s := &d.Steps[i]
+		if slices.ContainsFunc(s.Needs, func(n Need) bool { return !n.plain() }) {
+			return endsEdition
+		}
+		if s.Kind > KindSignal || s.Race {
+			edition = waitsEdition
 		}
 	}
-	return firstEdition
+	return edition
 }

@@ -87,7 +87,7 @@ func (v *evaluation) prepare(p *program) error {
 	return nil
 }
 
-// step makes steps.ID: with an output if the step has completed.
+// step makes steps.ID: with an output if the step has completed, with an error if it has failed.
 func (v *evaluation) step(id string) error {
 	if _, ok := v.steps[id]; ok {
 		return nil
@@ -100,6 +100,8 @@ func (v *evaluation) step(id string) error {
 				return &EvalError{Code: DataInvalid, Where: At("steps", id) + ".output"}
 			}
 			state["output"] = output
+		} else if code, reason, failed := v.view.Failure(node); failed {
+			state["error"] = map[string]any{"code": code, "reason": reason}
 		}
 	}
 	v.steps[id] = state

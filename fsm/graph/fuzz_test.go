@@ -29,7 +29,10 @@ func FuzzCompile(f *testing.F) {
 		if err != nil || again.Digest != g.Digest || fmt.Sprint(again.Nodes) != fmt.Sprint(g.Nodes) {
 			t.Fatalf("compiles differently: %v", err)
 		}
-		s := graph.View{Input: data, Output: func(node int) ([]byte, bool) { return data, node%2 == 0 }}
+		s := graph.View{
+			Input: data, Output: func(node int) ([]byte, bool) { return data, node%2 == 0 },
+			Failure: func(node int) (code, reason string, failed bool) { return "CODE", string(data), node%3 == 0 },
+		}
 		forward, backward := results(g, s, false), results(again, s, true)
 		for i := range forward {
 			if forward[i] != backward[len(backward)-1-i] {

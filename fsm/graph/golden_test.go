@@ -91,10 +91,14 @@ func golden(t *testing.T, text string, schema any, use use) string {
 // goldenView knows the steps a, b and c.
 func goldenView(t *testing.T, data string) View {
 	outputs := map[int]string{}
-	s := View{Index: 7, Output: func(node int) ([]byte, bool) {
-		output, ok := outputs[node]
-		return []byte(output), ok
-	}}
+	s := View{
+		Index: 7,
+		Output: func(node int) ([]byte, bool) {
+			output, ok := outputs[node]
+			return []byte(output), ok
+		},
+		Failure: func(int) (code, reason string, failed bool) { return "", "", false },
+	}
 	for _, line := range strings.Split(strings.TrimSpace(data), "\n") {
 		switch name, value, _ := strings.Cut(line, " "); name {
 		case "":

@@ -21,8 +21,10 @@ func (d *Definition) link() ([]Node, []Problem) {
 		l.needs(i)
 	}
 	for i := range l.nodes {
-		for _, need := range l.nodes[i].Needs {
-			l.nodes[need].Successors = append(l.nodes[need].Successors, i)
+		for _, need := range l.steps[i].Needs {
+			if from, ok := l.byID[need.Step]; ok {
+				l.nodes[from].Successors = append(l.nodes[from].Successors, Edge{To: i, Ends: need.Ends, Codes: need.Codes})
+			}
 		}
 	}
 	l.races()
@@ -54,7 +56,8 @@ func (s *Step) node() Node {
 func (l *linker) needs(i int) {
 	s := &l.steps[i]
 	path := At(At("steps", s.ID), s.needsKey())
-	for k, id := range s.Needs {
+	for k := range s.Needs {
+		id := s.Needs[k].Step
 		need, ok := l.byID[id]
 		switch {
 		case !ok:
@@ -166,8 +169,8 @@ func topological(nodes []Node) []int {
 	}
 	for at := 0; at < len(order); at++ {
 		for _, s := range nodes[order[at]].Successors {
-			if missing[s]--; missing[s] == 0 {
-				order = append(order, s)
+			if missing[s.To]--; missing[s.To] == 0 {
+				order = append(order, s.To)
 			}
 		}
 	}

@@ -35,10 +35,11 @@ type Node struct {
 	After               int64  // of a timer, in nanoseconds; zero when Dated
 	Dated               bool   // it fires at a date, which Until evaluates
 	Role                string // whose approval it waits for; empty is anybody's
-	// Needs and Successors are node indexes, ascending.
-	Needs, Successors []int
-	Join              Join
-	AtLeast           int // only with JoinAtLeast
+	// Needs are the nodes that must end first, and Successors those that need this one; both ascend.
+	Needs      []int
+	Successors []Edge
+	Join       Join
+	AtLeast    int // only with JoinAtLeast
 	// Rivals are the waits, ascending, that are skipped when this one completes first.
 	Rivals            []int
 	HasWhen, HasInput bool
@@ -69,6 +70,8 @@ type View struct {
 	Input []byte
 	// Output returns a step's output, JSON, if the step has completed.
 	Output func(node int) (json []byte, completed bool)
+	// Failure returns why a step failed, if it did.
+	Failure func(node int) (code, reason string, failed bool)
 	// Index is the run's.
 	Index int
 }

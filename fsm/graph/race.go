@@ -1,7 +1,5 @@
 package graph
 
-import "slices"
-
 // race reads the waits of which one is enough. They are the step's needs.
 func (r *reader) race(path string, o Object, s *Step) {
 	v, ok := o.Get("race")
@@ -14,14 +12,18 @@ func (r *reader) race(path string, o Object, s *Step) {
 		}
 	}
 	path = At(path, "race")
-	ids := r.ids(path, v, "race")
-	switch list, ok := v.([]any); {
+	list := r.steplist(path, v, "race")
+	switch _, ok := v.([]any); {
 	case ok && len(list) < 2:
 		r.refuse(path, "a race is between two steps or more; write needs for one")
-	case len(ids) > maxRace:
-		r.refuse(path, "at most %d steps race; these are %d", maxRace, len(ids))
+	case len(list) > maxRace:
+		r.refuse(path, "at most %d steps race; these are %d", maxRace, len(list))
 	}
-	s.Race, s.Needs, s.Join = true, ids, JoinAny
+	s.Race, s.Needs, s.Join = true, nil, JoinAny
+	for i, item := range list {
+		id, _ := r.text(AtIndex(path, i), item)
+		s.Needs = append(s.Needs, Need{Step: id, Ends: EndsCompleted})
+	}
 }
 
 // races has the nodes of a race know each other. Only a wait can be ended by another: what a worker may hold is not
@@ -32,10 +34,10 @@ func (l *linker) races() {
 		if !s.Race {
 			continue
 		}
-		for k, id := range s.Needs {
-			path := AtIndex(At(At("steps", s.ID), "race"), k)
+		for k := range s.Needs {
+			id, path := s.Needs[k].Step, AtIndex(At(At("steps", s.ID), "race"), k)
 			switch need, ok := l.byID[id]; {
-			case !ok, slices.Contains(s.Needs[:k], id): // its needs are refused for it
+			case !ok, needed(s.Needs[:k], id): // its needs are refused for it
 			case !l.nodes[need].Kind.Waits():
 				l.refuse(path, "step %q is a task, and only steps that wait can race: a signal, a timer, an approval", id)
 			case l.nodes[need].Rivals != nil:

@@ -11,16 +11,16 @@ import (
 
 // The limits of a definition.
 const (
-	maxDefinition   = 512 << 10
-	maxSteps        = 10_000
-	maxName         = 256
-	maxLocks        = 32
-	maxNonRetryable = 32
-	maxAttempts     = 1_000_000
-	maxPriority     = 1_000_000
-	maxPermits      = 1_000_000
-	maxRace         = 32
-	maxDuration     = 3650 * day
+	maxDefinition = 512 << 10
+	maxSteps      = 10_000
+	maxName       = 256
+	maxLocks      = 32
+	maxCodes      = 32
+	maxAttempts   = 1_000_000
+	maxPriority   = 1_000_000
+	maxPermits    = 1_000_000
+	maxRace       = 32
+	maxDuration   = 3650 * day
 )
 
 // Read turns a definition's value (of nil, bool, int64, float64, string, []any and Object) into a Definition. It refuses

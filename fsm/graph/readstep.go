@@ -119,31 +119,6 @@ func (r *reader) signal(path string, v any) string {
 	return r.name(path, o, "name", "")
 }
 
-func (r *reader) needs(path string, o Object) []string {
-	v, ok := o.Get("needs")
-	if !ok {
-		return nil
-	}
-	return r.ids(At(path, "needs"), v, "needs")
-}
-
-// ids reads a list of steps.
-func (r *reader) ids(path string, v any, key string) []string {
-	if s, ok := v.(string); ok {
-		r.refuse(path, "%s is a list: write [%s]", key, s)
-		return nil
-	}
-	var ids []string
-	for i, item := range r.list(path, v, key) {
-		if id, ok := r.text(AtIndex(path, i), item); ok {
-			ids = append(ids, id)
-		} else {
-			ids = append(ids, "")
-		}
-	}
-	return ids
-}
-
 func (r *reader) join(path string, o Object) (Join, int) {
 	v, ok := o.Get("join")
 	if !ok || v == "all" {
@@ -263,19 +238,20 @@ func (r *reader) retry(path string, o Object) Retry {
 	if retry.MaxBackoff < retry.Backoff {
 		r.refuse(At(path, "maxBackoff"), "maxBackoff must not be less than backoff")
 	}
-	retry.NonRetryable = r.codes(path, m)
+	retry.NonRetryable = r.codes(path, m, "nonRetryable")
 	return retry
 }
 
-func (r *reader) codes(path string, o Object) []string {
-	v, ok := o.Get("nonRetryable")
+// codes reads a list of codes of failures.
+func (r *reader) codes(path string, o Object, key string) []string {
+	v, ok := o.Get(key)
 	if !ok {
 		return nil
 	}
-	path = At(path, "nonRetryable")
-	list := r.list(path, v, "nonRetryable")
-	if len(list) > maxNonRetryable {
-		r.refuse(path, "nonRetryable has at most %d codes; this one has %d", maxNonRetryable, len(list))
+	path = At(path, key)
+	list := r.list(path, v, key)
+	if len(list) > maxCodes {
+		r.refuse(path, "%s has at most %d codes; this one has %d", key, maxCodes, len(list))
 	}
 	var codes []string
 	for i, item := range list {

@@ -13,8 +13,9 @@ type references struct {
 }
 
 type stepReference struct {
-	id string
-	at int64 // the AST's node, for its position
+	id      string
+	failure bool  // its error, else its output
+	at      int64 // the AST's node, for its position
 }
 
 // fault is what is wrong with an expression, at an AST node.
@@ -24,8 +25,8 @@ type fault struct {
 	unsupported bool
 }
 
-// referencesOf walks a checked expression. Steps are named statically, as steps.ID.output or steps["ID"].output, so that
-// a definition's data flow is known when it is registered.
+// referencesOf walks a checked expression. Steps are named statically, as steps.ID.output or steps["ID"].output (or .error), so
+// that a definition's data flow is known when it is registered.
 func referencesOf(a *ast.AST) (references, []fault) {
 	w := &walker{ast: a}
 	w.walk(a.Expr())
@@ -50,10 +51,11 @@ func (w *walker) walk(e ast.Expr) {
 		w.ident(e)
 	case ast.SelectKind:
 		if id, at, ok := stepOf(e.AsSelect().Operand()); ok {
-			if e.AsSelect().FieldName() != "output" {
-				w.refuse(e, "a step has only an output here; write steps."+id+".output")
+			field := e.AsSelect().FieldName()
+			if field != "output" && field != "error" {
+				w.refuse(e, "a step has only an output and an error here; write steps."+id+".output")
 			}
-			w.steps = append(w.steps, stepReference{id: id, at: at})
+			w.steps = append(w.steps, stepReference{id: id, failure: field == "error", at: at})
 			return
 		}
 		w.walk(e.AsSelect().Operand())

@@ -2,6 +2,7 @@ package graph_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,8 @@ import (
 )
 
 // The files in testdata/scenario define a graph and evaluate it: `define` reads a definition; `when`, `input`,
-// `until`, `locks` and `output` evaluate it with lines of data, `input JSON` and `STEP JSON` for completed steps.
+// `until`, `locks` and `output` evaluate it with lines of data, `input JSON`, `STEP JSON` for completed steps, and
+// `failed STEP CODE REASON`.
 func TestScenario(t *testing.T) {
 	datadriven.Walk(t, "testdata/scenario", func(t *testing.T, path string) {
 		var g *graph.Graph
@@ -59,7 +61,7 @@ func describe(g *graph.Graph) string {
 		fmt.Fprintf(&out, "total=%d edition=%d\n", g.Total, g.Edition)
 	}
 	for i, n := range g.Nodes {
-		fmt.Fprintf(&out, "%d %s needs=%v successors=%v", i, n.ID, n.Needs, n.Successors)
+		fmt.Fprintf(&out, "%d %s needs=%v successors=%v", i, n.ID, n.Needs, successors(n))
 		switch n.Kind {
 		case graph.KindSignal:
 			fmt.Fprintf(&out, " signal=%s total=%d", n.Signal, n.Timeouts.Total)
@@ -81,6 +83,18 @@ func describe(g *graph.Graph) string {
 	return out.String()
 }
 
+func successors(n graph.Node) []string {
+	list := []string{}
+	for _, e := range n.Successors {
+		says := strconv.Itoa(e.To)
+		if e.Ends != graph.EndsCompleted {
+			says += fmt.Sprintf("%s%v", []string{"", "", " if failed", " if ended"}[e.Ends], e.Codes)
+		}
+		list = append(list, says)
+	}
+	return list
+}
+
 func nodeOf(t *testing.T, g *graph.Graph, id string) int {
 	t.Helper()
 	for i, n := range g.Nodes {
@@ -93,16 +107,28 @@ func nodeOf(t *testing.T, g *graph.Graph, id string) int {
 }
 
 func view(t *testing.T, g *graph.Graph, data string) graph.View {
-	outputs := map[int][]byte{}
-	s := graph.View{Output: func(node int) ([]byte, bool) {
-		output, completed := outputs[node]
-		return output, completed
-	}}
+	outputs, failures := map[int][]byte{}, map[int][]string{}
+	s := graph.View{
+		Output: func(node int) ([]byte, bool) {
+			output, completed := outputs[node]
+			return output, completed
+		},
+		Failure: func(node int) (code, reason string, failed bool) {
+			f := failures[node]
+			if f == nil {
+				return "", "", false
+			}
+			return f[0], strings.Join(f[1:], " "), true
+		},
+	}
 	for _, line := range strings.Split(data, "\n") {
 		switch name, json, _ := strings.Cut(line, " "); name {
 		case "":
 		case "input":
 			s.Input = []byte(json)
+		case "failed":
+			words := strings.Fields(json)
+			failures[nodeOf(t, g, words[0])] = words[1:]
 		default:
 			outputs[nodeOf(t, g, name)] = []byte(json)
 		}

@@ -25,6 +25,24 @@ var limits = map[string]int64{"permits-3": 3}
 var sagas = map[string]check.Saga{
 	"saga": {Undo: []string{"take", "left", "right", "pay"}, Attempts: 3},
 	"row":  {Undo: []string{"one", "two", "three", "end"}, Sequential: true, Attempts: 3},
+	"bill": {Undo: []string{"hold", "charge", "ship", "call"}, Attempts: 3},
+}
+
+// failures are the workloads' instances that go on behind some, with all that their steps need.
+var failures = map[string]map[string][]check.Need{"bill": {
+	"hold": nil, "charge": completed("hold"), "ship": completed("charge"),
+	"call": {{Step: "charge", Failed: true, Codes: []string{"CHOSEN"}}},
+	"look": {{Step: "charge", Failed: true, Codes: []string{"OTHER", "NONE"}}},
+	"note": {{Step: "charge", Completed: true, Failed: true}},
+	"late": {{Step: "ship", Failed: true, Codes: []string{"OTHER"}}},
+	"end":  completed("ship", "call", "look", "note"),
+}}
+
+func completed(steps ...string) (needs []check.Need) {
+	for _, s := range steps {
+		needs = append(needs, check.Need{Step: s, Completed: true})
+	}
+	return needs
 }
 
 // waits are the signals that steps of the workloads wait for.
@@ -47,12 +65,30 @@ func (w *world) needs() map[string][]string {
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
+	for flow, steps := range failures {
+		for step, needs := range steps {
+			out[flow+"/"+step] = nil
+			for _, n := range needs {
+				out[flow+"/"+step] = append(out[flow+"/"+step], n.Step)
+			}
+		}
+	}
 	for _, p := range w.pipelines {
 		for step, needs := range p.Needs {
 			out[p.Name+"/"+step] = needs
 		}
 	}
 	return out
+}
+
+// plain are the needs of the steps that need completions.
+func (w *world) plain() map[string][]string {
+	needs := w.needs()
+	maps.DeleteFunc(needs, func(of string, _ []string) bool {
+		flow, _, _ := strings.Cut(of, "/")
+		return failures[flow] != nil
+	})
+	return needs
 }
 
 // judge takes everything to its end and checks it.
@@ -75,7 +111,8 @@ func (w *world) judge(ctx context.Context) error {
 		return err
 	}
 	w.report.check("all nodes tell the same events", "S7", facts)
-	w.report.check("the feed keeps the rules", "S1", check.Feed(events, w.needs(), limits))
+	w.report.check("the feed keeps the rules", "S1", check.Feed(events, w.plain(), limits))
+	w.report.check("what is behind a failure needs it", "S1", check.Failures(events, failures))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))

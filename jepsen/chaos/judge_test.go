@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 	"github.com/lockstep-dev/lockstep/jepsen/check"
 	"github.com/lockstep-dev/lockstep/jepsen/workload"
 )
@@ -18,7 +20,6 @@ import (
 var (
 	aWorkflow = regexp.MustCompile(`(?m)^workflow: (\w+)$`)
 	aStep     = regexp.MustCompile(`(?m)^  (\w+): \{(.*)\}$`)
-	itsNeeds  = regexp.MustCompile(`needs: \[([^\]]*)\]`)
 	itsSignal = regexp.MustCompile(`signal: \{name: (\w+)\}`)
 	itsAfter  = regexp.MustCompile(`timer: \{after: (\w+)\}`)
 	itsRace   = regexp.MustCompile(`race: \[([^\]]*)\]`)
@@ -30,15 +31,20 @@ func TestTheJudgeKnowsTheDefinitions(t *testing.T) {
 	needs, seen := (&world{}).needs(), 0
 	for _, definition := range workload.Definitions {
 		flow := aWorkflow.FindStringSubmatch(definition)[1]
+		g := compiled(t, definition)
 		var undo []string
-		for _, step := range aStep.FindAllStringSubmatch(definition, -1) {
+		for at, step := range aStep.FindAllStringSubmatch(definition, -1) {
 			name, says := flow+"/"+step[1], step[2]
-			var wants []string
-			if list := itsNeeds.FindStringSubmatch(says); list != nil {
-				wants = strings.Split(list[1], ", ")
+			wants := needsOf(g, at)
+			if itsRace.MatchString(says) {
+				wants = nil
 			}
-			if got, there := needs[name]; !there || !slices.Equal(got, wants) {
+			got, there := needs[name]
+			if slices.Sort(got); !there || !slices.Equal(got, namesOf(wants)) {
 				t.Errorf("%s needs %v, and is judged by %v", name, wants, got)
+			}
+			if how, special := failures[flow]; special && !reflect.DeepEqual(byName(how[step[1]]), wants) {
+				t.Errorf("%s needs %v, and is judged by %v", name, wants, how[step[1]])
 			}
 			if signal := itsSignal.FindStringSubmatch(says); (signal != nil) != (waits[name] != "") || signal != nil && signal[1] != waits[name] {
 				t.Errorf("%s is judged to wait for %q, and waits for %v", name, waits[name], signal)
@@ -55,6 +61,41 @@ func TestTheJudgeKnowsTheDefinitions(t *testing.T) {
 	if seen != len(needs) {
 		t.Errorf("the definitions have %d steps, %d are judged", seen, len(needs))
 	}
+}
+
+func compiled(t *testing.T, definition string) *graph.Graph {
+	t.Helper()
+	d, err := source.Parse([]byte(definition), "yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := graph.Compile(d.Canonical)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// needsOf are a step's needs, by name.
+func needsOf(g *graph.Graph, step int) (needs []check.Need) {
+	for _, need := range g.Nodes[step].Needs {
+		edge := g.Edge(need, step)
+		needs = append(needs, check.Need{
+			Step: g.Nodes[need].ID, Completed: edge.Ends&graph.EndsCompleted != 0, Failed: edge.Ends&graph.EndsFailed != 0, Codes: edge.Codes,
+		})
+	}
+	return byName(needs)
+}
+
+func byName(needs []check.Need) []check.Need {
+	return slices.SortedFunc(slices.Values(needs), func(a, b check.Need) int { return strings.Compare(a.Step, b.Step) })
+}
+
+func namesOf(needs []check.Need) (names []string) {
+	for _, n := range needs {
+		names = append(names, n.Step)
+	}
+	return names
 }
 
 // The same of what waits for a time, for somebody's word, or for the first of several.

@@ -37,6 +37,7 @@ type report struct {
 	Advances      int               `json:"advances"`
 	FencedWrites  int               `json:"fencedWrites"`
 	Undone        int               `json:"undone"`  // instances of which something was compensated
+	WentOn        int               `json:"wentOn"`  // instances that ended well behind a failure
 	Resumed       int               `json:"resumed"` // compensations that stood still and were tried again
 	Signals       int               `json:"signals"` // that a step got
 	Timers        int               `json:"timers"`
@@ -215,9 +216,9 @@ func (r *report) register(writes []workload.Write, events []check.Event) {
 	}
 }
 
-// undone counts the instances that ended behind compensations, and the signals that steps got.
+// undone counts the instances that ended behind compensations, those that ended well behind a failure, and the signals that steps got.
 func (r *report) undone(events []check.Event) {
-	compensates := map[string]bool{}
+	compensates, fails := map[string]bool{}, map[string]bool{}
 	for _, e := range events {
 		switch e.Type {
 		case "instance.compensating":
@@ -230,9 +231,18 @@ func (r *report) undone(events []check.Event) {
 			r.Resumed++
 		case "signal.delivered":
 			r.Signals++
+		case "step.failed":
+			fails[e.Instance] = true
+		case "instance.completed":
+			if fails[e.Instance] {
+				r.WentOn++
+			}
 		}
 	}
-	var noUndo, noSignal []check.Fact
+	var noUndo, noSignal, noFailure []check.Fact
+	if r.WentOn == 0 {
+		noFailure = []check.Fact{{Guarantee: "S1", What: "no instance went on behind a failure: the run shows nothing about what needs one"}}
+	}
 	if r.Undone == 0 {
 		noUndo = []check.Fact{{Guarantee: "saga", What: "no instance was undone: the run shows nothing about compensation"}}
 	}
@@ -241,6 +251,7 @@ func (r *report) undone(events []check.Event) {
 	}
 	r.check("an instance was undone", "saga", noUndo)
 	r.check("a signal was applied", "S5", noSignal)
+	r.check("an instance went on behind a failure", "S1", noFailure)
 }
 
 // waited counts the timers that fired, the races that another than the first of them won, and what was approved.
@@ -338,8 +349,8 @@ func (r *report) verdict() {
 func (r *report) print(to io.Writer) {
 	t := tabwriter.NewWriter(to, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(t, "seed %d\t%d nodes\t%.1f minutes\t%d operations: %d ok, %d refused, %d unknown\n", r.Seed, r.Nodes, r.Minutes, r.Ops, r.OK, r.Refused, r.Unknown)
-	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d compensations tried again by hand, %d signals applied, %d events\n",
-		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Resumed, r.Signals, r.Events)
+	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d compensations tried again by hand, %d went on behind failures, %d signals applied, %d events\n",
+		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Resumed, r.WentOn, r.Signals, r.Events)
 	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n\n", r.Timers, r.Races, r.Approvals)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

@@ -29,6 +29,7 @@ type sum struct {
 	FencedWrites  int               `json:"fencedWrites"`
 	Undone        int               `json:"undone"`
 	Resumed       int               `json:"resumed"`
+	WentOn        int               `json:"wentOn"`
 	Signals       int               `json:"signals"`
 	Timers        int               `json:"timers"`
 	Races         int               `json:"races"`
@@ -205,6 +206,7 @@ func (t *sum) add(r *report, c *config) {
 	t.FencedWrites += r.FencedWrites
 	t.Undone += r.Undone
 	t.Resumed += r.Resumed
+	t.WentOn += r.WentOn
 	t.Signals += r.Signals
 	t.Timers += r.Timers
 	t.Races += r.Races
@@ -247,8 +249,8 @@ func (t *sum) end(c *config) error {
 }
 
 func (t *sum) print(out io.Writer, c *config) {
-	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d compensations tried again by hand, %d signals applied, %d timers fired, %d races won by others, %d approvals\n\n",
-		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Resumed, t.Signals, t.Timers, t.Races, t.Approvals)
+	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d compensations tried again by hand, %d went on behind failures, %d signals applied, %d timers fired, %d races won by others, %d approvals\n\n",
+		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Resumed, t.WentOn, t.Signals, t.Timers, t.Races, t.Approvals)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tINJECTED\tOBSERVED")
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {

@@ -15,8 +15,9 @@ type Step struct {
 	After, Until          int64  // nor has one that waits for a time, or for a date in unix nanoseconds
 	Approval              bool   // nor one that waits for somebody's word
 	Needs                 []string
-	Race                  bool  // the needs are waits, of which the first to complete ends the others
-	AtLeast               int32 // of its needs must complete; zero: all must end
+	Failures              map[string]Failure // of the needs that count failures
+	Race                  bool               // the needs are waits, of which the first to complete ends the others
+	AtLeast               int32              // of its needs must complete; zero: all must end
 	When                  *When
 	Locks                 []Want
 	Attempts              int32
@@ -26,6 +27,12 @@ type Step struct {
 	QueueTimeout, Total   int64
 	Priority              int64
 	Undo                  *Step // its compensation, which has no needs
+}
+
+// Failure is what a need counts of a step's failures: those with one of the codes, or all.
+type Failure struct {
+	Codes  []string
+	Either bool // completions count as well
 }
 
 // Want is what a claim needs of a lock: all of it, a share, or Take of Limit places.

@@ -145,7 +145,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	c := s.cause.command
 	legal := map[string]bool{
 		Completed:  i.state == Running,
-		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed })),
+		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed && !r.handled() })),
 		Failed:     i.mayEnd(Failed, Failing),
 		Cancelling: (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
 		Cancelled:  i.mayEnd(Cancelled, Cancelling),
@@ -360,12 +360,13 @@ func (s *State) runRetried(f *Fact, r *run) {
 	r.retryAt, r.lapsed = s.Uptime+f.Delay, false
 }
 
-// runFailed: a run fails, and with it the instance. A compensation does not.
+// runFailed: a run fails, and with it the instance, unless a step needs that. A compensation does not.
 func (s *State) runFailed(f *Fact, r *run) {
 	if r.undoes != nil {
 		fault("saga", "%s of %s fails, and does not stand still", f.Step, f.Instance)
 	}
 	s.fails(f, r)
+	r.code = f.Code
 	s.runStopped(r, Failed)
 }
 

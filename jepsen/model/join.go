@@ -17,18 +17,54 @@ const (
 	skips
 )
 
-// joined: all needs have ended and not all were skipped, or enough have completed; what cannot be reached is skipped.
-func (r *run) joined() verdict {
-	var done, open int32
-	for _, need := range r.step.Needs {
-		switch state := r.of.run(need).state; {
-		case state == Completed:
-			done++
-		case !over(state):
-			open++
-		}
+// need is what a run that is needed has come to.
+type need int
+
+const (
+	needOpen    need = iota
+	needMet          // it ended as is needed
+	needSkipped      // nobody waits for it any more
+	needBarred       // it ended otherwise
+)
+
+// sees is what a need of a run has come to. Steps want completions, unless they say that they want failures.
+func (r *run) sees(step string) need {
+	o := r.of.run(step)
+	f, failures := r.step.Failures[step]
+	switch {
+	case !over(o.state):
+		return needOpen
+	case o.state == Completed && (!failures || f.Either), o.state == Failed && failures && f.counts(o.code):
+		return needMet
+	case o.state == Skipped && (!failures || f.Either):
+		return needSkipped
 	}
+	return needBarred
+}
+
+func (f *Failure) counts(code string) bool {
+	return len(f.Codes) == 0 || slices.Contains(f.Codes, code)
+}
+
+// handled: a step wants the failure of a run, so that the instance goes on.
+func (r *run) handled() bool {
+	return slices.ContainsFunc(r.of.flow.Steps, func(s Step) bool {
+		f, failures := s.Failures[r.step.Name]
+		return failures && f.counts(r.code)
+	})
+}
+
+// joined: all needs have ended, none otherwise than is needed, and not all were skipped; or enough are met. What cannot be reached
+// is skipped.
+func (r *run) joined() verdict {
+	var n [needBarred + 1]int32
+	for _, step := range r.step.Needs {
+		n[r.sees(step)]++
+	}
+	done, open := n[needMet], n[needOpen]
 	switch want := r.step.AtLeast; {
+	case want == 0 && n[needBarred] > 0:
+		return skips
 	case want == 0 && open > 0:
 		return waits
 	case want == 0 && done == 0 && len(r.step.Needs) > 0:
@@ -59,17 +95,19 @@ func (r *run) goes() bool {
 
 // joins counts how a step was begun.
 func (s *State) joins(r *run) {
-	open, skipped := false, false
-	for _, need := range r.step.Needs {
-		state := r.of.run(need).state
-		open, skipped = open || !over(state), skipped || state == Skipped
+	var n [needBarred + 1]int
+	for _, step := range r.step.Needs {
+		v := r.sees(step)
+		if n[v]++; v == needMet && r.of.run(step).state == Failed {
+			s.saw(FailureNeeded)
+		}
 	}
 	switch {
-	case r.step.AtLeast == 1 && open:
+	case r.step.AtLeast == 1 && n[needOpen] > 0:
 		s.saw(JoinAny)
-	case r.step.AtLeast > 1 && open:
+	case r.step.AtLeast > 1 && n[needOpen] > 0:
 		s.saw(JoinAtLeast)
-	case r.step.AtLeast == 0 && skipped:
+	case r.step.AtLeast == 0 && n[needSkipped] > 0:
 		s.saw(SkipCounted)
 	}
 }
@@ -97,6 +135,8 @@ func (s *State) runSkipped(f *Fact, r *run) {
 		s.saw(RaceLost)
 	case byCondition:
 		s.saw(SkipWhen)
+	case r.step.AtLeast == 0 && slices.ContainsFunc(r.step.Needs, func(step string) bool { return r.sees(step) == needBarred }):
+		s.saw(SkipBarred)
 	default:
 		s.saw(SkipPassedOn)
 	}

@@ -54,8 +54,9 @@ type run struct {
 	delivered, rejected bool
 	fires               int64
 	atOnce              bool
-	output              int64 // of a completed run
-	undoes              *run  // of a compensation
+	output              int64  // of a completed run
+	code                string // of a failed run
+	undoes              *run   // of a compensation
 	// Position of the completion.
 	completedAt int64
 	// Its place in its queue: the order, and behind that when it became ready.
@@ -184,8 +185,8 @@ func (s *State) instanceWhole(i *instance) {
 			leased++
 		case i.state == Running && r.state == Pending && r.joined() != waits:
 			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.step.Name, i.id)
-		case i.state == Running && r.state == Failed:
-			fault("S1", "step %s of %s has failed, and the instance runs on", r.step.Name, i.id)
+		case i.state == Running && r.state == Failed && !r.handled():
+			fault("S1", "step %s of %s has failed, nobody needs that, and the instance runs on", r.step.Name, i.id)
 		case i.state != Running && !over(r.state):
 			fault("S1", "%s is %s, and its step %s is %s", i.id, i.state, r.step.Name, r.state)
 		}

@@ -62,6 +62,8 @@ const (
 	UndoesEarly    Bug = "undoes-early"
 	DatesNotStored Bug = "dates-not-stored"
 	RaceWonTwice   Bug = "race-won-twice"
+	EndsIgnored    Bug = "ends-ignored"
+	CodesIgnored   Bug = "codes-ignored"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -105,6 +107,8 @@ var All = []Row{
 	{UndoesEarly, "saga", "a step is compensated as soon as one of those behind it is"},
 	{DatesNotStored, "S7", "what a restart reads of a timer does not have its date"},
 	{RaceWonTwice, "S1", "a wait that is over as it begins completes though another of its race has"},
+	{EndsIgnored, "S1", "a need is met however the step ended"},
+	{CodesIgnored, "S1", "a need of some failures is met by every failure"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -35,8 +35,12 @@ func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 func drawStep(d draws, before []model.Step, at int) model.Step {
 	s := model.Step{Name: fmt.Sprint("s", at)}
 	for _, need := range before {
-		if d.one(2) {
-			s.Needs = append(s.Needs, need.Name)
+		if !d.one(2) {
+			continue
+		}
+		s.Needs = append(s.Needs, need.Name)
+		if d.one(6) {
+			s.Failures = drawFailure(d, s.Failures, need.Name)
 		}
 	}
 	if n := len(s.Needs); n > 1 && d.one(3) {
@@ -51,6 +55,19 @@ func drawStep(d draws, before []model.Step, at int) model.Step {
 	}
 	drawWork(d, &s)
 	return s
+}
+
+// drawFailure has a need count failures: of each code that workers and time fail with, or of some.
+func drawFailure(d draws, failures map[string]model.Failure, need string) map[string]model.Failure {
+	if failures == nil {
+		failures = map[string]model.Failure{}
+	}
+	f := model.Failure{Either: d.one(3)}
+	if d.one(2) {
+		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE"}), "REJECTED"}
+	}
+	failures[need] = f
+	return failures
 }
 
 // drawWait draws what a step waits for: it comes by itself, or fails to in a while.
@@ -136,7 +153,8 @@ func drawWhen(d draws, s model.Step, before []model.Step) *model.When {
 		return w
 	}
 	for _, need := range before {
-		if slices.Contains(s.Needs, need.Name) && len(need.Needs) == 0 && need.When == nil && need.Queue != "" {
+		_, failures := s.Failures[need.Name]
+		if slices.Contains(s.Needs, need.Name) && !failures && len(need.Needs) == 0 && need.When == nil && need.Queue != "" {
 			w.Step = need.Name
 		}
 	}
@@ -182,7 +200,7 @@ func yamlOf(f model.Workflow) string {
 		case s.Race:
 			fmt.Fprintf(&b, "    race: [%s]\n", strings.Join(s.Needs, ", "))
 		case len(s.Needs) > 0:
-			fmt.Fprintf(&b, "    needs: [%s]\n", strings.Join(s.Needs, ", "))
+			fmt.Fprintf(&b, "    needs: [%s]\n", strings.Join(needsOf(s), ", "))
 		}
 		switch {
 		case s.Race:
@@ -209,6 +227,17 @@ func yamlOf(f model.Workflow) string {
 		}
 	}
 	return b.String()
+}
+
+func needsOf(s model.Step) []string {
+	list := slices.Clone(s.Needs)
+	for at, need := range list {
+		if f, failures := s.Failures[need]; failures {
+			ends := map[bool]string{true: "any", false: "failed"}[f.Either]
+			list[at] = fmt.Sprintf("{step: %s, ends: %s, codes: [%s]}", need, ends, strings.Join(f.Codes, ", "))
+		}
+	}
+	return list
 }
 
 func writeWork(b *strings.Builder, indent string, s model.Step) {

@@ -14,7 +14,7 @@ import (
 )
 
 // The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
-// the graph does. Their input names the step that fails, if one is to.
+// the graph does, and one that goes on behind some failures. Their input names the step that fails, if one is to, and with which code.
 const (
 	saga = `
 workflow: saga
@@ -37,6 +37,18 @@ steps:
   three: {needs: [again], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
   end: {needs: [two, three], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
 `
+	bill = `
+workflow: bill
+steps:
+  hold: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  charge: {needs: [hold], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  ship: {needs: [charge], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}"], compensate: {}}
+  call: {needs: [{step: charge, ends: failed, codes: [CHOSEN]}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}"], compensate: {}}
+  look: {needs: [{step: charge, ends: failed, codes: [OTHER, NONE]}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  note: {needs: [{step: charge, ends: any}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  late: {needs: [{step: ship, ends: failed, codes: [OTHER]}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  end: {needs: [ship, call, look, note], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+`
 )
 
 // undone are they, with the steps that may fail.
@@ -46,7 +58,11 @@ var undone = []struct {
 }{
 	{"saga", []string{"take", "left", "right", "pay", "end"}},
 	{"row", []string{"one", "two", "three", "end"}},
+	{"bill", []string{"charge", "charge", "charge", "ship", "call", "end"}},
 }
+
+// codes are those that steps fail with.
+var codes = []string{"CHOSEN", "OTHER", "LOST"}
 
 // signals are the ids of those that each instance is told: as many as steps of it wait for one.
 var signals = []string{"1", "2"}
@@ -59,7 +75,7 @@ func (r *Recorder) Sagas(ctx context.Context, c *client.Client, lane int, seed u
 		of := undone[n%len(undone)]
 		input := map[string]any{"hot": chance.IntN(3)}
 		if chance.IntN(2) == 0 {
-			input["fails"] = of.steps[chance.IntN(len(of.steps))]
+			input["fails"], input["code"] = of.steps[chance.IntN(len(of.steps))], codes[chance.IntN(len(codes))]
 		}
 		id := fmt.Sprintf("%s-%d-%d", of.workflow, lane, n)
 		calling, cancel := call(ctx)
@@ -149,9 +165,12 @@ func standsStill(i *v1.Instance) bool {
 		slices.ContainsFunc(i.Runs, func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT })
 }
 
-// chosen says that the step is the one that its instance is to fail at. What undoes a step has another input, and does not fail;
-// nor do steps whose input is none of ours.
-func chosen(s *client.Step) bool {
-	var input struct{ Fails string }
-	return s.Input(&input) == nil && input.Fails == s.Step
+// chosen is the code that the step is to fail with; empty when it is not the one that its instance is to fail at. What undoes a step has
+// another input, and does not fail; nor do steps whose input is none of ours.
+func chosen(s *client.Step) string {
+	var input struct{ Fails, Code string }
+	if s.Input(&input) != nil || input.Fails != s.Step {
+		return ""
+	}
+	return input.Code
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // Definitions are the workflows of the workloads: one whose steps are leased by name, one whose steps are polled, with
-// locks of every kind; two whose instances are undone; and two that wait.
+// locks of every kind; three whose instances are undone; and two that wait.
 var Definitions = []string{`
 workflow: named
 steps:
@@ -32,7 +32,7 @@ steps:
   both: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}", "right/${input.hot}"]}
   some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}, {name: "many/${input.hot}", shared: true}]}
   end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["many/${input.hot}"]}
-`, saga, row, offer, rush}
+`, saga, row, bill, offer, rush}
 
 // Named starts instances and takes each of their steps by name, until the context ends, and reads them in between.
 func (r *Recorder) Named(ctx context.Context, c *client.Client, lane int, seed uint64) {
@@ -209,8 +209,8 @@ func Work(ctx context.Context, servers []string, register, name string, ttl time
 					return nil, err
 				}
 			}
-			if chosen(s) {
-				return nil, client.Fail("CHOSEN", "the instance is to fail here")
+			if code := chosen(s); code != "" {
+				return nil, client.Fail(code, "the step is to fail here")
 			}
 			done.Store(s.Token)
 			return map[string]any{"token": s.Token}, nil
