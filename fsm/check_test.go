@@ -45,13 +45,70 @@ func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]i
 			return err
 		}
 	}
-	if !i.live() && i.root.open > 0 {
-		return fmt.Errorf("it is %s with %d open runs", i.rec.State, i.root.open)
+	for f := range i.frames() {
+		if !i.live() && f.open > 0 {
+			return fmt.Errorf("it is %s with %d open runs", i.rec.State, f.open)
+		}
 	}
-	if i.stopping() && i.leased() == 0 {
+	if i.stage(whole) == stageStops && !i.busy(whole) {
 		return fmt.Errorf("it is %s and nothing is leased", i.rec.State)
 	}
+	for at, r := range i.all() {
+		if err := checkBody(i, at, r); err != nil {
+			return fmt.Errorf("step %s, %d: %w", i.step(at).ID, at.index, err)
+		}
+	}
 	return checkCompensation(i)
+}
+
+// checkTally: a frame counts its runs, and all that are inside them.
+func checkTally(i *instance, f *frame) error {
+	var counted tally
+	i.eachIn(f, func(f *frame) bool {
+		for _, r := range f.runs {
+			counted.add(r.tally())
+		}
+		return true
+	})
+	if counted != f.tally {
+		return fmt.Errorf("frame %d of scope %d counts %v, and there are %v", f.index, f.scope, f.tally, counted)
+	}
+	return nil
+}
+
+// checkBody: a run with a body waits for frames that are open, and for as many as it may.
+func checkBody(i *instance, at at, r *run) error {
+	n := i.step(at)
+	if n.Body == 0 || r.State != v1.RunState_RUN_STATE_WAITING {
+		return nil
+	}
+	going := 0
+	for k, f := range r.frames() {
+		if f.owner != at || int(f.place) != k || int(f.scope) != n.Body {
+			return fmt.Errorf("its frame %d is %d of scope %d, of %v", k, f.place, f.scope, f.owner)
+		}
+		if !f.over {
+			going++
+		}
+		if f.over && r.Stage == stageRuns && f.open > 0 {
+			return fmt.Errorf("frame %d is counted, and has open runs", k)
+		}
+		if !f.over && i.wanted(f.at(0)) && f.open == 0 {
+			return fmt.Errorf("frame %d has no open runs, and is not counted", k)
+		}
+	}
+	switch {
+	case r.Stage == stageStops && i.wanted(at) && !i.busy(at):
+		return fmt.Errorf("it stops, and nothing inside it is leased")
+	case !i.wanted(at) || r.Stage != stageRuns:
+	case going == 0:
+		return fmt.Errorf("it waits for none of %d frames", len(r.frames()))
+	case n.Width > 0 && going > n.Width:
+		return fmt.Errorf("it has %d items at a time, and may have %d", going, n.Width)
+	case n.Turns > 0 && (going > 1 || len(r.frames()) > n.Turns):
+		return fmt.Errorf("it has %d turns at a time, and %d of %d", going, len(r.frames()), n.Turns)
+	}
+	return nil
 }
 
 // checkCompensation: only what was completed is undone, what stands behind it first, and as soon as it can be.
@@ -67,10 +124,10 @@ func checkCompensation(i *instance) error {
 			}
 			continue
 		}
-		if !i.compensating() && i.live() || i.run(of).State != v1.RunState_RUN_STATE_COMPLETED {
+		if i.run(of).State != v1.RunState_RUN_STATE_COMPLETED || !ended(r.State) && i.stage(i.undoing(at)) != stageUndoes {
 			return fmt.Errorf("%s is %s, while the instance is %s and its step %s", i.step(at).ID, r.State, i.rec.State, i.run(of).State)
 		}
-		if blocked := i.blocked(of); blocked != (r.State == v1.RunState_RUN_STATE_PENDING) {
+		if blocked := i.blocked(of); !ended(r.State) && blocked != (r.State == v1.RunState_RUN_STATE_PENDING) {
 			return fmt.Errorf("%s is %s, and it is to wait for others: %v", i.step(at).ID, r.State, blocked)
 		}
 	}
@@ -79,29 +136,46 @@ func checkCompensation(i *instance) error {
 
 // blocked: something that came behind a step is not undone.
 func (i *instance) blocked(of at) bool {
-	for at, r := range i.all() {
-		behind, is := i.compensates(at)
-		if !is || behind == of || ended(r.State) {
+	for other, r := range i.all() {
+		behind, is := i.compensates(other)
+		if !is || behind == of || ended(r.State) || i.undoing(other) != i.undoing(of) {
 			continue
 		}
-		if i.graph.Sequential && i.run(behind).CompletedAt > i.run(of).CompletedAt ||
-			!i.graph.Sequential && slices.Contains(i.graph.After(int(of.node)), int(behind.node)) {
+		if i.graph.Sequential && i.run(behind).CompletedAt > i.run(of).CompletedAt || !i.graph.Sequential && i.isBehind(behind, of) {
 			return true
 		}
 	}
 	return false
 }
 
+// isBehind: a run came behind another, where the two are beside each other or what they are in is.
+func (i *instance) isBehind(a, b at) bool {
+	x, y := i.outwards(a), i.outwards(b)
+	for k := range min(len(x), len(y)) {
+		switch {
+		case x[k] == y[k]:
+		case i.frame(x[k]) != i.frame(y[k]): // of one body, in different frames of it
+			return i.frame(x[k]).index > i.frame(y[k]).index
+		default:
+			return slices.Contains(i.graph.After(int(y[k].node)), int(x[k].node))
+		}
+	}
+	return false
+}
+
+// outwards are what a run is in, the outermost first, and the run itself.
+func (i *instance) outwards(run at) (chain []at) {
+	for ; run != whole; run = i.frame(run).owner {
+		chain = append([]at{run}, chain...)
+	}
+	return chain
+}
+
 func checkFrame(m *Machine, ns *namespace, i *instance, f *frame, leasedIn map[string]int64, held map[int64]bool) error {
-	var open, leased int32
 	for n, r := range f.runs {
 		at := f.at(n)
 		step := i.step(at).ID
-		if r.State != unbegun && !ended(r.State) {
-			open++
-		}
 		if r.State == v1.RunState_RUN_STATE_LEASED {
-			leased++
 			leasedIn[i.step(at).Queue]++
 			held[r.Token] = true
 			if ref, ok := ns.leases[r.Token]; !ok || ref.session != r.Session || ref.instance != i.rec.InstanceId {
@@ -134,10 +208,7 @@ func checkFrame(m *Machine, ns *namespace, i *instance, f *frame, leasedIn map[s
 			return fmt.Errorf("step %s has used %d of %d attempts", step, r.Used, i.step(at).Retry.Attempts)
 		}
 	}
-	if open != f.open || leased != f.leased {
-		return fmt.Errorf("it counts %d open and %d leased runs, there are %d and %d", f.open, f.leased, open, leased)
-	}
-	return nil
+	return checkTally(i, f)
 }
 
 func checkLock(m *Machine, ns *namespace, l *lock, held map[int64]bool) error {

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -21,11 +22,6 @@ import (
 // compensationLevel is the cluster level from which on workflows have compensations.
 const compensationLevel = 4
 
-// stopping: the instance waits for its leased runs to end, and wants nothing of them.
-func (i *instance) stopping() bool {
-	return i.rec.State == v1.InstanceState_INSTANCE_STATE_FAILING || i.rec.State == v1.InstanceState_INSTANCE_STATE_CANCELLING
-}
-
 func (i *instance) compensating() bool {
 	return i.rec.State == v1.InstanceState_INSTANCE_STATE_COMPENSATING
 }
@@ -39,62 +35,73 @@ func (i *instance) compensates(at at) (of at, is bool) {
 // moveOn has what follows a completed run happen.
 func (t *turn) moveOn(i *instance, at at) {
 	switch {
-	case i.compensating():
+	case isCompensation(i.step(at)):
 		t.undone(i, at)
-	case i.stopping():
-		t.endStopped(i)
-	default:
+	case i.wanted(at):
 		t.advanceInstance(i, at)
+	default:
+		t.endIn(i, at)
 	}
 }
 
-// finish ends an instance of which nothing runs any more, behind the compensations of what it completed.
-func (t *turn) finish(i *instance, to v1.InstanceState, code, reason string) {
-	undo := t.toUndo(i)
-	if len(undo) == 0 {
+// finish ends an activation of which nothing runs any more, behind the compensations of what was completed inside it.
+func (t *turn) finish(i *instance, owner at, to v1.InstanceState, code, reason string) {
+	undo := t.toUndo(i, owner)
+	switch {
+	case len(undo) == 0 && owner == whole:
 		t.emit(&instanceChanged{i: i, to: to, code: code, reason: reason})
 		return
-	}
-	t.emit(&compensationBegun{instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPENSATING, code: code, reason: reason}, to, undo})
-	if i.graph.Sequential {
-		t.undoNewest(i)
+	case len(undo) == 0:
+		t.failedBody(i, owner)
 		return
+	case owner == whole:
+		t.emit(&compensationBegun{instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPENSATING, code: code, reason: reason}, to, undo})
+	default:
+		t.emit(&bodyUndoing{i, owner, undo})
 	}
-	var ends []at
-	for node := range i.graph.Nodes {
-		n := &i.graph.Nodes[node]
-		if _, is := n.Compensates(); !is && len(n.Successors) == 0 {
-			ends = append(ends, i.root.at(node))
-		}
+	if i.graph.Sequential {
+		t.undoNewest(i, owner)
+	} else {
+		t.undoFrames(i, owner)
 	}
-	t.undo(i, ends)
 }
 
-// toUndo are the completed runs that have a compensation and are not before the step from which on the instance is undone.
-func (t *turn) toUndo(i *instance) (undo []at) {
+// toUndo are the completed runs inside an activation that have a compensation and are not before the step from which on the instance
+// is undone. What a body inside it that failed has undone already is not undone again.
+func (t *turn) toUndo(i *instance, owner at) (undo []at) {
 	if !i.graph.Compensable() {
 		return nil
 	}
 	wanted := i.since(i.rec.CompensateFrom)
-	for at, r := range i.all() {
+	for at, r := range runsOf(i.below(owner)) {
 		done := r.State == v1.RunState_RUN_STATE_COMPLETED || plant.Is(plant.UndoesUndone) && r.Attempt > 0
-		if done && i.step(at).Compensation > 0 && wanted(at) {
+		if plant.Is(plant.InsideNotUndone) && i.step(at).Scope > 0 {
+			continue
+		}
+		if c := i.step(at).Compensation; done && c > 0 && i.run(at.beside(c)).State == unbegun && wanted(at) {
 			undo = append(undo, at)
 		}
 	}
 	return undo
 }
 
-// since tells the steps that are not before one, which is counted from one; zero is before all.
+// since tells the runs that are not before a step, which is counted from one; zero is before all. What is inside a step's body is where
+// the step is.
 func (i *instance) since(from int32) func(at) bool {
 	if from == 0 {
 		return func(at) bool { return true }
 	}
+	scope := int32(i.graph.Nodes[from-1].Scope)
 	nodes := make([]bool, len(i.graph.Nodes))
 	for _, node := range i.graph.After(int(from) - 1) {
 		nodes[node] = true
 	}
-	return func(at at) bool { return nodes[at.node] }
+	return func(at at) bool {
+		for f := i.frame(at); f.scope != scope && f != &i.root; f = i.frame(at) {
+			at = f.owner
+		}
+		return nodes[at.node]
+	}
 }
 
 // undo begins the compensations of steps behind which all is undone, and of those before them that have nothing to undo.
@@ -103,12 +110,33 @@ func (t *turn) undo(i *instance, ready []at) {
 		step := ready[0]
 		ready = ready[1:]
 		n := i.step(step)
-		if n.Compensation > 0 && i.run(step.beside(n.Compensation)).State == v1.RunState_RUN_STATE_PENDING {
+		switch {
+		case n.Compensation > 0 && i.run(step.beside(n.Compensation)).State == v1.RunState_RUN_STATE_PENDING:
 			t.activate(i, step.beside(n.Compensation))
+		case n.Body > 0 && t.undoFrames(i, step):
+		default:
+			ready = append(ready, t.passBack(i, step)...)
+		}
+	}
+}
+
+// undoFrames begins to undo the newest of an activation's frames that has something to undo. It tells whether there is one.
+func (t *turn) undoFrames(i *instance, owner at) bool {
+	for _, f := range slices.Backward(i.of(owner)) {
+		if f.open == 0 {
 			continue
 		}
-		ready = append(ready, t.passBack(i, step)...)
+		var ends []at
+		for n := range f.runs {
+			at := f.at(n)
+			if step := i.step(at); !isCompensation(step) && len(step.Successors) == 0 {
+				ends = append(ends, at)
+			}
+		}
+		t.undo(i, ends)
+		return true
 	}
+	return false
 }
 
 // passBack counts a step as undone, and returns those before it behind which all is undone with that.
@@ -123,11 +151,11 @@ func (t *turn) passBack(i *instance, step at) (ready []at) {
 	return ready
 }
 
-// undoNewest begins the compensation of the newest completion that is not undone.
-func (t *turn) undoNewest(i *instance) {
+// undoNewest begins the compensation of the newest completion inside an activation that is not undone.
+func (t *turn) undoNewest(i *instance, owner at) {
 	var newest at
 	last := int64(0)
-	for at, r := range i.all() {
+	for at, r := range runsOf(i.below(owner)) {
 		if of, is := i.compensates(at); is && r.State == v1.RunState_RUN_STATE_PENDING && i.run(of).CompletedAt > last {
 			newest, last = at, i.run(of).CompletedAt
 		}
@@ -137,15 +165,33 @@ func (t *turn) undoNewest(i *instance) {
 	}
 }
 
-// undone goes on behind a compensation that is over, and ends the instance behind the last.
+// undone goes on behind a compensation that is over, and ends what is undone behind the last.
 func (t *turn) undone(i *instance, at at) {
-	switch of, _ := i.compensates(at); {
-	case i.root.open == 0:
+	owner := i.undoing(at)
+	open := i.inside(owner).open
+	of, _ := i.compensates(at)
+	switch {
+	case open == 0 && owner == whole:
 		t.emit(&instanceChanged{i: i, to: i.rec.Ends, code: i.rec.Code, reason: i.rec.Reason})
+	case open == 0:
+		t.failedBody(i, owner)
 	case i.graph.Sequential:
-		t.undoNewest(i)
+		t.undoNewest(i, owner)
 	default:
 		t.undo(i, t.passBack(i, of))
+		t.frameUndone(i, owner, i.frame(at))
+	}
+}
+
+// frameUndone goes on behind a frame of which all is undone: with one that was begun before it, or behind the step whose body it is.
+func (t *turn) frameUndone(i *instance, owner at, f *frame) {
+	for f != &i.root && f.open == 0 {
+		if t.undoFrames(i, f.owner) || f.owner == owner {
+			return
+		}
+		step := f.owner
+		f = i.frame(step)
+		t.undo(i, t.passBack(i, step))
 	}
 }
 
@@ -171,8 +217,8 @@ func (t *turn) inputOf(i *instance, at at) (*v1.Payload, error) {
 	return &v1.Payload{Bytes: value}, nil
 }
 
-// compensateInstance stops an instance and undoes it from a step on. One that compensates already has what stands still tried
-// again, or skipped.
+// compensateInstance has what stands still of an instance tried again, or skipped. Where nothing does, it stops the instance and undoes
+// it from a step on.
 func (t *turn) compensateInstance(r *v1.CompensateInstanceRequest) (proto.Message, *Refusal) {
 	i, refusal := t.instance(r.InstanceId)
 	if refusal != nil {
@@ -188,15 +234,17 @@ func (t *turn) compensateInstance(r *v1.CompensateInstanceRequest) (proto.Messag
 	switch {
 	case !i.live():
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
+	case from > 0 && i.graph.Nodes[from-1].Scope > 0:
+		return nil, Refuse(v1.Code_CODE_INVALID, "step %q is inside another; name the step whose body it is in", r.FromStep)
+	case i.compensating() || len(i.still(from)) > 0:
+		return t.resume(i, from, r), nil
 	case !i.graph.Compensable():
 		return nil, Refuse(v1.Code_CODE_INVALID, "workflow %s version %d has no compensations; cancel the instance", i.rec.Workflow, i.rec.Version)
-	case i.compensating():
-		return t.resume(i, from, r), nil
 	case r.Skip:
 		return nil, Refuse(v1.Code_CODE_INVALID, "instance %q does not compensate yet: it is %s; skip is for what stands still", r.InstanceId, stateName(i.rec.State))
 	case i.rec.State != v1.InstanceState_INSTANCE_STATE_CANCELLING:
 		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: r.Reason, from: from})
-		t.stopRuns(i)
+		t.stopRuns(i, whole)
 	case i.rec.CompensateFrom != from:
 		return nil, Refuse(v1.Code_CODE_INVALID, "instance %q is being cancelled already, and compensates %s", r.InstanceId, i.sayFrom())
 	}
@@ -219,14 +267,7 @@ func (i *instance) sayFrom() string {
 // came behind it.
 func (t *turn) resume(i *instance, from int32, r *v1.CompensateInstanceRequest) *v1.CompensateInstanceResponse {
 	reply := &v1.CompensateInstanceResponse{}
-	wanted := i.since(from)
-	var still []at
-	for at, run := range i.all() {
-		if of, _ := i.compensates(at); run.State == v1.RunState_RUN_STATE_INCIDENT && wanted(of) {
-			still = append(still, at)
-		}
-	}
-	for _, at := range still {
+	for _, at := range i.still(from) {
 		reply.Steps = append(reply.Steps, i.step(at).ID)
 		if r.Skip {
 			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_SKIPPED, reason: r.Reason})
@@ -240,6 +281,17 @@ func (t *turn) resume(i *instance, from int32, r *v1.CompensateInstanceRequest) 
 	return reply
 }
 
+// still are the compensations that stand still: of a step, counted from one, and of what came behind it; zero is all.
+func (i *instance) still(from int32) (still []at) {
+	wanted := i.since(from)
+	for at, run := range i.all() {
+		if of, is := i.compensates(at); is && run.State == v1.RunState_RUN_STATE_INCIDENT && wanted(of) {
+			still = append(still, at)
+		}
+	}
+	return still
+}
+
 // compensationBegun has the runs of compensations come to be.
 type compensationBegun struct {
 	instanceChanged
@@ -250,14 +302,38 @@ type compensationBegun struct {
 func (e *compensationBegun) evolve(t *turn) {
 	e.instanceChanged.evolve(t)
 	e.i.rec.Ends = e.ends
-	for at := range e.i.all() {
-		t.m.change(e.i, at, func(r *run) { r.Pending = int32(len(e.i.step(at).Successors)) })
+	t.beginUndo(e.i, whole, e.undo)
+}
+
+// beginUndo has the runs of compensations come to be, and steps count what is behind them.
+func (t *turn) beginUndo(i *instance, owner at, undo []at) {
+	for at := range runsOf(i.below(owner)) {
+		if !isCompensation(i.step(at)) {
+			t.m.change(i, at, func(r *run) { r.Pending = int32(len(i.step(at).Successors)) })
+		}
 	}
-	for _, at := range e.undo {
-		t.m.change(e.i, at.beside(e.i.step(at).Compensation), func(r *run) {
+	for _, at := range undo {
+		t.m.change(i, at.beside(i.step(at).Compensation), func(r *run) {
 			r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
 		})
 	}
+}
+
+// bodyUndoing has a run with a body that failed undo what was completed inside it.
+type bodyUndoing struct {
+	i    *instance
+	at   at
+	undo []at
+}
+
+func (e *bodyUndoing) kind() string { return "lockstep.step.compensating.v1" }
+func (e *bodyUndoing) fill(d *v1.EventData) string {
+	fillRun(d, e.i, e.at)
+	return e.i.subject()
+}
+func (e *bodyUndoing) evolve(t *turn) {
+	t.m.change(e.i, e.at, func(r *run) { r.Stage, r.ChangedWall = stageUndoes, t.wall() })
+	t.beginUndo(e.i, e.at, e.undo)
 }
 
 // explainCompensation tells how far an instance is.

@@ -31,11 +31,8 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 	switch {
 	case i.compensating():
 		out.Explanations = append(out.Explanations, i.explainCompensation())
-	case i.stopping():
-		out.Explanations = append(out.Explanations, &v1.Explanation{
-			Code:     v1.ExplainCode_EXPLAIN_CODE_CANCELLING,
-			Sentence: fmt.Sprintf("The instance is %s: it ends when none of its %d leased runs is left.", stateName(i.rec.State), i.leased()),
-		})
+	case i.stage(whole) == stageStops:
+		out.Explanations = append(out.Explanations, i.explainStopping())
 	}
 	if r.Step != "" {
 		at, refusal := i.named(r.Step, r.Index)
@@ -51,6 +48,16 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		}
 	}
 	return out, nil
+}
+
+func (i *instance) explainStopping() *v1.Explanation {
+	e := &v1.Explanation{Code: v1.ExplainCode_EXPLAIN_CODE_CANCELLING}
+	e.Sentence = fmt.Sprintf("The instance is %s: it ends when none of its %d leased runs is left", stateName(i.rec.State), i.root.leased)
+	if n := i.root.undoing; n > 0 {
+		e.Sentence += fmt.Sprintf(", and what was completed inside %d of its steps is undone", n)
+	}
+	e.Sentence += "."
+	return e
 }
 
 func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {

@@ -29,7 +29,7 @@ func (t *turn) failStep(f *v1.FailStepRequest) (proto.Message, *Refusal) {
 	}
 	retry := i.step(at).Retry
 	switch {
-	case i.stopping():
+	case !i.wanted(at) && !isCompensation(i.step(at)):
 		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: f.Code, reason: f.Reason})
 	case !f.Retryable || slices.Contains(retry.NonRetryable, f.Code) || r.Used+1 >= int32(retry.Attempts):
 		t.failRun(i, at, f.Code, f.Reason, true)
@@ -83,6 +83,10 @@ func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	}
 	t.dropLapsed(i, at)
 	compensation := isCompensation(i.step(at))
+	if r.body != nil {
+		t.failBody(i, at, code, reason)
+		return
+	}
 	if compensation {
 		t.emit(&runIncident{i: i, at: at, code: code, reason: reason})
 	} else {
@@ -93,12 +97,10 @@ func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	}
 	switch {
 	case compensation:
-	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
-		t.endStopped(i)
-	case i.step(at).Takes(code):
-		t.advanceInstance(i, at)
+	case i.wanted(at):
+		t.behindFailure(i, at, code, reason)
 	default:
-		t.failInstance(i, code, "step "+i.step(at).ID+" failed: "+reason)
+		t.endIn(i, at)
 	}
 }
 

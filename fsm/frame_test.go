@@ -99,21 +99,34 @@ func TestARunIsFoundInItsFrame(t *testing.T) {
 	}
 }
 
+// What becomes of a run is counted in its frame, and in all that this is in.
 func TestAFrameCountsWhatItsRunsDo(t *testing.T) {
 	const (
 		pending, ready, leased = v1.RunState_RUN_STATE_PENDING, v1.RunState_RUN_STATE_READY, v1.RunState_RUN_STATE_LEASED
-		completed, skipped     = v1.RunState_RUN_STATE_COMPLETED, v1.RunState_RUN_STATE_SKIPPED
+		waiting, completed     = v1.RunState_RUN_STATE_WAITING, v1.RunState_RUN_STATE_COMPLETED
 	)
-	f := frame{open: 3}
+	g := nested()
+	i := &instance{graph: g, root: newFrame(g, 0, 0)}
+	inner := newFrame(g, 1, 0)
+	inner.owner = at{1, 0}
+	i.add(&inner)
+	r := inner.runs[0]
 	for _, c := range []struct {
-		was, is      v1.RunState
-		open, leased int32
+		state v1.RunState
+		stage stage
+		want  tally
 	}{
-		{pending, pending, 3, 0}, {pending, ready, 3, 0}, {ready, leased, 3, 1}, {leased, leased, 3, 1}, {leased, ready, 3, 0},
-		{ready, leased, 3, 1}, {leased, completed, 2, 0}, {completed, completed, 2, 0}, {ready, completed, 1, 0}, {pending, skipped, 0, 0},
+		{unbegun, 0, tally{}}, {pending, 0, tally{1, 0, 0}}, {ready, 0, tally{1, 0, 0}}, {leased, 0, tally{1, 1, 0}}, {ready, 0, tally{1, 0, 0}},
+		{leased, 0, tally{1, 1, 0}}, {completed, 0, tally{}}, {pending, 0, tally{1, 0, 0}},
+		{waiting, stageStops, tally{1, 0, 0}}, {waiting, stageUndoes, tally{1, 0, 1}}, {completed, stageUndoes, tally{}},
 	} {
-		if f.count(c.was, c.is); f.open != c.open || f.leased != c.leased {
-			t.Errorf("%s to %s: %d are open and %d leased, not %d and %d", c.was, c.is, f.open, f.leased, c.open, c.leased)
+		was := r.tally()
+		r.State, r.Stage = c.state, c.stage
+		i.count(&inner, was, r.tally())
+		for what, counted := range map[string]tally{"its frame": inner.tally, "the body": i.inside(inner.owner), "the root": i.root.tally} {
+			if counted != c.want {
+				t.Errorf("%s, stage %d: %s counts %v, not %v", c.state, c.stage, what, counted, c.want)
+			}
 		}
 	}
 }
@@ -163,11 +176,12 @@ func TestTheRootHasNoName(t *testing.T) {
 // Frames of one scope do not read each other's rows, nor the root theirs.
 func TestFramesHaveRowsOfTheirOwn(t *testing.T) {
 	g, engine, b := nested(), table.NewMemory(), &table.Batch{}
-	i := &instance{ns: &namespace{rec: &logv1.Namespace{Namespace: "n"}}, rec: &logv1.Instance{InstanceId: "i"}, graph: g}
+	i := &instance{ns: &namespace{rec: &logv1.Namespace{Namespace: "n"}}, rec: &logv1.Instance{InstanceId: "i"}, graph: g, root: newFrame(g, 0, 0)}
 	names := [][2]int32{{0, 0}, {1, 0}, {1, 1}, {1, 2}}
 	token := func(f *frame, n int) int64 { return int64(f.scope)<<40 | int64(f.index)<<20 | int64(n) }
 	for _, name := range names {
 		f := newFrame(g, name[0], name[1])
+		f.owner, f.place = at{1, 0}, f.index
 		for n, r := range f.runs {
 			r.Token = token(&f, n)
 			payload := &v1.Payload{Bytes: fmt.Appendf(nil, "%d", r.Token)}
@@ -179,29 +193,36 @@ func TestFramesHaveRowsOfTheirOwn(t *testing.T) {
 		}
 	}
 	must(engine.Write(b))
-	for _, name := range names {
-		f := newFrame(g, name[0], name[1])
-		if err := i.readRuns(engine, &f); err != nil {
-			t.Fatalf("frame %v: %v", name, err)
+	if err := i.readFrames(engine); err != nil {
+		t.Fatal(err)
+	}
+	for k, name := range names {
+		f := i.activation(name[0], name[1])
+		if k > 0 && (f.owner != (at{1, 0}) || int(f.place) != k-1 || i.run(at{1, 0}).frames()[k-1] != f) {
+			t.Errorf("frame %v is %d of %v", name, f.place, f.owner)
 		}
 		for n, r := range f.runs {
-			if r.has = 1 << roleOutput; r.Token != token(&f, n) {
+			if r.has = 1 << roleOutput; r.Token != token(f, n) {
 				t.Errorf("run %d of frame %v has token %d", n, name, r.Token)
 			}
 		}
-		outputs, err := i.outputs(engine, &f)
+		outputs, err := i.outputs(engine, f)
 		if err != nil || len(outputs) != len(f.runs) {
 			t.Fatalf("frame %v: %d outputs, %v", name, len(outputs), err)
 		}
 		for n, output := range outputs {
-			if want := fmt.Sprint(token(&f, n)); string(output.GetBytes()) != want {
+			if want := fmt.Sprint(token(f, n)); string(output.GetBytes()) != want {
 				t.Errorf("output %d of frame %v is %q", n, name, output.GetBytes())
 			}
 		}
 	}
-	missing := newFrame(g, 1, 3)
-	if err := i.readRuns(engine, &missing); err == nil || !strings.Contains(err.Error(), "lacks runs") {
-		t.Errorf("a frame without rows is read: %v", err)
+	b.Reset()
+	lacks := newFrame(g, 1, 3)
+	b.Put(lacks.appendRowNumber(key(tablePage, "n", "i"), 0), lacks.appendPage(nil, 0))
+	must(engine.Write(b))
+	again := &instance{ns: i.ns, rec: i.rec, graph: g, root: newFrame(g, 0, 0)}
+	if err := again.readFrames(engine); err == nil || !strings.Contains(err.Error(), "lacks runs") {
+		t.Errorf("a frame without its last page is read: %v", err)
 	}
 }
 

@@ -19,7 +19,7 @@ type instance struct {
 	version *version
 	graph   *graph.Graph
 	root    frame
-	own     payloads
+	bodies  []*frame // the others, in the order of their rows
 	dirty   bool
 	element *list.Element
 	history []int64 // positions of events that are not flushed
@@ -92,16 +92,14 @@ func (m *Machine) readInstance(r table.Reader, ns *namespace, id string) (*insta
 		return nil, refusal
 	}
 	i := newInstance(ns, rec, v)
-	i.root.open, i.root.leased = rec.Open, rec.Leased
-	if err := i.readRuns(r, &i.root); err != nil {
-		return nil, err
-	}
-	return i, nil
+	return i, i.readFrames(r)
 }
 
 func newInstance(ns *namespace, rec *logv1.Instance, v *version) *instance {
 	g := v.compiled()
-	return &instance{ns: ns, rec: rec, version: v, graph: g, root: newFrame(g, 0, 0), own: payloads{has: uint8(rec.Payloads)}}
+	i := &instance{ns: ns, rec: rec, version: v, graph: g, root: newFrame(g, 0, 0)}
+	i.root.has = uint8(rec.Payloads)
+	return i
 }
 
 // touch marks the head dirty.
@@ -115,7 +113,7 @@ func (m *Machine) touch(i *instance) {
 
 func (m *Machine) flushHead(b *table.Batch, i *instance) {
 	i.dirty = false
-	i.rec.Payloads, i.rec.Open, i.rec.Leased = uint32(i.own.has), i.root.open, i.root.leased
+	i.rec.Payloads, i.rec.Open, i.rec.Leased = uint32(i.root.has), i.root.open, i.root.leased
 	b.Put(m.room.key(tableInstance, i.ns.rec.Namespace, i.rec.InstanceId), m.room.encode(i.rec))
 }
 
@@ -160,13 +158,8 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 	}
 	t.emit(&instanceStarted{request: r, version: v})
 	i := t.ns.instances[r.InstanceId]
-	var over []at
-	for n := range i.root.runs {
-		if at := i.root.at(n); len(i.step(at).Needs) == 0 && i.run(at).State != unbegun && t.activate(i, at) {
-			over = append(over, at)
-		}
-	}
-	t.advanceInstance(i, over...)
+	t.activateFirst(i, &i.root)
+	t.advanceInstance(i)
 	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
 }
 
@@ -201,15 +194,16 @@ func (e *instanceStarted) evolve(t *turn) {
 
 // begin has the runs of a new frame wait for their needs. Those of compensations are not begun with it.
 func (t *turn) begin(i *instance, f *frame) {
-	f.open = 0
+	var open tally
 	for n, r := range f.runs {
 		if isCompensation(i.step(f.at(n))) {
 			continue
 		}
 		r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
 		r.Pending = int32(len(i.step(f.at(n)).Needs))
-		f.open++
+		open.open++
 	}
+	i.count(f, tally{}, open)
 	for p := range f.pages {
 		f.pages[p] = true
 	}
@@ -229,31 +223,8 @@ func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refu
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
 	}
 	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: r.Reason})
-	t.stopRuns(i)
+	t.stopRuns(i, whole)
 	return &v1.CancelInstanceResponse{State: i.rec.State}, nil
-}
-
-// stopRuns cancels what is not leased and ends the instance if nothing is. What waited behind its claims is woken when all
-// of them are gone, or one of its own runs could be leased by that.
-func (t *turn) stopRuns(i *instance) {
-	var claims []at
-	for at, r := range i.all() {
-		switch {
-		case r.State == v1.RunState_RUN_STATE_LEASED:
-			t.askToStop(i, at)
-		case !ended(r.State):
-			t.dropLapsed(i, at)
-			parked := r.Parked != ""
-			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED})
-			if parked {
-				claims = append(claims, at)
-			}
-		}
-	}
-	for _, at := range claims {
-		t.freeLocks(i, at, i.run(at).Token, false)
-	}
-	t.endStopped(i)
 }
 
 // askToStop tells a run's holder, with its next renewal, that its work is not wanted any more.
@@ -268,26 +239,13 @@ func (t *turn) askToStop(i *instance, at at) {
 	t.m.dirtySession(s)
 }
 
-// endStopped ends an instance that fails or is cancelled when no run of it is leased any more.
-func (t *turn) endStopped(i *instance) {
-	if i.leased() > 0 {
-		return
-	}
-	switch i.rec.State {
-	case v1.InstanceState_INSTANCE_STATE_CANCELLING:
-		t.finish(i, v1.InstanceState_INSTANCE_STATE_CANCELLED, i.rec.Code, i.rec.Reason)
-	case v1.InstanceState_INSTANCE_STATE_FAILING:
-		t.finish(i, v1.InstanceState_INSTANCE_STATE_FAILED, i.rec.Code, i.rec.Reason)
-	}
-}
-
 // complete ends an instance whose runs have all ended well.
 func (t *turn) complete(i *instance) {
 	var output *v1.Payload
 	if i.graph.HasOutput() {
 		value, err := i.graph.Output(t.view(i, &i.root))
 		if err != nil {
-			t.finish(i, v1.InstanceState_INSTANCE_STATE_FAILED, "OUTPUT_INVALID", err.Error())
+			t.finish(i, whole, v1.InstanceState_INSTANCE_STATE_FAILED, "OUTPUT_INVALID", err.Error())
 			return
 		}
 		output = &v1.Payload{Bytes: value}
@@ -295,22 +253,32 @@ func (t *turn) complete(i *instance) {
 	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPLETED, output: output})
 }
 
-// view is what the expressions of a frame see.
+// view is what the expressions of a frame see: its own runs, and those of the frames that it is in.
 func (t *turn) view(i *instance, f *frame) graph.View {
-	return graph.View{
-		Input: jsonOf(t.payload(i, whole, roleInput)), Index: int(f.index),
+	v := graph.View{
+		Input: jsonOf(t.payload(i, whole, roleInput)), Index: int(f.place),
 		Output: func(node int) ([]byte, bool) {
-			at := f.at(node - int(f.first))
+			at := i.seen(f, node)
 			if i.run(at).State != v1.RunState_RUN_STATE_COMPLETED {
 				return nil, false
 			}
 			return jsonOf(t.payload(i, at, roleOutput)), true
 		},
 		Failure: func(node int) (code, reason string, failed bool) {
-			r := i.run(f.at(node - int(f.first)))
+			r := i.run(i.seen(f, node))
 			return r.Code, r.Reason, r.State == v1.RunState_RUN_STATE_FAILED
 		},
 	}
+	t.viewBodies(i, f, &v)
+	return v
+}
+
+// seen is where the run of a node is that a frame sees.
+func (i *instance) seen(f *frame, node int) at {
+	for int32(i.graph.Nodes[node].Scope) != f.scope {
+		f = i.frame(f.owner)
+	}
+	return at{int32(node), f.index}
 }
 
 // instanceChanged is an instance's change of state.

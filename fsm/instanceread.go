@@ -58,7 +58,11 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 		out.Remaining = durationpb.New(elapsed(m.group.Uptime, at))
 	}
 	size := len(out.InputPayload.GetBytes()) + len(out.OutputPayload.GetBytes())
+	out.RunsOmitted = i.manyInside()
 	for f := range i.frames() {
+		if out.RunsOmitted && f.over {
+			continue
+		}
 		outputs, err := i.outputs(m.engine, f)
 		if err != nil {
 			return nil, err
@@ -80,6 +84,15 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 		}
 	}
 	return out, nil
+}
+
+// manyInside: more runs are inside steps than one answer has.
+func (i *instance) manyInside() bool {
+	inside := 0
+	for _, f := range i.bodies {
+		inside += len(f.runs)
+	}
+	return inside > 2000
 }
 
 // head returns an instance without its runs. Payloads are shared with the state, which never changes them.
@@ -105,6 +118,9 @@ func (i *instance) runReply(at at) *v1.Run {
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {
 		out.SessionId = sessionName(r.Session)
+	}
+	if f := i.frame(at); f != &i.root {
+		out.Inside, out.InsideIndex, out.Place = i.step(f.owner).ID, f.owner.index, f.place
 	}
 	if of, is := i.compensates(at); is {
 		out.Compensates = i.step(of).ID
@@ -152,7 +168,7 @@ func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesRe
 		last = rec.InstanceId
 		if matches(r, rec) {
 			var head *v1.Instance
-			head, failed = (&instance{ns: ns, rec: rec, own: payloads{has: uint8(rec.Payloads)}}).head(snapshot)
+			head, failed = (&instance{ns: ns, rec: rec, root: frame{payloads: payloads{has: uint8(rec.Payloads)}, owner: whole}}).head(snapshot)
 			size += len(value) + len(head.GetInputPayload().GetBytes()) + len(head.GetOutputPayload().GetBytes())
 			out.Instances = append(out.Instances, head)
 		}

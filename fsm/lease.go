@@ -136,7 +136,7 @@ func (t *turn) reportProgress(c *v1.ReportProgressRequest) (proto.Message, *Refu
 func (t *turn) lapse(i *instance, at at, code string) {
 	r := i.run(at)
 	switch {
-	case i.stopping():
+	case !i.wanted(at) && !isCompensation(i.step(at)):
 		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: code})
 	case r.Used+1 >= int32(i.step(at).Retry.Attempts):
 		t.failRun(i, at, code, "attempts are used up", true)
@@ -152,7 +152,7 @@ func (t *turn) lapse(i *instance, at at, code string) {
 func (t *turn) giveBack(i *instance, at at, how, reason string) {
 	r := i.run(at)
 	token := r.Token
-	if i.stopping() {
+	if !i.wanted(at) && !isCompensation(i.step(at)) {
 		t.endLeased(i, at, &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, reason: reason})
 		t.rememberEnd(i, at, &logv1.EndedToken{Token: token, How: how, State: r.State})
 		return
@@ -169,7 +169,7 @@ func (t *turn) endLeased(i *instance, at at, e *runEnded) {
 	t.m.dropLease(t.ns, token)
 	t.emit(e)
 	t.freeLocks(i, at, token, false)
-	t.endStopped(i)
+	t.endIn(i, at)
 }
 
 // freeLocks frees every lock of a claim, and wakes what waits for them. The places of a lapsed lease are

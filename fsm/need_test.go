@@ -11,7 +11,7 @@ import (
 
 func failOf(run *v1.LeasedRun, code string) *logv1.Command {
 	return &logv1.Command{Body: &logv1.Command_FailStep{FailStep: &v1.FailStepRequest{
-		InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, Code: code, Reason: "because",
+		InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token, Code: code, Reason: "because",
 	}}}
 }
 

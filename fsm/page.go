@@ -10,8 +10,7 @@ import (
 // The runs of a frame are written in pages, and what is pending of a page has a row beside it. Behind the instance's id the
 // keys of what is in a frame have the frame's name, which is its scope and index in one number, and then their own number: a
 // page's, or a payload's. The root has no name there. Numbers are below every name, so its rows come first, and the rows of a
-// frame stand together. A frame other than the root will have a row of its own too, for what the head has of the root, its
-// owner and its item: in a table of its own, with the same name as key.
+// frame stand together. The first page of a frame other than the root begins with what the frame is: whose, and in which place.
 
 // pageRuns is how many runs of a frame are written together.
 const pageRuns = 64
@@ -52,6 +51,9 @@ func (f *frame) page(p int) []*run {
 }
 
 func (f *frame) appendPage(b []byte, p int) []byte {
+	if f.scope != 0 && p == 0 {
+		b = f.appendHead(b)
+	}
 	for _, r := range f.page(p) {
 		b = appendRun(b, r)
 	}
@@ -110,31 +112,93 @@ func (m *Machine) flushPages(b *table.Batch, i *instance) {
 	}
 }
 
-// readRuns decodes the runs of a frame from its pages.
-func (i *instance) readRuns(r table.Reader, f *frame) error {
-	n := 0
+// appendHead adds what a frame is, as runs are encoded.
+func (f *frame) appendHead(b []byte) []byte {
+	b = appendNumber(b, 1, int64(f.owner.node))
+	b = appendNumber(b, 3, int64(f.owner.index))
+	b = appendNumber(b, 4, int64(f.place))
+	b = appendNumber(b, 19, int64(f.has))
+	b = appendFlag(b, 30, f.over)
+	return append(b, 0)
+}
+
+func (f *frame) cutHead(b []byte) (rest []byte, err error) {
+	f.owner = at{}
+	return cutRecord(b, func(field field) bool {
+		switch n := field.number; field.tag {
+		case 1:
+			f.owner.node = int32(n)
+		case 3:
+			f.owner.index = int32(n)
+		case 4:
+			f.place = int32(n)
+		case 19:
+			f.has = uint8(n)
+		case 30:
+			f.over = true
+		default:
+			return false
+		}
+		return true
+	})
+}
+
+// readFrames decodes the frames of an instance, and their runs, from their pages.
+func (i *instance) readFrames(r table.Reader) error {
+	of := key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId)
+	to := table.End(of)
+	if len(i.graph.Scopes) == 1 {
+		to = i.root.appendRowNumber(slices.Clip(of), uint64(len(i.root.pages)))
+	}
 	var failed error
-	of := slices.Clip(key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId))
-	from, to := f.appendRowNumber(of, 0), f.appendRowNumber(of, uint64(len(f.pages)))
-	err := r.Scan(from, to, func(_, page []byte) bool {
+	n := 0 // runs of the frame at hand
+	f := &i.root
+	err := r.Scan(of, to, func(k, page []byte) bool {
+		scope, index, number, ok := cutRowNumber(k[len(of):])
+		if !ok || int(scope) >= len(i.graph.Scopes) {
+			failed = errors.New("instance " + i.rec.InstanceId + " has a page of no frame")
+			return false
+		}
+		if scope != f.scope || index != f.index {
+			if failed = i.whole(f, n); failed != nil {
+				return false
+			}
+			made := newFrame(i.graph, scope, index)
+			f, n = &made, 0
+			i.bodies = append(i.bodies, f)
+		}
+		if number == 0 && scope != 0 {
+			page, failed = f.cutHead(page)
+		}
 		for ; len(page) > 0 && failed == nil && n < len(f.runs); n++ {
 			page, failed = cutRun(page, f.runs[n])
 		}
 		return failed == nil
 	})
-	if err := errors.Join(err, failed); err != nil {
+	if err := errors.Join(err, failed, i.whole(f, n)); err != nil {
 		return err
 	}
-	if n != len(f.runs) {
-		return errors.New("instance " + i.rec.InstanceId + " lacks runs")
+	for _, f := range i.bodies {
+		i.run(f.owner).adopt(f)
 	}
-	for n, r := range f.runs {
-		if pending(r) {
-			f.stored[n/pageRuns] = true
+	for f := range i.frames() {
+		for n, r := range f.runs {
+			i.count(f, tally{}, r.tally())
+			if pending(r) {
+				f.stored[n/pageRuns] = true
+			}
 		}
 	}
-	if f == &i.root && i.limit() > 0 {
-		f.stored[0] = true
+	if i.limit() > 0 {
+		i.root.stored[0] = true
+	}
+	return nil
+}
+
+// whole says that all runs of a frame were read.
+func (i *instance) whole(f *frame, read int) error {
+	if read != len(f.runs) {
+		return errors.New("instance " + i.rec.InstanceId + " lacks runs")
 	}
 	return nil
 }

@@ -47,15 +47,15 @@ func (p *payloads) set(as role, payload *v1.Payload) {
 func (p *payloads) letGo(as role) { p.held[as] = nil }
 
 func (i *instance) payloads(at at) *payloads {
-	if at == whole {
-		return &i.own
+	if at.node < 0 {
+		return &i.frame(at).payloads
 	}
 	return &i.run(at).payloads
 }
 
 // appendPayloadKey adds what the key of a payload has behind the instance's id.
 func (f *frame) appendPayloadKey(k []byte, node int32, as role) []byte {
-	return f.appendRowNumber(k, uint64(node+1)<<2|uint64(as))
+	return f.appendRowNumber(k, uint64(max(0, node+1))<<2|uint64(as))
 }
 
 // payload returns a payload, out of the engine when it is not in memory; nil when there is none.
@@ -85,10 +85,14 @@ func (m *Machine) setPayload(i *instance, at at, as role, payload *v1.Payload) {
 // flushPayloads writes what is fresh of an instance's payloads, and lets go of what no lease will need.
 func (m *Machine) flushPayloads(b *table.Batch, i *instance) {
 	m.flushPayloadsOf(b, i, whole)
-	if i.own.letGo(roleOutput); !i.live() {
-		i.own.letGo(roleInput)
+	if i.root.letGo(roleOutput); !i.live() {
+		i.root.letGo(roleInput)
 	}
 	for f := range i.frames() {
+		if f != &i.root && f.pages[0] {
+			m.flushPayloadsOf(b, i, f.self())
+			f.letGo(roleOutput)
+		}
 		for p, dirty := range f.pages {
 			if dirty {
 				m.flushPagePayloads(b, i, f, p)

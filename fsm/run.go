@@ -28,6 +28,9 @@ type run struct {
 	ChangedWall, GrantedWall int64
 	CompletedAt              int64 // position of its completion, where compensations go by it
 
+	Stage stage // of a run with a body that waits
+	body  *body
+
 	Lapsed     bool // the lease ended by lapse: a late completion is good until this is cleared
 	Cancelling bool // its holder is asked to stop
 
@@ -122,12 +125,12 @@ func (i *instance) place(at at) place {
 func (m *Machine) change(i *instance, at at, fn func(*run)) {
 	f := i.frame(at)
 	r := f.runs[at.node-f.first]
-	was := r.State
+	was := r.tally()
 	if pending(r) {
 		m.unindexRun(i.ns, i.lasting(at), i.place(at))
 	}
 	fn(r)
-	f.count(was, r.State)
+	i.count(f, was, r.tally())
 	if pending(r) {
 		m.indexRun(i.ns, i.lasting(at), i.place(at))
 	}
@@ -244,41 +247,54 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 	return false
 }
 
-// advanceInstance lets what follows the ended runs move on, and ends the instance when nothing is open.
+// advanceInstance lets what follows the ended runs move on, and what they are in, and ends the instance when nothing is open.
 // It is a worklist, for a chain of ten thousand skipped steps must not be a recursion.
 func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
-	for len(endedRuns) > 0 {
-		over := endedRuns[0]
-		endedRuns = endedRuns[1:]
+	if t.over = append(t.over, endedRuns...); t.advancing {
+		return // what calls this far below takes them up
+	}
+	t.advancing = true
+	for len(t.over) > 0 {
+		over := t.over[0]
+		t.over = t.over[1:]
 		if i.run(over).State == v1.RunState_RUN_STATE_COMPLETED {
-			endedRuns = append(endedRuns, t.endRace(i, over)...)
+			t.over = append(t.over, t.endRace(i, over)...)
 		}
 		successors := i.step(over).Successors
 		for k := range successors {
-			follower := over.beside(successors[k].To)
-			met := meets(&successors[k], i.run(over))
-			t.m.change(i, follower, func(r *run) {
-				r.Pending--
-				if met == needMet {
-					r.Done++
-				}
-			})
-			if i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING || i.run(follower).State != v1.RunState_RUN_STATE_PENDING {
-				continue
-			}
-			switch joined(i.step(follower), i.run(follower), met) {
-			case joinSkip:
-				t.emit(&runEnded{i: i, at: follower, to: v1.RunState_RUN_STATE_SKIPPED})
-				endedRuns = append(endedRuns, follower)
-			case joinGo:
-				if t.activate(i, follower) {
-					endedRuns = append(endedRuns, follower)
-				}
-			}
+			t.follow(i, over, &successors[k])
+		}
+		if f := i.frame(over); f != &i.root && f.open == 0 && !f.over && i.wanted(over) && t.frameOver(i, f) {
+			t.over = append(t.over, f.owner)
 		}
 	}
+	t.advancing = false
 	if i.root.open == 0 && i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
 		t.complete(i)
+	}
+}
+
+// follow counts the end of a run for one that needs it, and begins or skips that if it is time.
+func (t *turn) follow(i *instance, over at, need *graph.Edge) {
+	follower := over.beside(need.To)
+	met := meets(need, i.run(over))
+	t.m.change(i, follower, func(r *run) {
+		r.Pending--
+		if met == needMet {
+			r.Done++
+		}
+	})
+	if i.run(follower).State != v1.RunState_RUN_STATE_PENDING || !i.wanted(follower) {
+		return
+	}
+	switch joined(i.step(follower), i.run(follower), met) {
+	case joinSkip:
+		t.emit(&runEnded{i: i, at: follower, to: v1.RunState_RUN_STATE_SKIPPED})
+		t.over = append(t.over, follower)
+	case joinGo:
+		if t.activate(i, follower) {
+			t.over = append(t.over, follower)
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 20, r.CompletedAt)
 	b = appendNumber(b, 21, r.TimerAt)
 	b = appendNumber(b, 22, r.TimerDate)
+	b = appendNumber(b, 23, int64(r.Stage))
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
 	b = appendText(b, 40, r.Code)
@@ -62,7 +63,7 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 22, tag >= 52 && tag <= 55, tag == 57, tag == 58:
+	case tag >= 1 && tag <= 23, tag >= 52 && tag <= 55, tag == 57, tag == 58:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
@@ -142,6 +143,8 @@ func setRunNumber(r *run, f field) bool {
 		r.has = uint8(n)
 	case 20:
 		r.CompletedAt = n
+	case 23:
+		r.Stage = stage(n)
 	default:
 		return setRunTime(r, f)
 	}

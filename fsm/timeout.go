@@ -34,5 +34,5 @@ func (m *Machine) enter(i *instance, to v1.InstanceState) {
 // failInstance has an instance fail: nothing new becomes ready, and what is leased is asked to stop.
 func (t *turn) failInstance(i *instance, code, reason string) {
 	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_FAILING, code: code, reason: reason})
-	t.stopRuns(i)
+	t.stopRuns(i, whole)
 }

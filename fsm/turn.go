@@ -29,6 +29,10 @@ type turn struct {
 	// What waits were granted since the last settling, in order.
 	deliveries []*delivery
 
+	// Runs of the instance at hand that have ended, and behind which it was not gone on yet.
+	over      []at
+	advancing bool // that is being gone on
+
 	events []byte // the canonical encoding of this entry's events
 
 	// checkpoint: the entry makes one, with a slice of the state as it found it.

@@ -11,7 +11,7 @@ import (
 )
 
 // Runs that no worker takes are WAITING, whatever they wait for. This is the one place that tells waits apart, by what ends
-// them: a signal (signal.go), a time (timer.go), or somebody's word (approval.go). The first of a race ends the others (race.go).
+// them: a signal (signal.go), a time (timer.go), somebody's word (approval.go), or what is inside them (body.go). The first of a race ends the others (race.go).
 
 // await has a run wait for what its step says, unless that is there already: it tells whether the run has ended with it.
 func (t *turn) await(i *instance, at at) (over bool) {
@@ -20,9 +20,11 @@ func (t *turn) await(i *instance, at at) (over bool) {
 		return t.awaitSignal(i, at)
 	case graph.KindTimer:
 		return t.awaitTimer(i, at)
-	default:
+	case graph.KindApproval:
 		t.emit(&runWaiting{i: i, at: at})
 		return false
+	default:
+		return t.awaitBody(i, at)
 	}
 }
 
@@ -41,6 +43,8 @@ func (m *Machine) explainWaiting(i *instance, at at, e *v1.Explanation) {
 		}
 		e.NextIn = durationpb.New(elapsed(m.group.Wall, r.TimerDate))
 		e.Sentence = fmt.Sprintf("Step %q waits for its date, which comes in %s.", n.ID, e.NextIn.AsDuration().Round(time.Second))
+	case graph.KindScope, graph.KindForEach, graph.KindLoop:
+		m.explainBody(i, at, e)
 	default:
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_APPROVAL_PENDING
 		e.Sentence = fmt.Sprintf("Step %q waits until somebody approves or rejects it.", n.ID)
@@ -57,6 +61,7 @@ type runWaiting struct {
 	at    at
 	fires int64
 	date  int64
+	items *v1.Payload // of a forEach: the list
 }
 
 func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
@@ -67,8 +72,10 @@ func (e *runWaiting) fill(d *v1.EventData) string {
 		d.Name = n.Signal
 	case graph.KindTimer:
 		d.Code, d.Delay, d.Due = "TIMER", n.After, stamp(e.date)
-	default:
+	case graph.KindApproval:
 		d.Code, d.Name = "APPROVAL", n.Role
+	default:
+		d.Code = "BODY"
 	}
 	return e.i.subject()
 }
@@ -82,4 +89,7 @@ func (e *runWaiting) evolve(t *turn) {
 		}
 		r.TotalDeadline = after(t.uptime(), n.Timeouts.Total)
 	})
+	if e.items != nil {
+		t.m.setPayload(e.i, e.at, roleInput, e.items)
+	}
 }

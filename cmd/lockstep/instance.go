@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -241,10 +242,13 @@ func (c *cli) showInstance(i *v1.Instance) error {
 		depths := depthsOf(i.Runs)
 		for _, r := range i.Runs {
 			mark, colour := markOf(r.State)
-			line := strings.Repeat("  ", depths[r.Step]) + c.paint(colour, mark) + " " + r.Step
+			line := strings.Repeat("  ", depths[r.Step]) + c.paint(colour, mark) + " " + runName(r)
 			detail := strings.ToLower(strings.TrimPrefix(r.State.String(), "RUN_STATE_"))
 			if r.Attempt > 1 {
 				detail += fmt.Sprintf(", attempt %d", r.Attempt)
+			}
+			if r.Inside != "" {
+				detail += fmt.Sprintf(", %d of %s", r.Place+1, r.Inside)
 			}
 			if r.Compensates != "" {
 				detail += ", undoes " + r.Compensates
@@ -269,12 +273,25 @@ func (c *cli) showInstance(i *v1.Instance) error {
 	})
 }
 
+// runName is the step, and of a run inside another step which one it is.
+func runName(r *v1.Run) string {
+	if r.Inside == "" {
+		return r.Step
+	}
+	return fmt.Sprintf("%s/%d", r.Step, r.Index)
+}
+
+// depthsOf are how far to the right steps are drawn: behind what they need, and behind the step that they are inside of.
 func depthsOf(runs []*v1.Run) map[string]int {
 	depths := make(map[string]int, len(runs))
 	for range runs { // needs may stand below in the file
 		moved := false
 		for _, r := range runs {
-			for _, need := range r.Needs {
+			needs := r.Needs
+			if r.Inside != "" {
+				needs = append(slices.Clone(needs), r.Inside)
+			}
+			for _, need := range needs {
 				if d := min(depths[need]+1, 20); d > depths[r.Step] {
 					depths[r.Step], moved = d, true
 				}

@@ -15,7 +15,7 @@ func Check(d *Definition) (canonical []byte, digestHex string, problems []Proble
 	}
 	c.graph = g
 	if len(c.problems) == 0 {
-		c.ancestors = ancestorsOf(g.Nodes[:len(d.Steps)])
+		c.ancestors = ancestorsOf(g.Nodes, g.Scopes)
 	}
 	if p := g.checkSchema(); p != nil {
 		c.add(*p)
@@ -34,7 +34,7 @@ func Check(d *Definition) (canonical []byte, digestHex string, problems []Proble
 type checker struct {
 	reader
 	graph     *Graph
-	ancestors ancestors // nil if the graph itself is wrong
+	ancestors *ancestors // nil if the graph itself is wrong
 }
 
 func (c *checker) expressions(list []*expression) {
@@ -80,29 +80,54 @@ func (c *checker) expression(e *expression, found checked) {
 	if e.use == asBool && isFalse(found.ast.NativeRep().Expr()) {
 		c.refuse(e.where, "the step can never run: its condition is always false; remove the step or the condition")
 	}
+	for _, why := range c.places(e, found.references) {
+		c.refuse(e.where, "%s", why)
+	}
 	for _, r := range found.steps {
-		if why := c.reference(e.node, r); why != "" {
+		if why := c.reference(e, r); why != "" {
 			c.add(Problem{Path: e.where, Offset: e.offset + nodeOffset(e.text, found.ast, r.at), Message: why})
 		}
 	}
 }
 
-// reference says why a node's expressions cannot read a step's output or error, or nothing. A compensation reads its step's
+// places says what an expression reads that is not known where it stands.
+func (c *checker) places(e *expression, r references) (wrong []string) {
+	if r.item && !c.graph.inside(e.scope, KindForEach) {
+		wrong = append(wrong, "item is known only inside forEach")
+	}
+	if r.last && !e.turn && !c.graph.inside(e.scope, KindLoop) {
+		wrong = append(wrong, "last is known only inside loop, and in its condition")
+	}
+	return wrong
+}
+
+// reference says why an expression cannot read a step's output or error, or nothing. It sees what is upstream in its own scope, and in
+// those around that upstream of the step that they are in; the output of a scope sees all of its steps. A compensation reads its step's
 // output too.
-func (c *checker) reference(node int, r stepReference) string {
-	id := r.id
+func (c *checker) reference(e *expression, r stepReference) string {
+	id, nodes := r.id, c.graph.Nodes
 	target, ok := c.graph.byID[id]
 	if !ok {
-		steps := c.graph.Nodes[:c.graph.Steps()]
-		return fmt.Sprintf("there is no step %q%s", id, suggest(id, names(steps, everyIndex(steps)), ""))
+		return fmt.Sprintf("there is no step %q%s", id, suggest(id, c.graph.stepIDs(), ""))
 	}
-	if r.failure && !slices.ContainsFunc(c.graph.Nodes[target].Successors, func(e Edge) bool { return e.Ends&EndsFailed != 0 }) {
+	if r.failure && !slices.ContainsFunc(nodes[target].Successors, func(e Edge) bool { return e.Ends&EndsFailed != 0 }) {
 		return fmt.Sprintf("nothing sees an error of step %q, for the instance fails by it; let a step need it with ends: failed", id)
 	}
-	if node == noNode || c.ancestors == nil {
+	if c.ancestors == nil {
 		return ""
 	}
-	step, compensates := c.graph.Nodes[node].Compensates()
+	node, scope := e.node, e.scope
+	for nodes[target].Scope != scope {
+		if scope == 0 {
+			return fmt.Sprintf("step %q is inside another, and not seen from outside; give that an output, and read it", id)
+		}
+		node = c.graph.Scopes[scope].Owner
+		scope = nodes[node].Scope
+	}
+	if node == noNode {
+		return ""
+	}
+	step, compensates := nodes[node].Compensates()
 	if !compensates {
 		step = node
 	}
@@ -116,13 +141,15 @@ func (c *checker) reference(node int, r stepReference) string {
 	if r.failure {
 		field = "error"
 	}
-	return fmt.Sprintf("step %q is not upstream of %q, so its %s may not exist yet; add it to needs", id, c.graph.Nodes[step].ID, field)
+	return fmt.Sprintf("step %q is not upstream of %q, so its %s may not exist yet; add it to needs", id, nodes[step].ID, field)
 }
 
-func everyIndex(nodes []Node) []int {
-	list := make([]int, len(nodes))
-	for i := range list {
-		list[i] = i
+// stepIDs are the ids of all steps.
+func (g *Graph) stepIDs() (ids []string) {
+	for i := range g.Nodes {
+		if _, compensates := g.Nodes[i].Compensates(); !compensates {
+			ids = append(ids, g.Nodes[i].ID)
+		}
 	}
-	return list
+	return ids
 }

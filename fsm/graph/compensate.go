@@ -1,8 +1,11 @@
 package graph
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
-// A compensation undoes what a completed step did. It is a node of its own behind all steps, which has no edges: what it
+// A compensation undoes what a completed step did. It is a node of its own behind the steps of its scope, which has no edges: what it
 // waits for follows from the edges between steps, turned around.
 
 // compensationSuffix makes a compensation's id out of its step's, as one would write its path in the definition.
@@ -43,16 +46,21 @@ func (r *reader) sequential(o Object, steps []Step) bool {
 	}
 	switch v {
 	case "parallel", "sequential":
-		for i := range steps {
-			if steps[i].Compensate != nil {
-				return v == "sequential"
-			}
+		if compensable(steps) {
+			return v == "sequential"
 		}
 		r.refuseKey("compensation", "compensation says in which order compensations run, but no step has one; remove it, or add compensate to a step")
 	default:
 		r.refuse("compensation", "compensation is parallel or sequential, not %s", describe(v))
 	}
 	return false
+}
+
+// compensable says whether one of the steps, or inside them, has a compensation.
+func compensable(steps []Step) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool {
+		return s.Compensate != nil || s.Body != nil && compensable(s.Body.Steps)
+	})
 }
 
 // canonicalCompensation leaves out what equals its default, as the step's own form does.
@@ -76,27 +84,20 @@ func (s *Step) canonicalCompensation() Object {
 	return o
 }
 
-// compensations adds the nodes of compensations behind those of the steps.
-func (l *linker) compensations() {
-	for i := range l.steps {
-		c := l.steps[i].Compensate
-		if c == nil {
-			continue
+// compensated refuses a step that is called as the compensation of another is.
+func (l *linker) compensated() {
+	for i := range l.nodes {
+		step, is := l.nodes[i].Compensates()
+		if twin, twice := l.byID[l.nodes[i].ID]; is && twice {
+			l.refuse(l.paths[twin], "%q is what the compensation of step %q is called; choose another id", l.nodes[i].ID, l.nodes[step].ID)
 		}
-		if _, twice := l.byID[c.ID]; twice {
-			l.refuse(At("steps", c.ID), "%q is what the compensation of step %q is called; choose another id", c.ID, l.steps[i].ID)
-		}
-		n := c.node()
-		n.undoes = i + 1
-		l.nodes[i].Compensation = len(l.nodes)
-		l.nodes = append(l.nodes, n)
 	}
 }
 
 // Compensates says whether a node is a compensation, and of which node's step.
 func (n *Node) Compensates() (step int, is bool) { return n.undoes - 1, n.undoes > 0 }
 
-// Steps is how many of the nodes are steps. They come first.
+// Steps is how many of the nodes are steps, those in bodies too.
 func (g *Graph) Steps() int { return len(g.byID) }
 
 // Compensable says whether a step of the graph has a compensation.

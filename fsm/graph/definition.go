@@ -39,6 +39,7 @@ type Step struct {
 	Timeouts            Timeouts
 	Priority            int
 	Compensate          *Step // nil if none
+	Body                *Body // what is inside it; nil if nothing
 }
 
 // StepLock is a lock whose name is a template.
@@ -80,15 +81,19 @@ func (d *Definition) Canonical() ([]byte, error) {
 	if d.Total > 0 {
 		o = append(o, Member{"timeouts", Object{{"total", formatDuration(d.Total)}}})
 	}
-	steps := make([]any, len(d.Steps))
-	for i := range d.Steps {
-		steps[i] = d.Steps[i].canonical()
-	}
-	o = append(o, Member{"steps", steps})
+	o = append(o, Member{"steps", canonicalSteps(d.Steps)})
 	if d.HasOutput {
 		o = append(o, Member{"output", d.Output})
 	}
 	return encodeValue(o, maxDefinition)
+}
+
+func canonicalSteps(steps []Step) []any {
+	list := make([]any, len(steps))
+	for i := range steps {
+		list[i] = steps[i].canonical()
+	}
+	return list
 }
 
 func digest(canonical []byte) string {

@@ -7,8 +7,8 @@ const (
 	firstEdition = 1
 	// waitsEdition has timers, approvals, races, and a total timeout of instances.
 	waitsEdition = 2
-	// endsEdition has needs that count failures.
-	endsEdition = 3
+	// bodiesEdition has needs that count failures, and steps inside steps.
+	bodiesEdition = 3
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -19,8 +19,8 @@ func (d *Definition) edition() int {
 	}
 	for i := range d.Steps {
 		s := &d.Steps[i]
-		if slices.ContainsFunc(s.Needs, func(n Need) bool { return !n.plain() }) {
-			return endsEdition
+		if s.Kind.HasBody() || slices.ContainsFunc(s.Needs, func(n Need) bool { return !n.plain() }) {
+			return bodiesEdition
 		}
 		if s.Kind > KindSignal || s.Race {
 			edition = waitsEdition

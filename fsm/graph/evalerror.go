@@ -26,6 +26,7 @@ const (
 	CostLimit         = "COST_LIMIT"
 	NotJSON           = "NOT_JSON" // such as the quotient 0.0 / 0.0
 	TooLarge          = "TOO_LARGE"
+	TooMany           = "TOO_MANY" // items of a forEach
 	LockInvalid       = "LOCK_INVALID"
 	LockConflict      = "LOCK_CONFLICT" // two locks of a step turn out to be one, taken differently
 	DataInvalid       = "DATA_INVALID"  // an input or output is not JSON
@@ -64,6 +65,8 @@ func (e *EvalError) sentence() string {
 		return "the result has no JSON form"
 	case TooLarge:
 		return "the result is too large"
+	case TooMany:
+		return fmt.Sprintf("the result has more than %d items", maxItems)
 	case LockInvalid:
 		return "the result is not a lock's name"
 	case DateInvalid:

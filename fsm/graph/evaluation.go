@@ -19,6 +19,8 @@ type evaluation struct {
 	view    View
 	input   any
 	decoded bool
+	item    any
+	last    any
 	steps   map[string]any
 	cost    uint64
 }
@@ -34,6 +36,10 @@ func (v *evaluation) ResolveName(name string) (any, bool) {
 		return v.steps, true
 	case "index":
 		return int64(v.view.Index), true
+	case "item":
+		return v.item, true
+	case "last":
+		return v.last, true
 	}
 	return nil, false
 }
@@ -75,6 +81,20 @@ func (v *evaluation) prepare(p *program) error {
 			return &EvalError{Code: DataInvalid, Where: "input"}
 		}
 		v.input, v.decoded = v.graph.shape().fit(input), true
+	}
+	for _, payload := range [...]struct {
+		read bool
+		json []byte
+		to   *any
+		name string
+	}{{p.item, v.view.Item, &v.item, "item"}, {p.last, v.view.Last, &v.last, "last"}} {
+		if !payload.read || *payload.to != nil {
+			continue
+		}
+		var err error
+		if *payload.to, err = decodePayload(payload.json); err != nil {
+			return &EvalError{Code: DataInvalid, Where: payload.name}
+		}
 	}
 	if len(p.steps) > 0 && v.steps == nil {
 		v.steps = map[string]any{}

@@ -32,6 +32,7 @@ type Graph struct {
 
 	schemaSource any
 	byID         map[string]int
+	paths        []string // by node: where it stands in the definition
 	steps        []step
 	output       *template
 
@@ -47,6 +48,10 @@ type step struct {
 	input template
 	until template
 	locks []lock
+	// Of a step with a body: the list of its items, the condition of its turns, and what the body puts out; nil is none.
+	in     template
+	while  *expression
+	output *template
 }
 
 // programKey names a program: expressions that yield dates are of a language that has some more in it.
@@ -81,35 +86,34 @@ func Compile(canonical []byte) (*Graph, error) {
 
 // build makes the graph and lists its expressions.
 func (d *Definition) build() (*Graph, []*expression, []Problem) {
-	nodes, problems := d.link()
+	l := d.link()
+	problems := l.problems
 	g := &Graph{
-		Name: d.Workflow, Nodes: nodes, Sequential: d.Sequential, Scopes: scopesOf(nodes), Total: d.Total, Edition: d.edition(),
-		schemaSource: d.InputSchema, byID: make(map[string]int, len(nodes)), steps: make([]step, len(nodes)), programs: map[programKey]*program{},
+		Name: d.Workflow, Nodes: l.nodes, Sequential: d.Sequential, Scopes: l.scopes, Total: d.Total, Edition: d.edition(),
+		schemaSource: d.InputSchema, byID: l.byID, paths: l.paths, steps: make([]step, len(l.nodes)), programs: map[programKey]*program{},
 	}
 	c := &compiler{fault: func(p Problem) { problems = append(problems, p) }}
-	for i := range d.Steps {
-		g.byID[d.Steps[i].ID] = i
-		c.node = i
-		g.steps[i] = c.step(At("steps", d.Steps[i].ID), &d.Steps[i])
-	}
-	for i := len(d.Steps); i < len(nodes); i++ {
-		c.node = i
-		g.steps[i] = c.step(g.path(i), d.Steps[nodes[i].undoes-1].Compensate)
+	for i := range g.Nodes {
+		c.node, c.scope = i, g.Nodes[i].Scope
+		g.steps[i] = c.step(g.path(i), l.of[i])
+		if b := l.of[i].Body; b != nil && b.HasOutput {
+			c.node, c.scope = noNode, g.Nodes[i].Body
+			g.steps[i].output = c.output(At(At(g.path(i), g.Nodes[i].Kind.name()), "output"), b.Output)
+		}
 	}
 	if d.HasOutput {
-		c.node = noNode
-		output := c.value("output", d.Output, 0)
-		g.output = &output
+		c.node, c.scope = noNode, 0
+		g.output = c.output("output", d.Output)
 	}
 	return g, c.all, problems
 }
 
 // path is where a node stands in the definition.
-func (g *Graph) path(node int) string {
-	if step, is := g.Nodes[node].Compensates(); is {
-		return At(g.path(step), "compensate")
-	}
-	return At("steps", g.Nodes[node].ID)
+func (g *Graph) path(node int) string { return g.paths[node] }
+
+func (c *compiler) output(path string, v any) *template {
+	t := c.value(path, v, 0)
+	return &t
 }
 
 func (c *compiler) step(path string, s *Step) step {
@@ -126,6 +130,13 @@ func (c *compiler) step(path string, s *Step) step {
 			out.until.whole.use = asDate
 		}
 	}
+	if s.Kind == KindForEach {
+		out.in = c.value(At(At(path, "forEach"), "in"), s.Body.In, 0)
+	}
+	if s.Kind == KindLoop && s.Body.While != "" {
+		out.while = c.expression(At(At(path, "loop"), "while"), s.Body.While, 0, asBool)
+		out.while.turn = true
+	}
 	for i, l := range s.Locks {
 		where := At(AtIndex(At(path, "locks"), i), "name")
 		out.locks = append(out.locks, lock{
@@ -136,8 +147,10 @@ func (c *compiler) step(path string, s *Step) step {
 }
 
 // When evaluates a node's condition; a node without one runs. Errors are *EvalError.
-func (g *Graph) When(node int, view View) (bool, error) {
-	e := g.steps[node].when
+func (g *Graph) When(node int, view View) (bool, error) { return g.holds(g.steps[node].when, view) }
+
+// holds evaluates a condition; none holds.
+func (g *Graph) holds(e *expression, view View) (bool, error) {
 	if e == nil {
 		return true, nil
 	}

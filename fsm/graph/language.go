@@ -38,6 +38,7 @@ func newEnvironment(input *shape) (*cel.Env, error) {
 		cel.Variable("input", input.cel()),
 		cel.Variable("steps", cel.MapType(cel.StringType, cel.MapType(cel.StringType, cel.DynType))),
 		cel.Variable("item", cel.DynType),
+		cel.Variable("last", cel.DynType),
 		cel.Variable("index", cel.IntType),
 		listFunction(),
 		doubleText(),

@@ -6,62 +6,109 @@ import (
 )
 
 // link turns a definition's steps into nodes that know each other, and says what does not fit together.
-func (d *Definition) link() ([]Node, []Problem) {
-	l := &linker{steps: d.Steps, nodes: make([]Node, len(d.Steps)), byID: map[string]int{}}
-	for i := range d.Steps {
-		s := &d.Steps[i]
-		if _, twice := l.byID[s.ID]; twice {
-			l.refuse(At("steps", s.ID), "there are two steps %q; ids are unique", s.ID)
-			continue
-		}
-		l.byID[s.ID] = i
-	}
-	for i := range d.Steps {
-		l.nodes[i] = d.Steps[i].node()
-		l.needs(i)
+func (d *Definition) link() *linker {
+	l := &linker{byID: map[string]int{}}
+	l.bodies = []body{{d.Steps, "steps", noNode}}
+	for len(l.bodies) > 0 {
+		next := l.bodies[0]
+		l.bodies = l.bodies[1:]
+		l.place(next)
 	}
 	for i := range l.nodes {
-		for _, need := range l.steps[i].Needs {
-			if from, ok := l.byID[need.Step]; ok {
+		if _, compensates := l.nodes[i].Compensates(); !compensates {
+			l.needs(i)
+		}
+	}
+	for i := range l.nodes {
+		for _, need := range l.of[i].Needs {
+			if from, ok := l.byID[need.Step]; ok && l.nodes[from].Scope == l.nodes[i].Scope {
 				l.nodes[from].Successors = append(l.nodes[from].Successors, Edge{To: i, Ends: need.Ends, Codes: need.Codes})
 			}
 		}
 	}
 	l.races()
+	l.compensated()
 	if cycle := findCycle(l.nodes); cycle != nil {
-		l.refuse(At(At("steps", cycle[0]), l.steps[l.byID[cycle[0]]].needsKey()), "the steps wait for each other in a cycle: %s; remove one of these needs",
+		first := l.byID[cycle[0]]
+		l.refuse(At(l.paths[first], l.of[first].needsKey()), "the steps wait for each other in a cycle: %s; remove one of these needs",
 			strings.Join(append(cycle, cycle[0]), " -> "))
 	}
-	l.compensations()
-	return l.nodes, l.problems
+	return l
 }
 
+// linker makes the nodes of a graph. Those of a scope stand together, its steps before their compensations; the workflow's are
+// the first, and a body's come behind those of the scope that its step is in.
 type linker struct {
 	reader
+	nodes  []Node
+	scopes []Scope
+	of     []*Step  // by node
+	paths  []string // by node: where it stands in the definition
+	byID   map[string]int
+	bodies []body // that are not placed yet
+}
+
+type body struct {
 	steps []Step
-	nodes []Node
-	byID  map[string]int
+	path  string
+	owner int
+}
+
+// place adds the nodes of a scope.
+func (l *linker) place(b body) {
+	scope, first := len(l.scopes), len(l.nodes)
+	add := func(s *Step, path string) int {
+		n := s.node()
+		n.Scope = scope
+		l.nodes, l.of, l.paths = append(l.nodes, n), append(l.of, s), append(l.paths, path)
+		return len(l.nodes) - 1
+	}
+	for i := range b.steps {
+		s := &b.steps[i]
+		path := At(b.path, s.ID)
+		if _, twice := l.byID[s.ID]; twice {
+			l.refuse(path, "there are two steps %q; ids are unique", s.ID)
+			continue
+		}
+		node := add(s, path)
+		l.byID[s.ID] = node
+		if s.Body != nil {
+			l.bodies = append(l.bodies, body{s.Body.Steps, At(At(path, s.Kind.name()), "steps"), node})
+		}
+	}
+	for step, steps := first, len(l.nodes); step < steps; step++ {
+		if c := l.of[step].Compensate; c != nil {
+			node := add(c, At(l.paths[step], "compensate"))
+			l.nodes[node].undoes, l.nodes[step].Compensation = step+1, node
+		}
+	}
+	l.scopes = append(l.scopes, Scope{First: first, Count: len(l.nodes) - first, Owner: b.owner})
+	if b.owner != noNode {
+		l.nodes[b.owner].Body = scope
+	}
 }
 
 // node is the step as a node without edges.
 func (s *Step) node() Node {
 	return Node{
 		ID: s.ID, Kind: s.Kind, Queue: s.Queue, Task: s.Task, Signal: s.Signal,
-		After: s.Timer.After, Dated: s.Timer.Until != "", Role: s.Role,
+		After: s.Timer.After, Dated: s.Timer.Until != "", Role: s.Role, Width: s.width(), Turns: s.turns(),
 		Join: s.Join, AtLeast: s.AtLeast, HasWhen: s.When != "", HasInput: s.HasInput,
 		Locks: len(s.Locks), Retry: s.Retry, Timeouts: s.Timeouts, Priority: s.Priority,
 	}
 }
 
 func (l *linker) needs(i int) {
-	s := &l.steps[i]
-	path := At(At("steps", s.ID), s.needsKey())
+	s := l.of[i]
+	path := At(l.paths[i], s.needsKey())
 	for k := range s.Needs {
 		id := s.Needs[k].Step
 		need, ok := l.byID[id]
 		switch {
 		case !ok:
 			l.refuse(AtIndex(path, k), "there is no step %q%s", id, suggest(id, l.ids(), "; add it, or remove it from "+s.needsKey()))
+		case l.nodes[need].Scope != l.nodes[i].Scope:
+			l.refuse(AtIndex(path, k), "step %q is not beside %q: a step needs only those that are in the same steps", id, s.ID)
 		case need == i:
 			l.refuse(AtIndex(path, k), "step %q needs itself; remove it from its %s", id, s.needsKey())
 		case slices.Contains(l.nodes[i].Needs, need):
@@ -75,8 +122,8 @@ func (l *linker) needs(i int) {
 }
 
 func (l *linker) join(i int) {
-	s := &l.steps[i]
-	path := At(At("steps", s.ID), "join")
+	s := l.of[i]
+	path := At(l.paths[i], "join")
 	switch {
 	case s.Join != JoinAll && len(s.Needs) == 0:
 		l.refuse(path, "join says how many of a step's needs must complete, but %q has no needs; remove join", s.ID)
@@ -86,9 +133,11 @@ func (l *linker) join(i int) {
 }
 
 func (l *linker) ids() []string {
-	ids := make([]string, len(l.steps))
-	for i := range l.steps {
-		ids[i] = l.steps[i].ID
+	var ids []string
+	for i := range l.nodes {
+		if _, compensates := l.nodes[i].Compensates(); !compensates {
+			ids = append(ids, l.nodes[i].ID)
+		}
 	}
 	return ids
 }
@@ -132,30 +181,38 @@ func names(nodes []Node, indexes []int) []string {
 	return ids
 }
 
-// ancestors has, for each node, a bit for every node upstream of it.
-type ancestors [][]uint64
+// ancestors has, for each node, a bit for every node of its scope that is upstream of it.
+type ancestors struct {
+	nodes  []Node
+	scopes []Scope
+	bits   [][]uint64
+}
 
 // ancestorsOf wants nodes without cycles.
-func ancestorsOf(nodes []Node) ancestors {
-	a := make(ancestors, len(nodes))
-	words := (len(nodes) + 63) / 64
-	bits := make([]uint64, words*len(nodes))
-	for i := range a {
-		a[i] = bits[i*words : (i+1)*words]
-	}
+func ancestorsOf(nodes []Node, scopes []Scope) *ancestors {
+	a := &ancestors{nodes, scopes, make([][]uint64, len(nodes))}
 	for _, n := range topological(nodes) {
+		if len(nodes[n].Needs) == 0 {
+			continue
+		}
+		s := scopes[nodes[n].Scope]
+		bits := make([]uint64, (s.Count+63)/64)
 		for _, need := range nodes[n].Needs {
-			a[n][need/64] |= 1 << (need % 64)
-			for w, b := range a[need] {
-				a[n][w] |= b
+			at := need - s.First
+			bits[at/64] |= 1 << (at % 64)
+			for w, b := range a.bits[need] {
+				bits[w] |= b
 			}
 		}
+		a.bits[n] = bits
 	}
 	return a
 }
 
-func (a ancestors) has(node, ancestor int) bool {
-	return a[node][ancestor/64]&(1<<(ancestor%64)) != 0
+// has says whether a node is upstream of another in its scope.
+func (a *ancestors) has(node, ancestor int) bool {
+	at := ancestor - a.scopes[a.nodes[node].Scope].First
+	return a.bits[node] != nil && a.bits[node][at/64]&(1<<(at%64)) != 0
 }
 
 // topological orders nodes so that each comes after what it needs.

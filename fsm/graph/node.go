@@ -12,6 +12,12 @@ const (
 	KindTimer
 	// KindApproval waits for somebody's word.
 	KindApproval
+	// KindScope waits for the end of what is inside it. The kinds behind it do too.
+	KindScope
+	// KindForEach waits for that, for each item of a list.
+	KindForEach
+	// KindLoop waits for that, turn after turn.
+	KindLoop
 )
 
 // Join is how many of a step's needs must have completed before it becomes ready.
@@ -35,6 +41,8 @@ type Node struct {
 	After               int64  // of a timer, in nanoseconds; zero when Dated
 	Dated               bool   // it fires at a date, which Until evaluates
 	Role                string // whose approval it waits for; empty is anybody's
+	Body                int    // of Graph.Scopes: what is inside it; zero is none
+	Width, Turns        int    // how many items of its list are done at a time, and how many turns it has at most
 	// Needs are the nodes that must end first, and Successors those that need this one; both ascend.
 	Needs      []int
 	Successors []Edge
@@ -72,6 +80,8 @@ type View struct {
 	Output func(node int) (json []byte, completed bool)
 	// Failure returns why a step failed, if it did.
 	Failure func(node int) (code, reason string, failed bool)
-	// Index is the run's.
+	// Index is the run's; of a turn, its number.
 	Index int
+	// Item is that of the list for which a body is done, and Last what the turn before put out, JSON; nil is null.
+	Item, Last []byte
 }

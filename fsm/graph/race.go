@@ -29,17 +29,20 @@ func (r *reader) race(path string, o Object, s *Step) {
 // races has the nodes of a race know each other. Only a wait can be ended by another: what a worker may hold is not
 // taken from it.
 func (l *linker) races() {
-	for i := range l.steps {
-		s := &l.steps[i]
+	for i := range l.nodes {
+		s := l.of[i]
 		if !s.Race {
 			continue
 		}
 		for k := range s.Needs {
-			id, path := s.Needs[k].Step, AtIndex(At(At("steps", s.ID), "race"), k)
-			switch need, ok := l.byID[id]; {
-			case !ok, needed(s.Needs[:k], id): // its needs are refused for it
+			id, path := s.Needs[k].Step, AtIndex(At(l.paths[i], "race"), k)
+			need, ok := l.byID[id]
+			switch {
+			case !ok || l.nodes[need].Scope != l.nodes[i].Scope || needed(s.Needs[:k], id): // its needs are refused for it
 			case !l.nodes[need].Kind.Waits():
 				l.refuse(path, "step %q is a task, and only steps that wait can race: a signal, a timer, an approval", id)
+			case l.nodes[need].Kind.HasBody():
+				l.refuse(path, "step %q is done by what is inside it, which a worker may have in hands; only a signal, a timer or an approval can race", id)
 			case l.nodes[need].Rivals != nil:
 				l.refuse(path, "step %q is in another race already; a step is in one", id)
 			default:

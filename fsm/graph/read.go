@@ -43,14 +43,17 @@ func Read(value any) (*Definition, []Problem) {
 	if steps, ok := o.Get("steps"); !ok {
 		r.refuse("", "steps is missing; a workflow needs at least one step")
 	} else {
-		d.Steps = r.steps(steps)
+		d.Steps = r.steps("steps", steps)
 	}
 	d.Sequential = r.sequential(o, d.Steps)
 	return d, r.problems
 }
 
 // reader collects problems; after the tenth it keeps silent.
-type reader struct{ problems []Problem }
+type reader struct {
+	problems     []Problem
+	depth, count int // of steps inside each other, and of all
+}
 
 func (r *reader) add(p Problem) {
 	if len(r.problems) < maxProblems {

@@ -7,41 +7,40 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "scope", "forEach", "loop", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
 func laterKeys() []string {
-	return []string{"gateway", "call", "forEach", "loop", "while", "until", "concurrency", "rate", "edges", "default"}
+	return []string{"gateway", "call", "while", "until", "concurrency", "rate", "edges", "default"}
 }
 
 // steps reads a mapping from id to step, or a list of steps with an id each (the canonical form, which keeps
 // the order where mappings cannot).
-func (r *reader) steps(v any) []Step {
+func (r *reader) steps(path string, v any) []Step {
 	var steps []Step
 	switch v := v.(type) {
 	case Object:
 		for _, m := range v {
-			steps = append(steps, r.step(m.Key, m.Value, "steps"))
+			steps = append(steps, r.step(m.Key, m.Value, path))
 		}
 	case []any:
 		for i, item := range v {
-			o, ok := r.object(AtIndex("steps", i), item, "a step is a mapping")
+			o, ok := r.object(AtIndex(path, i), item, "a step is a mapping")
 			if !ok {
 				continue
 			}
-			id := r.name(AtIndex("steps", i), o, "id", "")
-			steps = append(steps, r.step(id, without(o, "id"), "steps"))
+			id := r.name(AtIndex(path, i), o, "id", "")
+			steps = append(steps, r.step(id, without(o, "id"), path))
 		}
 	default:
-		r.refuse("steps", "steps is a mapping from each step's id to the step, not %s", describe(v))
+		r.refuse(path, "steps is a mapping from each step's id to the step, not %s", describe(v))
 		return nil
 	}
-	switch {
-	case len(steps) == 0:
-		r.refuse("steps", "a workflow needs at least one step")
-	case len(steps) > maxSteps:
-		r.refuse("steps", "a workflow has at most %d steps; this one has %d", maxSteps, len(steps))
+	if r.count += len(steps); len(steps) == 0 {
+		r.refuse(path, "a workflow needs at least one step")
+	} else if r.count > maxSteps && r.count-len(steps) <= maxSteps {
+		r.refuse(path, "a workflow has at most %d steps; this one has %d", maxSteps, r.count)
 	}
 	return steps
 }
@@ -78,7 +77,7 @@ func (r *reader) step(id string, v any, parent string) Step {
 	s.Needs = r.needs(path, o)
 	s.Join, s.AtLeast = r.join(path, o)
 	r.race(path, o, &s)
-	s.When = r.when(path, o)
+	s.When = r.condition(path, o, "when")
 	return s
 }
 
@@ -142,18 +141,19 @@ func (r *reader) join(path string, o Object) (Join, int) {
 	return JoinAtLeast, int(r.integer(At(path, "atLeast"), k, 1, maxSteps))
 }
 
-func (r *reader) when(path string, o Object) string {
-	v, ok := o.Get("when")
+// condition reads an expression that is written without ${}.
+func (r *reader) condition(path string, o Object, key string) string {
+	v, ok := o.Get(key)
 	if !ok {
 		return ""
 	}
-	path = At(path, "when")
+	path = At(path, key)
 	s, ok := r.text(path, v)
 	switch trimmed := strings.TrimSpace(s); {
 	case ok && trimmed == "":
-		r.refuse(path, "when is empty; remove it, or write a condition")
+		r.refuse(path, "%s is empty; remove it, or write a condition", key)
 	case strings.HasPrefix(trimmed, "${"):
-		r.refuse(path, "when is an expression already; write it without ${ and }")
+		r.refuse(path, "%s is an expression already; write it without ${ and }", key)
 	}
 	return strings.TrimSpace(s)
 }

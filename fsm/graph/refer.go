@@ -8,8 +8,8 @@ import (
 
 // references are what an expression reads.
 type references struct {
-	input, index bool
-	steps        []stepReference
+	input, index, item, last bool
+	steps                    []stepReference
 }
 
 type stepReference struct {
@@ -91,8 +91,9 @@ func (w *walker) ident(e ast.Expr) {
 	case "steps":
 		w.refuse(e, "write steps.ID.output, or steps[\"ID\"].output if the id is not an identifier")
 	case "item":
-		w.faults = append(w.faults, fault{at: e.ID(), unsupported: true,
-			message: "item is known only inside forEach, which this version does not support"})
+		w.item = true
+	case "last":
+		w.last = true
 	}
 }
 

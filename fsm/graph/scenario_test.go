@@ -60,6 +60,9 @@ func describe(g *graph.Graph) string {
 	if g.Total > 0 {
 		fmt.Fprintf(&out, "total=%d edition=%d\n", g.Total, g.Edition)
 	}
+	for i, s := range g.Scopes[1:] {
+		fmt.Fprintf(&out, "scope %d of %s: %d nodes from %d\n", i+1, g.Nodes[s.Owner].ID, s.Count, s.First)
+	}
 	for i, n := range g.Nodes {
 		fmt.Fprintf(&out, "%d %s needs=%v successors=%v", i, n.ID, n.Needs, successors(n))
 		switch n.Kind {
@@ -69,6 +72,8 @@ func describe(g *graph.Graph) string {
 			fmt.Fprintf(&out, " timer=%d dated=%v", n.After, n.Dated)
 		case graph.KindApproval:
 			fmt.Fprintf(&out, " approval=%q total=%d", n.Role, n.Timeouts.Total)
+		case graph.KindScope, graph.KindForEach, graph.KindLoop:
+			fmt.Fprintf(&out, " body=%d width=%d turns=%d total=%d", n.Body, n.Width, n.Turns, n.Timeouts.Total)
 		default:
 			fmt.Fprintf(&out, " queue=%s task=%s retry=%v timeouts=%v", n.Queue, n.Task, n.Retry, n.Timeouts)
 		}
@@ -126,6 +131,12 @@ func view(t *testing.T, g *graph.Graph, data string) graph.View {
 		case "":
 		case "input":
 			s.Input = []byte(json)
+		case "item":
+			s.Item = []byte(json)
+		case "last":
+			s.Last = []byte(json)
+		case "index":
+			s.Index, _ = strconv.Atoi(json)
 		case "failed":
 			words := strings.Fields(json)
 			failures[nodeOf(t, g, words[0])] = words[1:]
@@ -150,6 +161,20 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		var at int64
 		at, err = g.Until(node, s)
 		result = time.Unix(0, at).UTC().Format(time.RFC3339Nano)
+	case "items":
+		var list []byte
+		var count int
+		list, count, err = g.Items(node, s)
+		result = fmt.Sprintf("%d of %s", count, list)
+	case "again":
+		result, err = g.Again(node, s)
+	case "bodyoutput":
+		if !g.HasBodyOutput(node) {
+			return "no output"
+		}
+		var json []byte
+		json, err = g.BodyOutput(node, s)
+		result = string(json)
 	case "locks":
 		result, err = g.LocksOf(node, s)
 	case "output":

@@ -6,6 +6,3 @@ type Scope struct {
 	// Owner is the node whose body the scope is; the workflow has none.
 	Owner int
 }
-
-// scopesOf are the scopes of nodes. No step has a body yet, so there is one.
-func scopesOf(nodes []Node) []Scope { return []Scope{{Count: len(nodes), Owner: noNode}} }

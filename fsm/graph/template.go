@@ -11,11 +11,13 @@ type expression struct {
 	text   string
 	where  string // the path of the string it stands in
 	offset int    // where it begins in that string
-	node   int    // the step it belongs to; noNode for the workflow's output
+	node   int    // the step it belongs to; noNode for the output of a scope
+	scope  int    // the one that it is evaluated in
+	turn   bool   // it is a loop's condition, which is looked at before each turn
 	use    use
 }
 
-// noNode is the node of the workflow's output.
+// noNode is the node of a scope's output, and the owner of the workflow.
 const noNode = -1
 
 // use is what becomes of an expression's result.
@@ -53,7 +55,8 @@ const maxNesting = 64
 
 // compiler turns the values of one step into templates, and collects their expressions.
 type compiler struct {
-	node  int
+	node  int // the one that it is at, and the scope that this is in
+	scope int
 	all   []*expression
 	fault func(Problem)
 }
@@ -161,11 +164,17 @@ func (c *compiler) parts(path, s string) []part {
 func (c *compiler) expression(path, text string, offset int, use use) *expression {
 	if strings.TrimSpace(text) == "" {
 		c.fault(Problem{Path: path, Offset: offset, Message: "the expression is empty"})
-		return &expression{text: text, where: path, node: c.node}
+		return &expression{text: text, where: path, node: c.node, scope: c.scope}
 	}
-	e := &expression{text: text, where: path, offset: offset, node: c.node, use: use}
+	e := &expression{text: text, where: path, offset: offset, node: c.node, scope: c.scope, use: use}
 	c.all = append(c.all, e)
 	return e
+}
+
+// isWholeExpression says whether a value is a string that is one expression.
+func isWholeExpression(v any) bool {
+	s, ok := v.(string)
+	return ok && strings.HasPrefix(s, "${") && expressionEnd(s, 2) == len(s)-1
 }
 
 // expressionEnd finds the brace that closes an expression: braces nest, and those in CEL's string literals

@@ -1,7 +1,7 @@
 package graph
 
 // waits are the keys that say what a step waits for. A step has one of them, or a worker takes it.
-func waits() []string { return []string{"signal", "timer", "approval"} }
+func waits() []string { return []string{"signal", "timer", "approval", "scope", "forEach", "loop"} }
 
 // Waits says that no worker takes a step of this kind: something else ends it.
 func (k Kind) Waits() bool { return k != KindTask }
@@ -36,6 +36,8 @@ func (r *reader) wait(path string, o Object, s *Step) bool {
 			s.Timer = r.timer(At(path, key), v)
 		case KindApproval:
 			s.Role = r.approval(At(path, key), v)
+		default:
+			s.Body = r.body(At(path, key), v, s.Kind)
 		}
 	}
 	if s.Kind.Waits() {
@@ -60,6 +62,8 @@ func (s *Step) awaited() any {
 		return Object{{"name", s.Signal}}
 	case KindTimer:
 		return s.Timer.canonical()
+	case KindScope, KindForEach, KindLoop:
+		return s.canonicalBody()
 	}
 	o := Object{}
 	if s.Role != "" {

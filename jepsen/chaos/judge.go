@@ -28,8 +28,20 @@ var sagas = map[string]check.Saga{
 	"bill": {Undo: []string{"hold", "charge", "ship", "call"}, Attempts: 3},
 }
 
+// bodies are the workloads' steps inside steps.
+var bodies = map[string]map[string]check.Body{"fleet": {
+	"each":  {Needs: map[string][]string{"take": nil, "send": {"take"}}, Undo: []string{"take", "send"}, Items: 3, Width: 2},
+	"again": {Needs: map[string][]string{"look": nil, "tell": {"look"}}, Undo: []string{"tell"}},
+	"turn":  {Needs: map[string][]string{"ask": nil}, Undo: []string{"ask"}, Turns: 2},
+}}
+
 // failures are the workloads' instances that go on behind some, with all that their steps need.
-var failures = map[string]map[string][]check.Need{"bill": {
+var failures = map[string]map[string][]check.Need{"fleet": {
+	"list": nil, "each": completed("list"),
+	"again": {{Step: "each", Failed: true, Codes: []string{"CHOSEN"}}},
+	"turn":  {{Step: "each", Completed: true, Failed: true, Codes: []string{"CHOSEN"}}, {Step: "again", Completed: true}},
+	"end":   completed("turn"),
+}, "bill": {
 	"hold": nil, "charge": completed("hold"), "ship": completed("charge"),
 	"call": {{Step: "charge", Failed: true, Codes: []string{"CHOSEN"}}},
 	"look": {{Step: "charge", Failed: true, Codes: []string{"OTHER", "NONE"}}},
@@ -113,6 +125,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("all nodes tell the same events", "S7", facts)
 	w.report.check("the feed keeps the rules", "S1", check.Feed(events, w.plain(), limits))
 	w.report.check("what is behind a failure needs it", "S1", check.Failures(events, failures))
+	w.report.check("what is inside a step keeps its rules", "S1", check.Bodies(events, bodies))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
@@ -201,7 +214,7 @@ func started(ops []*check.Op, workflows ...string) (ids []string) {
 func undoes(id string) bool {
 	workflow, _, _ := strings.Cut(id, "-")
 	_, is := sagas[workflow]
-	return is
+	return is || bodies[workflow] != nil
 }
 
 // mayEnd says that an instance may end for the reason that it has: who is asked says no, or its time is over.
@@ -280,7 +293,7 @@ func event(e *v1.Event) check.Event {
 	kind := strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1")
 	d := e.Data
 	out := check.Event{
-		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: d.GetStep(), Token: d.GetToken(), Lock: d.GetLock(),
+		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: check.RunName(d.GetStep(), d.GetIndex()), Token: d.GetToken(), Lock: d.GetLock(),
 		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(), Code: d.GetCode(), Wall: e.Time.AsTime().UnixNano(),
 	}
 	if due := d.GetDue(); due != nil {

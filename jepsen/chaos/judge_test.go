@@ -20,7 +20,6 @@ import (
 var (
 	aWorkflow = regexp.MustCompile(`(?m)^workflow: (\w+)$`)
 	aStep     = regexp.MustCompile(`(?m)^  (\w+): \{(.*)\}$`)
-	itsSignal = regexp.MustCompile(`signal: \{name: (\w+)\}`)
 	itsAfter  = regexp.MustCompile(`timer: \{after: (\w+)\}`)
 	itsRace   = regexp.MustCompile(`race: \[([^\]]*)\]`)
 	itsTotal  = regexp.MustCompile(`(?m)^timeouts: \{total: (\w+)\}$`)
@@ -30,37 +29,76 @@ var (
 func TestTheJudgeKnowsTheDefinitions(t *testing.T) {
 	needs, seen := (&world{}).needs(), 0
 	for _, definition := range workload.Definitions {
-		flow := aWorkflow.FindStringSubmatch(definition)[1]
 		g := compiled(t, definition)
-		var undo []string
-		for at, step := range aStep.FindAllStringSubmatch(definition, -1) {
-			name, says := flow+"/"+step[1], step[2]
-			wants := needsOf(g, at)
-			if itsRace.MatchString(says) {
+		for node := range g.Scopes[0].Count {
+			n := &g.Nodes[node]
+			if _, compensates := n.Compensates(); compensates {
+				continue
+			}
+			name := g.Name + "/" + n.ID
+			wants := needsOf(g, node)
+			if races(g, n) {
 				wants = nil
 			}
 			got, there := needs[name]
 			if slices.Sort(got); !there || !slices.Equal(got, namesOf(wants)) {
 				t.Errorf("%s needs %v, and is judged by %v", name, wants, got)
 			}
-			if how, special := failures[flow]; special && !reflect.DeepEqual(byName(how[step[1]]), wants) {
-				t.Errorf("%s needs %v, and is judged by %v", name, wants, how[step[1]])
+			if how, special := failures[g.Name]; special && !reflect.DeepEqual(byName(how[n.ID]), wants) {
+				t.Errorf("%s needs %v, and is judged by %v", name, wants, how[n.ID])
 			}
-			if signal := itsSignal.FindStringSubmatch(says); (signal != nil) != (waits[name] != "") || signal != nil && signal[1] != waits[name] {
-				t.Errorf("%s is judged to wait for %q, and waits for %v", name, waits[name], signal)
+			if n.Signal != waits[name] {
+				t.Errorf("%s is judged to wait for %q, and waits for %q", name, waits[name], n.Signal)
 			}
-			if strings.Contains(says, "compensate: ") {
-				undo = append(undo, step[1])
+			if n.Body > 0 != (bodies[g.Name][n.ID].Needs != nil) || n.Body > 0 && !reflect.DeepEqual(bodies[g.Name][n.ID], bodyOf(t, g, node)) {
+				t.Errorf("%s has inside it %+v, and is judged by %+v", name, bodyOf(t, g, node), bodies[g.Name][n.ID])
 			}
 			seen++
 		}
-		if saga := sagas[flow]; !slices.Equal(saga.Undo, undo) || saga.Sequential != strings.Contains(definition, "\ncompensation: sequential\n") {
-			t.Errorf("%s undoes %v, and is judged by %+v", flow, undo, saga)
+		if saga := sagas[g.Name]; bodies[g.Name] == nil && (!slices.Equal(saga.Undo, undoOf(g, g.Scopes[0])) || saga.Sequential != g.Sequential) {
+			t.Errorf("%s undoes %v, and is judged by %+v", g.Name, undoOf(g, g.Scopes[0]), saga)
 		}
 	}
 	if seen != len(needs) {
 		t.Errorf("the definitions have %d steps, %d are judged", seen, len(needs))
 	}
+}
+
+// races: the step goes on with the first of what it needs.
+func races(g *graph.Graph, n *graph.Node) bool {
+	return len(n.Needs) > 1 && g.Nodes[n.Needs[0]].Rivals != nil && n.Join == graph.JoinAny
+}
+
+func undoOf(g *graph.Graph, s graph.Scope) (undo []string) {
+	for node := s.First; node < s.First+s.Count; node++ {
+		if g.Nodes[node].Compensation > 0 {
+			undo = append(undo, g.Nodes[node].ID)
+		}
+	}
+	return undo
+}
+
+func bodyOf(t *testing.T, g *graph.Graph, node int) check.Body {
+	t.Helper()
+	n := &g.Nodes[node]
+	if n.Body == 0 {
+		return check.Body{}
+	}
+	s := g.Scopes[n.Body]
+	b := check.Body{Needs: map[string][]string{}, Undo: undoOf(g, s), Width: n.Width, Turns: n.Turns}
+	for inside := s.First; inside < s.First+s.Count; inside++ {
+		if _, compensates := g.Nodes[inside].Compensates(); !compensates {
+			b.Needs[g.Nodes[inside].ID] = namesOf(needsOf(g, inside))
+		}
+	}
+	if n.Kind == graph.KindForEach {
+		_, count, err := g.Items(node, graph.View{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Items = count
+	}
+	return b
 }
 
 func compiled(t *testing.T, definition string) *graph.Graph {

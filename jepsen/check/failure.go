@@ -1,9 +1,6 @@
 package check
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Need is a step that must end before another, and how: completed, failed, or either.
 type Need struct {
@@ -50,8 +47,8 @@ type failures struct {
 }
 
 func (i *failures) see(e Event) {
-	if strings.HasSuffix(e.Step, ".compensate") {
-		return
+	if _, known := i.needs[e.Step]; e.Step != "" && !known {
+		return // what undoes a step, or is inside one
 	}
 	switch e.Type {
 	case "step.ready", "step.leased", "step.completed":

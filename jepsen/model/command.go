@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 func (c *Command) say() string {
@@ -192,7 +193,8 @@ func (s *State) find(c *Command) *run {
 	if r != nil {
 		return r
 	}
-	if _, compensation := i.flow.step(c.Step); compensation {
+	name, _, _ := strings.Cut(c.Step, "#")
+	if step, _ := i.flow.step(name); step != nil {
 		s.refused(c, "RUN_NOT_FOUND") // it is not begun
 	} else {
 		s.refused(c, "STEP_NOT_FOUND")

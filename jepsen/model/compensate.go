@@ -1,24 +1,34 @@
 package model
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // wanted: the instance wants what the run does. Steps are wanted while it runs, compensations while it compensates.
 func (r *run) wanted() bool {
 	if r.undoes != nil {
-		return r.of.state == Compensating
+		return r.undoer() != nil
 	}
-	return r.of.state == Running
+	return r.of.state == Running && !slices.ContainsFunc(r.around(), func(o *run) bool { return o.stage != stageRunning || over(o.state) })
 }
 
 // step finds a step of the definition, which may be a compensation.
-func (f *Workflow) step(name string) (s *Step, compensation bool) {
-	for at := range f.Steps {
-		s := &f.Steps[at]
+func (f *Workflow) step(name string) (s *Step, compensation bool) { return stepOf(f.Steps, name) }
+
+func stepOf(steps []Step, name string) (s *Step, compensation bool) {
+	for at := range steps {
+		s := &steps[at]
 		if s.Name == name {
 			return s, false
 		}
 		if s.Undo != nil && s.Undo.Name == name {
 			return s.Undo, true
+		}
+		if s.Body != nil {
+			if s, compensation := stepOf(s.Body.Steps, name); s != nil {
+				return s, compensation
+			}
 		}
 	}
 	return nil, false
@@ -31,46 +41,74 @@ func (f *Workflow) behind(name, of string) bool {
 }
 
 // toUndo are the runs that an instance which stops must undo: what completed, from a step on.
-func (i *instance) toUndo() (list []*run) {
+func (i *instance) toUndo(owner *run) (list []*run) {
 	for _, r := range i.runs {
-		if r.undoes == nil && r.state == Completed && r.step.Undo != nil && i.since(i.from, r) {
+		undone := slices.ContainsFunc(i.runs, func(o *run) bool { return o.undoes == r })
+		if r.undoes == nil && !undone && r.state == Completed && r.step.Undo != nil && r.inside(owner) && i.since(i.from, r) {
 			list = append(list, r)
 		}
 	}
 	return list
 }
 
-// since: a run is of a step, or of one behind it.
+// since: a run is of a step, or of one behind it, or inside one of these.
 func (i *instance) since(from string, r *run) bool {
+	for r.frame.owner != nil {
+		r = r.frame.owner
+	}
 	return from == "" || r.step.Name == from || i.flow.behind(r.step.Name, from)
+}
+
+// beginUndo has the compensations of runs come to be.
+func (i *instance) beginUndo(undo []*run) {
+	for _, r := range undo {
+		c := &run{of: i, step: r.step.Undo, name: strings.Replace(r.name, r.step.Name, r.step.Undo.Name, 1), frame: r.frame, state: Pending, undoes: r}
+		i.runs = append(i.runs, c)
+	}
+}
+
+// cameBehind: a run came behind another: where they are beside each other, or the steps are that they are in; of one list or loop
+// the later frame did.
+func (r *run) cameBehind(o *run) bool {
+	x, y := append([]*run{r}, r.around()...), append([]*run{o}, o.around()...)
+	slices.Reverse(x)
+	slices.Reverse(y)
+	for k := range min(len(x), len(y)) {
+		switch {
+		case x[k] == y[k]:
+		case x[k].frame != y[k].frame:
+			return x[k].frame.place > y[k].frame.place
+		default:
+			return r.of.flow.behind(x[k].step.Name, y[k].step.Name)
+		}
+	}
+	return false
 }
 
 // blocked: something that came behind what a compensation undoes is not undone: by the graph, or by the order of completion.
 func (r *run) blocked() bool {
 	return slices.ContainsFunc(r.of.runs, func(o *run) bool {
 		switch {
-		case o.undoes == nil || o == r || over(o.state):
+		case o.undoes == nil || o == r || over(o.state) || o.undoer() != r.undoer():
 			return false
 		case r.of.flow.Sequential:
 			return o.undoes.completedAt > r.undoes.completedAt
 		}
-		return r.of.flow.behind(o.undoes.step.Name, r.undoes.step.Name)
+		return o.undoes.cameBehind(r.undoes)
 	})
 }
 
 // compensationBegun: an instance that failed or was cancelled, and of which nothing is leased, undoes what it completed.
 func (s *State) compensationBegun(f *Fact, i *instance) {
-	undo := i.toUndo()
+	undo := i.toUndo(nil)
 	leased := slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Leased })
-	if i.state != Failing && i.state != Cancelling || leased || len(undo) == 0 {
+	if i.state != Failing && i.state != Cancelling || leased || i.undoesInside(nil) || len(undo) == 0 {
 		fault("saga", "%s, which is %s, compensates %d steps", i.id, i.state, len(undo))
 	}
 	if i.ends = Failed; i.state == Cancelling {
 		i.ends = Cancelled
 	}
-	for _, r := range undo {
-		i.runs = append(i.runs, &run{of: i, step: r.step.Undo, state: Pending, undoes: r})
-	}
+	i.beginUndo(undo)
 	i.state = Compensating
 	switch {
 	case i.from != "":
@@ -88,7 +126,7 @@ func (i *instance) mayEnd(as, behind string) bool {
 	if i.state == Compensating {
 		return i.ends == as && !slices.ContainsFunc(i.runs, func(r *run) bool { return !over(r.state) })
 	}
-	return i.state == behind && len(i.toUndo()) == 0
+	return i.state == behind && len(i.toUndo(nil)) == 0
 }
 
 // undoReady: a compensation is begun when all that came behind its step is undone.
@@ -150,27 +188,32 @@ func (s *State) compensate(c *Command) func() {
 		if step, compensation := i.flow.step(c.From); step == nil || compensation {
 			s.refused(c, "STEP_NOT_FOUND")
 			return nil
+		} else if !slices.ContainsFunc(i.flow.Steps, func(o Step) bool { return o.Name == c.From }) && !over(i.state) {
+			s.refused(c, "INVALID")
+			return nil
 		}
 	}
-	undoable := slices.ContainsFunc(i.flow.Steps, func(s Step) bool { return s.Undo != nil })
-	switch {
-	case over(i.state):
-		s.refused(c, "ALREADY_ENDED")
-		return nil
-	case !undoable, i.state != Compensating && c.Skip, i.state == Cancelling && i.from != c.From:
-		s.refused(c, "INVALID")
-		return nil
-	}
-	s.must(c)
 	var still []*run
 	var names []string
 	for _, r := range i.runs {
 		if r.state == Incident && i.since(c.From, r.undoes) {
-			still, names = append(still, r), append(names, r.step.Name)
+			still, names = append(still, r), append(names, r.step.Name) // the answer names steps
 		}
 	}
+	slices.Sort(names)
+	switch {
+	case over(i.state):
+		s.refused(c, "ALREADY_ENDED")
+		return nil
+	case len(still) > 0:
+	case !undoable(i.flow.Steps), i.state != Compensating && c.Skip, i.state == Cancelling && i.from != c.From:
+		s.refused(c, "INVALID")
+		return nil
+	}
+	s.must(c)
 	return func() {
-		if !slices.Equal(c.Answer.Steps, names) || c.Answer.State != i.state || i.state == Running || i.state == Failing {
+		runs := len(still) == 0 && (i.state == Running || i.state == Failing)
+		if !slices.Equal(slices.Sorted(slices.Values(c.Answer.Steps)), names) || c.Answer.State != i.state || runs {
 			fault("saga", "%s is answered %+v; %s is %s, and %v stood still", c.say(), c.Answer, i.id, i.state, names)
 		}
 		for _, r := range still {
@@ -179,6 +222,10 @@ func (s *State) compensate(c *Command) func() {
 			}
 		}
 	}
+}
+
+func undoable(steps []Step) bool {
+	return slices.ContainsFunc(steps, func(s Step) bool { return s.Undo != nil || s.Body != nil && undoable(s.Body.Steps) })
 }
 
 // byHand: the command at hand is about what stands still of an instance, and about that run.

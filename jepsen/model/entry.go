@@ -27,6 +27,18 @@ type Step struct {
 	QueueTimeout, Total   int64
 	Priority              int64
 	Undo                  *Step // its compensation, which has no needs
+	Body                  *Body // what is inside it: such a step waits for that
+}
+
+// Body is steps inside a step: once, for so many items, or turn after turn.
+type Body struct {
+	Steps []Step
+	// Of a list: how many items it has, but no more than the number in the instance's input when Fed, and how many are done at a time.
+	Items, Width int
+	Fed          bool
+	// Of a loop: how many turns at most, and, when While, only as long as the number of the turn is less than that in the instance's input.
+	Turns int
+	While bool
 }
 
 // Failure is what a need counts of a step's failures: those with one of the codes, or all.

@@ -33,7 +33,7 @@ func (s *State) fact(f *Fact) {
 			s.instanceChanged(f, i)
 			return
 		}
-		r := i.run(f.Step)
+		r := s.begun(i, f.Step)
 		if r == nil {
 			fault("S7", "%s of step %q of %s, which is not", f.Kind, f.Step, f.Instance)
 		}
@@ -77,14 +77,22 @@ func (s *State) runFact(f *Fact, r *run) {
 			fault("S1", "step %s of %s is retried by %s", f.Step, f.Instance, c.say())
 		}
 		s.runRetried(f, r)
+	case "step.failing":
+		s.failing(f, r)
+	case "step.compensating":
+		s.undoingBody(f, r)
 	case "step.failed":
+		if r.step.Body != nil && r.stage != stageRunning {
+			s.bodyFailed(f, r)
+			break
+		}
 		s.runFailed(f, r)
 	case "step.incident":
 		s.runIncident(f, r)
 	case "step.resumed":
 		s.runResumed(f, r)
 	case "step.cancelled":
-		if r.of.state != Failing && r.of.state != Cancelling || over(r.state) {
+		if r.wanted() || over(r.state) || r.undoes != nil || r.stage == stageUndoing && r.busy() {
 			fault("S1", "step %s of %s is cancelled while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
 		}
 		if r.state == Leased {
@@ -123,9 +131,7 @@ func (s *State) instanceStarted(f *Fact) {
 		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
 	}
 	i := &instance{id: f.Instance, flow: flow, state: Running, input: c.Input, seen: map[string]*seen{}}
-	for at := range flow.Steps {
-		i.runs = append(i.runs, &run{of: i, step: &flow.Steps[at], state: Pending})
-	}
+	i.activate(nil, flow.Steps)
 	s.instances[i.id] = i
 	if i.deadline = after(s.Uptime, flow.Total); i.deadline > 0 {
 		s.limited = append(s.limited, i)
@@ -145,7 +151,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	c := s.cause.command
 	legal := map[string]bool{
 		Completed:  i.state == Running,
-		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Failed && !r.handled() })),
+		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.frame.owner == nil && r.state == Failed && !r.handled() })),
 		Failed:     i.mayEnd(Failed, Failing),
 		Cancelling: (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
 		Cancelled:  i.mayEnd(Cancelled, Cancelling),
@@ -163,7 +169,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 }
 
 func (s *State) runReady(f *Fact, r *run) {
-	first := r.goes() && !r.step.waits() || r.undoes != nil && r.state == Pending && r.wanted()
+	first := r.goes() && !r.step.waits() || r.undoes != nil && r.state == Pending && r.undoer() != nil
 	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
@@ -223,7 +229,7 @@ func (s *State) asks(x *session, r *run, token int64) bool {
 			s.saw(ByNext)
 			return true
 		}
-		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.step.Name {
+		if c.Kind == Lease && c.Instance == r.of.id && c.Step == r.name {
 			return true
 		}
 	}

@@ -29,7 +29,7 @@ const (
 
 // sees is what a need of a run has come to. Steps want completions, unless they say that they want failures.
 func (r *run) sees(step string) need {
-	o := r.of.run(step)
+	o := r.beside(step)
 	f, failures := r.step.Failures[step]
 	switch {
 	case !over(o.state):
@@ -48,8 +48,8 @@ func (f *Failure) counts(code string) bool {
 
 // handled: a step wants the failure of a run, so that the instance goes on.
 func (r *run) handled() bool {
-	return slices.ContainsFunc(r.of.flow.Steps, func(s Step) bool {
-		f, failures := s.Failures[r.step.Name]
+	return slices.ContainsFunc(r.frame.runs, func(o *run) bool {
+		f, failures := o.step.Failures[r.step.Name]
 		return failures && f.counts(r.code)
 	})
 }
@@ -78,19 +78,19 @@ func (r *run) joined() verdict {
 }
 
 // holds says whether a condition is met.
-func (i *instance) meets(w *When) bool {
+func (r *run) meets(w *When) bool {
 	switch {
 	case w == nil:
 		return true
 	case w.Step == "":
-		return i.input > w.Above
+		return r.of.input > w.Above
 	}
-	return i.run(w.Step).output > w.Above
+	return r.beside(w.Step).output > w.Above
 }
 
 // goes: the run is to be begun now.
 func (r *run) goes() bool {
-	return r.undoes == nil && r.state == Pending && r.of.state == Running && !r.lost() && r.joined() == goes && r.of.meets(r.step.When)
+	return r.undoes == nil && r.state == Pending && r.wanted() && !r.lost() && r.joined() == goes && r.meets(r.step.When)
 }
 
 // joins counts how a step was begun.
@@ -98,7 +98,7 @@ func (s *State) joins(r *run) {
 	var n [needBarred + 1]int
 	for _, step := range r.step.Needs {
 		v := r.sees(step)
-		if n[v]++; v == needMet && r.of.run(step).state == Failed {
+		if n[v]++; v == needMet && r.beside(step).state == Failed {
 			s.saw(FailureNeeded)
 		}
 	}
@@ -124,8 +124,8 @@ func (s *State) runSkipped(f *Fact, r *run) {
 	}
 	lost := r.lost() && (r.state == Pending || r.state == Waiting)
 	v := r.joined()
-	byCondition := v == goes && !r.of.meets(r.step.When)
-	if !lost && (r.state != Pending || v != skips && !byCondition) || r.of.state != Running {
+	byCondition := v == goes && (!r.meets(r.step.When) || r.step.Body != nil && r.step.Body.Items > 0 && r.count() == 0)
+	if !lost && (r.state != Pending || v != skips && !byCondition) || !r.wanted() {
 		fault("S1", "step %s of %s is skipped while it is %s", f.Step, f.Instance, r.state)
 	}
 	switch {
@@ -165,7 +165,7 @@ const priorityWorth = 10 * second
 
 // named: the session asks for this very run.
 func (s *State) named(x *session, r *run) bool {
-	if c := s.cause.command; c != nil && c.Kind == Lease && c.Session == x.id && c.Instance == r.of.id && c.Step == r.step.Name {
+	if c := s.cause.command; c != nil && c.Kind == Lease && c.Session == x.id && c.Instance == r.of.id && c.Step == r.name {
 		return true
 	}
 	return slices.ContainsFunc(s.waits, func(w *wait) bool { return w.session == x && w.run == r })

@@ -44,7 +44,11 @@ type instance struct {
 type run struct {
 	of            *instance
 	step          *Step
+	name          string // the step's, and behind it which frame it is in, unless that is the first
+	frame         *frame
 	state         string
+	stage         stage    // of one with a body
+	frames        []*frame // its body's
 	attempt, used int32
 	token         int64
 	session       int64
@@ -109,9 +113,9 @@ func (s *State) run(id, step string) *run {
 	return i.run(step)
 }
 
-func (i *instance) run(step string) *run {
+func (i *instance) run(name string) *run {
 	for _, r := range i.runs {
-		if r.step.Name == step {
+		if r.name == name {
 			return r
 		}
 	}
@@ -183,20 +187,25 @@ func (s *State) instanceWhole(i *instance) {
 		switch {
 		case r.state == Leased:
 			leased++
-		case i.state == Running && r.state == Pending && r.joined() != waits:
-			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.step.Name, i.id)
-		case i.state == Running && r.state == Failed && !r.handled():
-			fault("S1", "step %s of %s has failed, nobody needs that, and the instance runs on", r.step.Name, i.id)
-		case i.state != Running && !over(r.state):
-			fault("S1", "%s is %s, and its step %s is %s", i.id, i.state, r.step.Name, r.state)
+		case r.undoes != nil && !over(r.state):
+			if r.blocked() != (r.state == Pending) || r.undoer() == nil {
+				fault("saga", "%s of %s is %s, and something is before it: %v", r.name, i.id, r.state, r.blocked())
+			}
+		case r.wanted() && r.state == Pending && r.joined() != waits:
+			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.name, i.id)
+		case r.wanted() && r.state == Failed && !r.handled():
+			fault("S1", "step %s of %s has failed, nobody needs that, and what it is in runs on", r.name, i.id)
+		case !r.wanted() && !over(r.state) && !(r.step.Body != nil && r.stage == stageUndoing):
+			fault("S1", "%s is %s, and its step %s is %s", i.id, i.state, r.name, r.state)
 		}
+		s.bodyWhole(r)
 	}
 	switch {
 	case over(i.state) && open > 0:
 		fault("S1", "%s is %s with %d open steps", i.id, i.state, open)
 	case i.state == Running && open == 0:
 		fault("liveness", "%s runs and has no open steps", i.id)
-	case (i.state == Failing || i.state == Cancelling) && leased == 0:
+	case (i.state == Failing || i.state == Cancelling) && leased == 0 && !i.undoesInside(nil):
 		fault("liveness", "%s is %s and none of its steps is leased", i.id, i.state)
 	}
 }
@@ -235,7 +244,7 @@ func (s *State) Instance(id string) (state string, runs []View) {
 		return "", nil
 	}
 	for _, r := range i.runs {
-		runs = append(runs, View{r.step.Name, r.state, r.attempt, r.used, r.token})
+		runs = append(runs, View{r.name, r.state, r.attempt, r.used, r.token})
 	}
 	return i.state, runs
 }

@@ -10,6 +10,10 @@ const (
 	SkipCounted   Class = "begun beside skipped needs"
 	SkipBarred    Class = "skipped, for a need ended otherwise"
 	FailureNeeded Class = "begun behind a failure"
+	BodyDone      Class = "body done"
+	BodyFailed    Class = "body failed"
+	BodyUndone    Class = "body undone"
+	LoopLimit     Class = "loop without an end"
 	JoinAny       Class = "join any before the rest"
 	JoinAtLeast   Class = "join atLeast before the rest"
 	SignalAtOnce  Class = "signal taken at once"
@@ -73,7 +77,7 @@ const (
 // Classes lists them all.
 func Classes() []Class {
 	return []Class{
-		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired, PriorityFirst,
+		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired, PriorityFirst,
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,

@@ -94,14 +94,25 @@ func (s *State) renew(r *Renewal) {
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "step.failed", "step.incident", "timer.fired", "instance.failing":
+	case "session.expired", "step.lapsed", "step.incident", "timer.fired":
 		return true
-	case "step.ready": // but for what a given back lease was the last to hold up
+	case "step.failed": // but for a step whose body the given back lease was the last to hold up
 		r := s.run(f.Instance, f.Step)
-		return r == nil || r.undoes == nil || r.state != Pending
+		return r == nil || r.stage == stageRunning
+	case "step.failing", "instance.failing": // but by such a step
+		i, owner := s.instance(f.Instance), s.run(f.Instance, f.Step)
+		return i == nil || !slices.ContainsFunc(i.runs, func(r *run) bool {
+			return r.frame.owner == owner && r.stage != stageRunning && r.state == Failed && !r.handled()
+		})
+	case "step.ready": // of one that is tried again; else it follows what came before it
+		r := s.run(f.Instance, f.Step)
+		return r == nil || r.state != Pending
 	case "step.released":
 		return l == nil || l.session != x
-	case "step.cancelled": // with its instance, which stops; one whose time was over says so
+	case "step.cancelled": // with what it is in, which stops; one whose time was over says so
+		if r := s.run(f.Instance, f.Step); r != nil && r.state != Leased {
+			return false // it follows what made that stop
+		}
 		return l == nil || l.session != x || l.omitted < 2 || f.Code != ""
 	case "lock.released":
 		return l != nil && l.session != x

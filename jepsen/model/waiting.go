@@ -3,17 +3,18 @@ package model
 import "slices"
 
 // waits says that no worker takes a step: a signal, a time or a decision ends it.
-func (s *Step) waits() bool { return s.Signal != "" || s.After > 0 || s.Until != 0 || s.Approval }
+func (s *Step) waits() bool {
+	return s.Signal != "" || s.After > 0 || s.Until != 0 || s.Approval || s.Body != nil
+}
 
 // rivals are the other steps of the race that a step is in, if it is in one.
 func (r *run) rivals() (rivals []*run) {
-	for _, s := range r.of.flow.Steps {
-		if !s.Race || !slices.Contains(s.Needs, r.step.Name) {
-			continue
-		}
-		for _, need := range s.Needs {
-			if need != r.step.Name {
-				rivals = append(rivals, r.of.run(need))
+	for _, o := range r.frame.runs {
+		if s := o.step; s.Race && slices.Contains(s.Needs, r.step.Name) {
+			for _, need := range s.Needs {
+				if need != r.step.Name {
+					rivals = append(rivals, r.beside(need))
+				}
 			}
 		}
 	}
@@ -27,7 +28,7 @@ func (r *run) lost() bool {
 
 // runWaiting: a step whose needs are met waits for its signal, its time, or somebody's word.
 func (s *State) runWaiting(f *Fact, r *run) {
-	if !r.step.waits() || !r.step.Approval && f.Name != r.step.Signal || !r.goes() {
+	if !r.step.waits() || !r.step.Approval && r.step.Body == nil && f.Name != r.step.Signal || !r.goes() {
 		fault("S1", "step %s of %s waits for %q while it is %s", f.Step, f.Instance, f.Name, r.state)
 	}
 	s.joins(r)
@@ -45,6 +46,10 @@ func (s *State) runWaiting(f *Fact, r *run) {
 
 // awaited completes a step that has what it waited for, if none of its race has before.
 func (s *State) awaited(f *Fact, r *run) {
+	if r.step.Body != nil && r.finished() && r.stage == stageRunning && r.wanted() {
+		r.delivered = true
+		s.saw(BodyDone)
+	}
 	if r.state != Waiting || !r.delivered {
 		fault("S1", "step %s of %s is completed without what it waits for, while it is %s", f.Step, f.Instance, r.state)
 	}
@@ -161,7 +166,7 @@ func (s *State) waitWhole(r *run) {
 		fault("liveness", "step %s of %s waits for a signal that is there", r.step.Name, r.of.id)
 	case r.state == Waiting && (r.delivered || r.rejected || r.atOnce):
 		fault("liveness", "step %s of %s waits for what is there", r.step.Name, r.of.id)
-	case r.of.state == Running && !over(r.state) && r.lost():
+	case r.wanted() && !over(r.state) && r.lost():
 		fault("liveness", "step %s of %s is %s, and another of its race has completed", r.step.Name, r.of.id, r.state)
 	}
 }

@@ -64,6 +64,9 @@ const (
 	RaceWonTwice   Bug = "race-won-twice"
 	EndsIgnored    Bug = "ends-ignored"
 	CodesIgnored   Bug = "codes-ignored"
+
+	WidthIgnored    Bug = "width-ignored"
+	InsideNotUndone Bug = "inside-not-undone"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -109,6 +112,8 @@ var All = []Row{
 	{RaceWonTwice, "S1", "a wait that is over as it begins completes though another of its race has"},
 	{EndsIgnored, "S1", "a need is met however the step ended"},
 	{CodesIgnored, "S1", "a need of some failures is met by every failure"},
+	{WidthIgnored, "S1", "all items of a list are done at a time"},
+	{InsideNotUndone, "saga", "what was completed inside a step is left as it is"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -28,6 +28,17 @@ func amount(p *v1.Payload) int64 {
 	return number(strings.TrimSuffix(strings.TrimPrefix(string(p.GetBytes()), `{"n":`), "}"))
 }
 
+// runName is what the oracle calls a run: by its step, and behind the first by its index.
+func runName(r interface {
+	GetStep() string
+	GetIndex() int32
+}) string {
+	if index := r.GetIndex(); index != 0 && r.GetStep() != "" {
+		return r.GetStep() + "#" + strconv.Itoa(int(index))
+	}
+	return r.GetStep()
+}
+
 func sessionName(id int64) string { return strconv.FormatInt(id, 10) }
 
 func codeOf(r *v1.Refusal) string {
@@ -86,21 +97,21 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Session, m.Queues, m.Count, m.Wait, m.Credit = model.Poll, p.Session, p.Queues, p.Count, p.Wait, p.Credit
 	case *logv1.Command_LeaseStep:
 		p := b.LeaseStep
-		m.Kind, m.Session, m.Instance, m.Step, m.Wait = model.Lease, p.Session, p.InstanceId, p.Step, p.Wait
+		m.Kind, m.Session, m.Instance, m.Step, m.Wait = model.Lease, p.Session, p.InstanceId, runName(p), p.Wait
 	case *logv1.Command_CompleteStep:
 		p := b.CompleteStep
-		m.Kind, m.Session, m.Instance, m.Step, m.Token = model.Complete, number(p.SessionId), p.InstanceId, p.Step, p.Token
+		m.Kind, m.Session, m.Instance, m.Step, m.Token = model.Complete, number(p.SessionId), p.InstanceId, runName(p), p.Token
 		m.Output = amount(p.OutputPayload)
 		m.HasNext, m.Count, m.Queues = p.Next != nil, p.Next.GetCount(), p.Next.GetQueues()
 	case *logv1.Command_FailStep:
 		p := b.FailStep
-		m.Kind, m.Instance, m.Step, m.Token, m.Code, m.Retryable = model.Fail, p.InstanceId, p.Step, p.Token, p.Code, p.Retryable
+		m.Kind, m.Instance, m.Step, m.Token, m.Code, m.Retryable = model.Fail, p.InstanceId, runName(p), p.Token, p.Code, p.Retryable
 	case *logv1.Command_ReleaseStep:
 		p := b.ReleaseStep
-		m.Kind, m.Instance, m.Step, m.Token = model.Release, p.InstanceId, p.Step, p.Token
+		m.Kind, m.Instance, m.Step, m.Token = model.Release, p.InstanceId, runName(p), p.Token
 	case *logv1.Command_ReportProgress:
 		p := b.ReportProgress
-		m.Kind, m.Instance, m.Step, m.Token = model.Progress, p.InstanceId, p.Step, p.Token
+		m.Kind, m.Instance, m.Step, m.Token = model.Progress, p.InstanceId, runName(p), p.Token
 	case *logv1.Command_AcquireLock:
 		p := b.AcquireLock
 		m.Kind, m.Session, m.Wait = model.Acquire, p.Session, p.Wait
@@ -121,9 +132,9 @@ func command(c *logv1.Command) model.Command {
 		p := b.SendSignal
 		m.Kind, m.Instance, m.Name, m.Signal, m.TTL = model.Signal, p.InstanceId, p.Name, p.SignalId, p.Ttl.AsDuration().Nanoseconds()
 	case *logv1.Command_ApproveStep:
-		m.Kind, m.Instance, m.Step = model.Approve, b.ApproveStep.InstanceId, b.ApproveStep.Step
+		m.Kind, m.Instance, m.Step = model.Approve, b.ApproveStep.InstanceId, runName(b.ApproveStep)
 	case *logv1.Command_RejectStep:
-		m.Kind, m.Instance, m.Step = model.Reject, b.RejectStep.InstanceId, b.RejectStep.Step
+		m.Kind, m.Instance, m.Step = model.Reject, b.RejectStep.InstanceId, runName(b.RejectStep)
 	case *logv1.Command_EndWait:
 		m.Kind, m.Ended = model.EndWait, b.EndWait.WaitId
 	case *logv1.Command_RegisterWorkflow:
@@ -171,7 +182,7 @@ func grants(runs ...*v1.LeasedRun) []model.Grant {
 	}
 	out := make([]model.Grant, len(runs))
 	for i, r := range runs {
-		out[i] = model.Grant{Instance: r.InstanceId, Step: r.Step, Token: r.Token, Session: number(r.SessionId), Attempt: r.Attempt}
+		out[i] = model.Grant{Instance: r.InstanceId, Step: runName(r), Token: r.Token, Session: number(r.SessionId), Attempt: r.Attempt}
 	}
 	return out
 }
@@ -181,7 +192,7 @@ func factOf(e *v1.Event) model.Fact {
 	_, place, _ := strings.Cut(e.CausationId, "/")
 	return model.Fact{
 		Kind: strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1"), Position: e.Position, Ordinal: int(number(place)),
-		Instance: d.InstanceId, Workflow: d.Workflow, Step: d.Step, Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
+		Instance: d.InstanceId, Workflow: d.Workflow, Step: runName(d), Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 	}
 }

@@ -187,13 +187,21 @@ func (s *starter) signals(id string, flow model.Workflow) {
 // decide decides on the steps of an instance that wait for it: a few times, for the first may be too early, and now and then
 // otherwise than before; or never.
 func (s *starter) decide(id string, flow model.Workflow) {
+	s.decideOf(id, flow.Steps, 1)
+}
+
+// decideOf decides on steps of which there may be so many.
+func (s *starter) decideOf(id string, steps []model.Step, most int) {
 	d := s.c.draws
-	for _, step := range flow.Steps {
+	for _, step := range steps {
+		if step.Body != nil {
+			s.decideOf(id, step.Body.Steps, 3*most)
+		}
 		if !step.Approval || d.one(4) {
 			continue
 		}
 		for range 1 + d.IntN(6) {
-			command := decision(id, step.Name, !d.one(6))
+			command := decision(id, step.Name, int32(d.IntN(most)), !d.one(6))
 			s.c.w.by(s.c.process, d.between(0, 4*time.Second), func() {
 				s.c.call(&request{commands: one(command)}, options{kind: "decide"}, func(*response) {})
 			})
@@ -201,11 +209,11 @@ func (s *starter) decide(id string, flow model.Workflow) {
 	}
 }
 
-func decision(id, step string, approve bool) *logv1.Command {
+func decision(id, step string, index int32, approve bool) *logv1.Command {
 	if approve {
-		return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: id, Step: step}}}
+		return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: id, Step: step, Index: index}}}
 	}
-	return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{InstanceId: id, Step: step}}}
+	return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{InstanceId: id, Step: step, Index: index}}}
 }
 
 func signal(r *v1.SendSignalRequest) *logv1.Command {

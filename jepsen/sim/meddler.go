@@ -20,12 +20,13 @@ type meddler struct {
 // heard is a lease that somebody was told of.
 type heard struct {
 	instance, step string
+	index          int32
 	token          int64
 }
 
 // hear has everybody know of a lease, as what is written down somewhere is known.
 func (c *crew) hear(run *v1.LeasedRun) {
-	c.runs = append(c.runs, heard{run.InstanceId, run.Step, run.Token})
+	c.runs = append(c.runs, heard{run.InstanceId, run.Step, run.Index, run.Token})
 }
 
 func (c *crew) hearLock(lock string, token int64) { c.locks = append(c.locks, heldLock{lock, token}) }
@@ -88,13 +89,13 @@ func (m *meddler) command() *logv1.Command {
 	n := d.IntN(40)
 	switch {
 	case n < 8 && known:
-		c.Body = &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{InstanceId: run.instance, Step: run.step, Token: run.token, OutputPayload: &v1.Payload{Bytes: []byte("2")}}}
+		c.Body = &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{InstanceId: run.instance, Step: run.step, Index: run.index, Token: run.token, OutputPayload: &v1.Payload{Bytes: []byte("2")}}}
 	case n < 12 && known:
-		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.instance, Step: run.step, Token: run.token}}
+		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.instance, Step: run.step, Index: run.index, Token: run.token}}
 	case n < 15 && known:
-		c.Body = &logv1.Command_FailStep{FailStep: &v1.FailStepRequest{InstanceId: run.instance, Step: run.step, Token: run.token, Code: "M", Retryable: !d.one(4)}}
+		c.Body = &logv1.Command_FailStep{FailStep: &v1.FailStepRequest{InstanceId: run.instance, Step: run.step, Index: run.index, Token: run.token, Code: "M", Retryable: !d.one(4)}}
 	case n < 17 && known:
-		c.Body = &logv1.Command_ReleaseStep{ReleaseStep: &v1.ReleaseStepRequest{InstanceId: run.instance, Step: run.step, Token: run.token}}
+		c.Body = &logv1.Command_ReleaseStep{ReleaseStep: &v1.ReleaseStepRequest{InstanceId: run.instance, Step: run.step, Index: run.index, Token: run.token}}
 	case n < 20 && knownLock:
 		c.Body = &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{Lock: held.lock, Token: held.token}}
 	case n == 20 && known:
@@ -113,7 +114,7 @@ func (m *meddler) command() *logv1.Command {
 		message := &v1.SendSignalRequest{InstanceId: run.instance, Name: pick(d, theSignals), SignalId: fmt.Sprint("m", d.IntN(3))}
 		return signal(message)
 	case n == 26 && known:
-		return decision(run.instance, run.step, d.one(2))
+		return decision(run.instance, run.step, run.index, d.one(2))
 	case n == 23 && known:
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: -run.token}}
 	default:
@@ -142,12 +143,12 @@ func (m *meddler) remembered() {
 		c := &logv1.Command{Envelope: envelope()}
 		switch kind {
 		case 0, 1:
-			c.Body = &logv1.Command_LeaseStep{LeaseStep: &logv1.LeaseStep{Session: s.id, InstanceId: run.instance, Step: run.step, Wait: wait}}
+			c.Body = &logv1.Command_LeaseStep{LeaseStep: &logv1.LeaseStep{Session: s.id, InstanceId: run.instance, Step: run.step, Index: run.index, Wait: wait}}
 		case 2:
 			c.Body = &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: s.id, Queues: theQueues[:1], Count: 1, Wait: wait}}
 		case 3:
 			c.Body = &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
-				InstanceId: run.instance, Step: run.step, Token: run.token, OutputPayload: &v1.Payload{Bytes: []byte("0")}, SessionId: sessionName(s.id), Next: &v1.Next{Count: 2},
+				InstanceId: run.instance, Step: run.step, Index: run.index, Token: run.token, OutputPayload: &v1.Payload{Bytes: []byte("0")}, SessionId: sessionName(s.id), Next: &v1.Next{Count: 2},
 			}}
 		default:
 			c.Body = &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{Session: s.id, Lock: want.Lock, Shared: want.Shared, Limit: want.Limit, Take: want.Take, Wait: wait}}

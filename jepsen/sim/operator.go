@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -10,8 +11,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// operator looks now and then for instances that compensate, and has what stands still of them tried again, or skipped. It
-// goes on until all have ended, for nothing else ends a compensation that stands still.
+// operator looks now and then for instances of which something that undoes stands still, whether they compensate or undo the body of
+// a step, and has that tried again, or skipped. It goes on until all have ended, for nothing else ends a compensation that stands still.
 type operator struct{ c *client }
 
 func (w *world) operator(d draws) {
@@ -24,18 +25,45 @@ func (o *operator) next() {
 }
 
 func (o *operator) look() {
+	o.each(v1.InstanceState_INSTANCE_STATE_COMPENSATING, o.resume)
+	for _, state := range []v1.InstanceState{
+		v1.InstanceState_INSTANCE_STATE_RUNNING, v1.InstanceState_INSTANCE_STATE_FAILING, v1.InstanceState_INSTANCE_STATE_CANCELLING,
+	} {
+		o.each(state, o.lookInside)
+	}
+	o.next()
+}
+
+// each calls fn with the instances of a state.
+func (o *operator) each(state v1.InstanceState, fn func(id string)) {
 	r := &request{read: func(m *fsm.Machine) (proto.Message, error) {
-		return m.ListInstances(&v1.ListInstancesRequest{State: v1.InstanceState_INSTANCE_STATE_COMPENSATING, Limit: 1000})
+		return m.ListInstances(&v1.ListInstancesRequest{State: state, Limit: 1000})
 	}}
 	o.c.call(r, options{kind: "read"}, func(res *response) {
 		if list, is := res.value.(*v1.ListInstancesResponse); is {
 			for _, i := range list.Instances {
-				undo := &v1.CompensateInstanceRequest{InstanceId: i.InstanceId, Skip: o.c.draws.one(3)}
-				o.c.call(&request{commands: one(compensate(undo))}, options{kind: "compensate"}, func(*response) {})
+				fn(i.InstanceId)
 			}
 		}
-		o.next()
 	})
+}
+
+// lookInside looks whether something stands still that undoes the body of a step, while the instance goes on, or waits for that to end.
+func (o *operator) lookInside(id string) {
+	r := &request{read: func(m *fsm.Machine) (proto.Message, error) {
+		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: id})
+	}}
+	o.c.call(r, options{kind: "read"}, func(res *response) {
+		i, is := res.value.(*v1.Instance)
+		if is && slices.ContainsFunc(i.Runs, func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT && r.Compensates != "" }) {
+			o.resume(id)
+		}
+	})
+}
+
+func (o *operator) resume(id string) {
+	undo := &v1.CompensateInstanceRequest{InstanceId: id, Skip: o.c.draws.one(3)}
+	o.c.call(&request{commands: one(compensate(undo))}, options{kind: "compensate"}, func(*response) {})
 }
 
 func compensate(r *v1.CompensateInstanceRequest) *logv1.Command {

@@ -123,10 +123,17 @@ func (h *history) sameInstance(id string, x *v1.Instance) string {
 	if got := strings.TrimPrefix(x.GetState().String(), "INSTANCE_STATE_"); got != state && (x != nil || state != "") {
 		return fmt.Sprintf("%s is %s; it is %s", id, got, state)
 	}
-	for i, r := range x.GetRuns() {
-		got := model.View{Step: r.Step, State: strings.TrimPrefix(r.State.String(), "RUN_STATE_"), Attempt: r.Attempt, Used: r.Used, Token: r.Token}
-		if got != runs[i] {
-			return fmt.Sprintf("a run of %s is %+v; it is %+v", id, got, runs[i])
+	known := map[string]model.View{}
+	for _, r := range runs {
+		known[r.Step] = r
+	}
+	if len(known) != len(x.GetRuns()) && x != nil {
+		return fmt.Sprintf("%s has %d runs; they are %d", id, len(x.Runs), len(known))
+	}
+	for _, r := range x.GetRuns() {
+		got := model.View{Step: runName(r), State: strings.TrimPrefix(r.State.String(), "RUN_STATE_"), Attempt: r.Attempt, Used: r.Used, Token: r.Token}
+		if got != known[got.Step] {
+			return fmt.Sprintf("a run of %s is %+v; it is %+v", id, got, known[got.Step])
 		}
 	}
 	return ""

@@ -208,7 +208,7 @@ func (k *worker) progress(x *work) {
 	run := x.run
 	r := &request{commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{
-			InstanceId: run.InstanceId, Step: run.Step, Token: run.Token,
+			InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token,
 		}}}}
 	}}
 	k.c.call(r, options{kind: "progress", once: true}, func(*response) {})

@@ -18,7 +18,11 @@ func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 	for i := range 2 + d.IntN(3) {
 		f := model.Workflow{Name: fmt.Sprint("w", i)}
 		for j := range 1 + d.IntN(6) {
-			f.Steps = append(f.Steps, drawStep(d, f.Steps, j))
+			f.Steps = append(f.Steps, drawStep(d, f.Steps, fmt.Sprint("s", j)))
+		}
+		if d.one(2) {
+			f.Steps = drawBody(d, f.Steps, "b", 1)
+			f.Steps = append(f.Steps, drawStep(d, f.Steps, "t"))
 		}
 		if d.one(3) {
 			f.Steps = drawRace(d, f.Steps, pick(d, clocks))
@@ -32,8 +36,8 @@ func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 	return out
 }
 
-func drawStep(d draws, before []model.Step, at int) model.Step {
-	s := model.Step{Name: fmt.Sprint("s", at)}
+func drawStep(d draws, before []model.Step, name string) model.Step {
+	s := model.Step{Name: name}
 	for _, need := range before {
 		if !d.one(2) {
 			continue
@@ -55,6 +59,26 @@ func drawStep(d draws, before []model.Step, at int) model.Step {
 	}
 	drawWork(d, &s)
 	return s
+}
+
+// drawBody adds a step with a body to those before it, and at times one inside that.
+func drawBody(d draws, before []model.Step, name string, depth int) []model.Step {
+	s := drawStep(d, before, name)
+	b := &model.Body{}
+	s = model.Step{Name: name, Needs: s.Needs, Failures: s.Failures, AtLeast: s.AtLeast, When: s.When, Body: b, Total: ms(d, 2000, 20000)}
+	switch d.IntN(3) {
+	case 0:
+		b.Items, b.Width, b.Fed = 1+d.IntN(4), 1+d.IntN(3), d.one(3)
+	case 1:
+		b.Turns, b.While = 1+d.IntN(4), d.one(2)
+	}
+	for at := range 1 + d.IntN(3) {
+		b.Steps = append(b.Steps, drawStep(d, b.Steps, fmt.Sprint(name, "s", at)))
+	}
+	if depth < 3 && d.one(3) {
+		b.Steps = drawBody(d, b.Steps, name+"b", depth+1)
+	}
+	return append(before, s)
 }
 
 // drawFailure has a need count failures: of each code that workers and time fail with, or of some.
@@ -133,10 +157,14 @@ func drawWork(d draws, s *model.Step) {
 }
 
 // drawCompensations gives steps what undoes them: in one workflow of two to each that a worker does, in the others to some.
-func drawCompensations(d draws, f *model.Workflow) {
-	most := d.one(2)
-	for at := range f.Steps {
-		s := &f.Steps[at]
+func drawCompensations(d draws, f *model.Workflow) { drawUndo(d, f, f.Steps, d.one(2)) }
+
+func drawUndo(d draws, f *model.Workflow, steps []model.Step, most bool) {
+	for at := range steps {
+		s := &steps[at]
+		if s.Body != nil {
+			drawUndo(d, f, s.Body.Steps, most)
+		}
 		if s.Queue == "" || !most && !d.one(3) {
 			continue
 		}
@@ -154,7 +182,7 @@ func drawWhen(d draws, s model.Step, before []model.Step) *model.When {
 	}
 	for _, need := range before {
 		_, failures := s.Failures[need.Name]
-		if slices.Contains(s.Needs, need.Name) && !failures && len(need.Needs) == 0 && need.When == nil && need.Queue != "" {
+		if slices.Contains(s.Needs, need.Name) && !failures && len(need.Needs) == 0 && need.When == nil && need.Queue != "" && need.Body == nil {
 			w.Step = need.Name
 		}
 	}
@@ -194,39 +222,73 @@ func yamlOf(f model.Workflow) string {
 		fmt.Fprintf(&b, "timeouts: {total: %dms}\n", f.Total/1e6)
 	}
 	b.WriteString("steps:\n")
-	for _, s := range f.Steps {
-		fmt.Fprintf(&b, "  %s:\n", s.Name)
+	writeSteps(&b, "  ", f.Steps)
+	return b.String()
+}
+
+func writeSteps(b *strings.Builder, indent string, steps []model.Step) {
+	within := indent + "  "
+	for _, s := range steps {
+		fmt.Fprintf(b, "%s%s:\n", indent, s.Name)
 		switch {
 		case s.Race:
-			fmt.Fprintf(&b, "    race: [%s]\n", strings.Join(s.Needs, ", "))
+			fmt.Fprintf(b, "%srace: [%s]\n", within, strings.Join(s.Needs, ", "))
 		case len(s.Needs) > 0:
-			fmt.Fprintf(&b, "    needs: [%s]\n", strings.Join(needsOf(s), ", "))
+			fmt.Fprintf(b, "%sneeds: [%s]\n", within, strings.Join(needsOf(s), ", "))
 		}
 		switch {
 		case s.Race:
 		case s.AtLeast == 1:
-			b.WriteString("    join: any\n")
+			fmt.Fprintf(b, "%sjoin: any\n", within)
 		case s.AtLeast > 1:
-			fmt.Fprintf(&b, "    join: {atLeast: %d}\n", s.AtLeast)
+			fmt.Fprintf(b, "%sjoin: {atLeast: %d}\n", within, s.AtLeast)
 		}
 		switch w := s.When; {
 		case w != nil && w.Step == "":
-			fmt.Fprintf(&b, "    when: input.n > %d\n", w.Above)
+			fmt.Fprintf(b, "%swhen: input.n > %d\n", within, w.Above)
 		case w != nil:
-			fmt.Fprintf(&b, "    when: steps.%s.output > %d\n", w.Step, w.Above)
+			fmt.Fprintf(b, "%swhen: steps.%s.output > %d\n", within, w.Step, w.Above)
 		}
-		writeTimeouts(&b, "    ", s)
-		if writeWait(&b, s) {
+		writeTimeouts(b, within, s)
+		switch {
+		case s.Body != nil:
+			writeBody(b, within, s.Body)
+			continue
+		case writeWait(b, within, s):
 			continue
 		}
-		writeWork(&b, "    ", s)
+		writeWork(b, within, s)
 		if s.Undo != nil {
-			b.WriteString("    compensate:\n")
-			writeTimeouts(&b, "      ", *s.Undo)
-			writeWork(&b, "      ", *s.Undo)
+			fmt.Fprintf(b, "%scompensate:\n", within)
+			writeTimeouts(b, within+"  ", *s.Undo)
+			writeWork(b, within+"  ", *s.Undo)
 		}
 	}
-	return b.String()
+}
+
+func writeBody(b *strings.Builder, indent string, body *model.Body) {
+	within := indent + "  "
+	switch {
+	case body.Items > 0:
+		var items []string
+		for n := range body.Items {
+			items = append(items, fmt.Sprint(n))
+		}
+		list := "[" + strings.Join(items, ", ") + "]"
+		if body.Fed {
+			list = fmt.Sprintf("\"${%s.filter(x, x < input.n)}\"", list)
+		}
+		fmt.Fprintf(b, "%sforEach:\n%sin: %s\n%swidth: %d\n", indent, within, list, within, body.Width)
+	case body.Turns > 0:
+		fmt.Fprintf(b, "%sloop:\n%smax: %d\n", indent, within, body.Turns)
+		if body.While {
+			fmt.Fprintf(b, "%swhile: index < input.n\n", within)
+		}
+	default:
+		fmt.Fprintf(b, "%sscope:\n", indent)
+	}
+	fmt.Fprintf(b, "%ssteps:\n", within)
+	writeSteps(b, within+"  ", body.Steps)
 }
 
 func needsOf(s model.Step) []string {
@@ -247,19 +309,19 @@ func writeWork(b *strings.Builder, indent string, s model.Step) {
 }
 
 // writeWait writes what a step waits for, if it does.
-func writeWait(b *strings.Builder, s model.Step) bool {
+func writeWait(b *strings.Builder, indent string, s model.Step) bool {
 	on := time.Unix(0, s.Until).UTC().Format(time.RFC3339Nano)
 	switch {
 	case s.Signal != "":
-		fmt.Fprintf(b, "    signal: {name: %s}\n", s.Signal)
+		fmt.Fprintf(b, "%ssignal: {name: %s}\n", indent, s.Signal)
 	case s.After > 0:
-		fmt.Fprintf(b, "    timer: {after: %dms}\n", s.After/1e6)
+		fmt.Fprintf(b, "%stimer: {after: %dms}\n", indent, s.After/1e6)
 	case s.Until != 0 && s.Until/1e6%2 == 0:
-		fmt.Fprintf(b, "    timer: {until: %q}\n", on)
+		fmt.Fprintf(b, "%stimer: {until: %q}\n", indent, on)
 	case s.Until != 0:
-		fmt.Fprintf(b, "    timer: {until: \"${timestamp('%s') + duration('0s')}\"}\n", on)
+		fmt.Fprintf(b, "%stimer: {until: \"${timestamp('%s') + duration('0s')}\"}\n", indent, on)
 	case s.Approval:
-		b.WriteString("    approval: {role: anybody}\n")
+		fmt.Fprintf(b, "%sapproval: {role: anybody}\n", indent)
 	}
 	return s.Queue == ""
 }

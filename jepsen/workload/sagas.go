@@ -14,7 +14,7 @@ import (
 )
 
 // The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
-// the graph does, and one that goes on behind some failures. Their input names the step that fails, if one is to, and with which code.
+// the graph does, one that goes on behind some failures, and one with steps inside steps. Their input names the step that fails, if one is to, and with which code.
 const (
 	saga = `
 workflow: saga
@@ -49,6 +49,32 @@ steps:
   late: {needs: [{step: ship, ends: failed, codes: [OTHER]}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
   end: {needs: [ship, call, look, note], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
 `
+	fleet = `
+workflow: fleet
+steps:
+  list: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  each:
+    needs: [list]
+    forEach:
+      in: [0, 1, 2]
+      width: 2
+      steps:
+        take: {queue: work, input: {fails: "${input.at == item ? input.fails : ''}", code: "${input.code}"}, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+        send: {needs: [take], queue: work, input: {fails: "${input.at == item ? input.fails : ''}", code: "${input.code}"}, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  again:
+    needs: [{step: each, ends: failed, codes: [CHOSEN]}]
+    scope:
+      steps:
+        look: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+        tell: {needs: [look], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  turn:
+    needs: [{step: each, ends: any, codes: [CHOSEN]}, again]
+    loop:
+      max: 2
+      steps:
+        ask: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  end: {needs: [turn], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+`
 )
 
 // undone are they, with the steps that may fail.
@@ -59,6 +85,7 @@ var undone = []struct {
 	{"saga", []string{"take", "left", "right", "pay", "end"}},
 	{"row", []string{"one", "two", "three", "end"}},
 	{"bill", []string{"charge", "charge", "charge", "ship", "call", "end"}},
+	{"fleet", []string{"take", "send", "send", "tell", "ask", "end"}},
 }
 
 // codes are those that steps fail with.
@@ -73,7 +100,7 @@ func (r *Recorder) Sagas(ctx context.Context, c *client.Client, lane int, seed u
 	chance := rand.New(rand.NewPCG(seed, uint64(9000+lane)))
 	for n := 0; ctx.Err() == nil; n++ {
 		of := undone[n%len(undone)]
-		input := map[string]any{"hot": chance.IntN(3)}
+		input := map[string]any{"hot": chance.IntN(3), "at": chance.IntN(3), "fails": "", "code": ""}
 		if chance.IntN(2) == 0 {
 			input["fails"], input["code"] = of.steps[chance.IntN(len(of.steps))], codes[chance.IntN(len(codes))]
 		}
@@ -161,8 +188,7 @@ func End(ctx context.Context, c *client.Client, id string) {
 }
 
 func standsStill(i *v1.Instance) bool {
-	return i.State == v1.InstanceState_INSTANCE_STATE_COMPENSATING &&
-		slices.ContainsFunc(i.Runs, func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT })
+	return slices.ContainsFunc(i.Runs, func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT && r.Compensates != "" })
 }
 
 // chosen is the code that the step is to fail with; empty when it is not the one that its instance is to fail at. What undoes a step has

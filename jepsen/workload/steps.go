@@ -17,7 +17,7 @@ import (
 )
 
 // Definitions are the workflows of the workloads: one whose steps are leased by name, one whose steps are polled, with
-// locks of every kind; three whose instances are undone; and two that wait.
+// locks of every kind; four whose instances are undone; and two that wait.
 var Definitions = []string{`
 workflow: named
 steps:
@@ -32,7 +32,7 @@ steps:
   both: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}", "right/${input.hot}"]}
   some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}, {name: "many/${input.hot}", shared: true}]}
   end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["many/${input.hot}"]}
-`, saga, row, bill, offer, rush}
+`, saga, row, bill, fleet, offer, rush}
 
 // Named starts instances and takes each of their steps by name, until the context ends, and reads them in between.
 func (r *Recorder) Named(ctx context.Context, c *client.Client, lane int, seed uint64) {
@@ -152,7 +152,7 @@ func (r *Recorder) read(ctx context.Context, c *client.Client, id string) error 
 func completed(i *v1.Instance) (steps []string) {
 	for _, run := range i.Runs {
 		if run.State == v1.RunState_RUN_STATE_COMPLETED {
-			steps = append(steps, run.Step)
+			steps = append(steps, check.RunName(run.Step, run.Index))
 		}
 	}
 	return steps
@@ -192,7 +192,7 @@ func Work(ctx context.Context, servers []string, register, name string, ttl time
 		Answered: func(s *client.Step, err error) {
 			if err == nil && done.CompareAndSwap(s.Token, 0) {
 				go func() {
-					_ = post(register, Write{Lease: s.InstanceID + "/" + s.Step, Token: s.Token, Completed: true}) // what is not told is not checked
+					_ = post(register, Write{Lease: s.InstanceID + "/" + check.RunName(s.Step, s.Index), Token: s.Token, Completed: true}) // what is not told is not checked
 				}()
 			}
 		},

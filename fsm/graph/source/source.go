@@ -70,7 +70,7 @@ func (t *tree) definition(value any) (*Definition, error) {
 	if len(problems) > 0 {
 		return nil, t.located(problems)
 	}
-	return &Definition{Name: d.Workflow, Version: d.Version, Canonical: canonical, Digest: digest, Steps: len(d.Steps)}, nil
+	return &Definition{Name: d.Workflow, Version: d.Version, Canonical: canonical, Digest: digest, Steps: d.Count()}, nil
 }
 
 func invalidUTF8(src []byte) int {

@@ -278,7 +278,11 @@ type Run struct {
 	// The step that it undoes; empty unless it is a compensation.
 	Compensates string `protobuf:"bytes,16,opt,name=compensates,proto3" json:"compensates,omitempty"`
 	// Of a step that waits for an approval: whose.
-	Role          string `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"`
+	Role string `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"`
+	// Of a run inside another step: that step, which run of it, and the place among its items or turns, from 0.
+	Inside        string `protobuf:"bytes,18,opt,name=inside,proto3" json:"inside,omitempty"`
+	InsideIndex   int32  `protobuf:"varint,19,opt,name=inside_index,json=insideIndex,proto3" json:"inside_index,omitempty"`
+	Place         int32  `protobuf:"varint,20,opt,name=place,proto3" json:"place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +436,27 @@ func (x *Run) GetRole() string {
 	return ""
 }
 
+func (x *Run) GetInside() string {
+	if x != nil {
+		return x.Inside
+	}
+	return ""
+}
+
+func (x *Run) GetInsideIndex() int32 {
+	if x != nil {
+		return x.InsideIndex
+	}
+	return 0
+}
+
+func (x *Run) GetPlace() int32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
 type Instance struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -455,7 +480,10 @@ type Instance struct {
 	// True when payloads were left out to keep the answer under 1 MiB; read them from the history.
 	PayloadsOmitted bool `protobuf:"varint,17,opt,name=payloads_omitted,json=payloadsOmitted,proto3" json:"payloads_omitted,omitempty"`
 	// What is left of its total timeout, in the state machine's time; absent when it has none, or does not run any more.
-	Remaining     *durationpb.Duration `protobuf:"bytes,18,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Remaining *durationpb.Duration `protobuf:"bytes,18,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// True when runs inside steps were left out, those of items and turns that are over, for there are more than 2,000; the history has
+	// them.
+	RunsOmitted   bool `protobuf:"varint,19,opt,name=runs_omitted,json=runsOmitted,proto3" json:"runs_omitted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -614,6 +642,13 @@ func (x *Instance) GetRemaining() *durationpb.Duration {
 		return x.Remaining
 	}
 	return nil
+}
+
+func (x *Instance) GetRunsOmitted() bool {
+	if x != nil {
+		return x.RunsOmitted
+	}
+	return false
 }
 
 type StartInstanceRequest struct {
@@ -2258,7 +2293,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xa4\x04\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xf5\x04\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -2278,7 +2313,10 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05needs\x18\x0e \x03(\tR\x05needs\x122\n" +
 	"\bprogress\x18\x0f \x01(\v2\x16.google.protobuf.ValueR\bprogress\x12 \n" +
 	"\vcompensates\x18\x10 \x01(\tR\vcompensates\x12\x12\n" +
-	"\x04role\x18\x11 \x01(\tR\x04role\"\x89\a\n" +
+	"\x04role\x18\x11 \x01(\tR\x04role\x12\x16\n" +
+	"\x06inside\x18\x12 \x01(\tR\x06inside\x12!\n" +
+	"\finside_index\x18\x13 \x01(\x05R\vinsideIndex\x12\x14\n" +
+	"\x05place\x18\x14 \x01(\x05R\x05place\"\xac\a\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2299,7 +2337,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x06reason\x18\x0f \x01(\tR\x06reason\x12$\n" +
 	"\x04runs\x18\x10 \x03(\v2\x10.lockstep.v1.RunR\x04runs\x12)\n" +
 	"\x10payloads_omitted\x18\x11 \x01(\bR\x0fpayloadsOmitted\x127\n" +
-	"\tremaining\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x1a9\n" +
+	"\tremaining\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12!\n" +
+	"\fruns_omitted\x18\x13 \x01(\bR\vrunsOmitted\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +

@@ -1,0 +1,220 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// frame is one activation of a step's body, or of the workflow, whose owner is nil.
+type frame struct {
+	owner *run
+	place int // among the items, or turns
+	runs  []*run
+}
+
+// stage is how far a step with a body is that does not end well.
+type stage int
+
+const (
+	stageRunning stage = iota
+	stageStopping
+	stageUndoing
+)
+
+// named is the name of a run of a step in the nth frame of its scope.
+func named(step string, n int) string {
+	if n == 0 {
+		return step
+	}
+	return fmt.Sprintf("%s#%d", step, n)
+}
+
+// activate adds a frame with its runs.
+func (i *instance) activate(owner *run, steps []Step) *frame {
+	f := &frame{owner: owner}
+	n := 0
+	for i.run(named(steps[0].Name, n)) != nil {
+		n++
+	}
+	for at := range steps {
+		r := &run{of: i, step: &steps[at], name: named(steps[at].Name, n), frame: f, state: Pending}
+		f.runs, i.runs = append(f.runs, r), append(i.runs, r)
+	}
+	if owner != nil {
+		f.place = len(owner.frames)
+		owner.frames = append(owner.frames, f)
+	}
+	return f
+}
+
+// beside is the run of another step of the same frame.
+func (r *run) beside(step string) *run {
+	for _, o := range r.frame.runs {
+		if o.step.Name == step {
+			return o
+		}
+	}
+	return nil
+}
+
+// around are the steps that a run is inside of, its own first.
+func (r *run) around() (owners []*run) {
+	for o := r.frame.owner; o != nil; o = o.frame.owner {
+		owners = append(owners, o)
+	}
+	return owners
+}
+
+// inside: a run is inside a step, at any depth; nil is the instance.
+func (r *run) inside(owner *run) bool { return owner == nil || slices.Contains(r.around(), owner) }
+
+// undoesInside: something inside a step is being undone.
+func (i *instance) undoesInside(owner *run) bool {
+	return slices.ContainsFunc(i.runs, func(r *run) bool { return r.stage == stageUndoing && !over(r.state) && r.inside(owner) })
+}
+
+// busy: something inside a step is leased, or being undone.
+func (r *run) busy() bool {
+	return r.of.undoesInside(r) || slices.ContainsFunc(r.of.runs, func(o *run) bool { return o.state == Leased && o.inside(r) })
+}
+
+// undoer is who undoes what a run is in: nil is nobody.
+func (r *run) undoer() any {
+	for _, o := range r.around() {
+		if o.stage == stageUndoing && !over(o.state) {
+			return o
+		}
+	}
+	if r.of.state == Compensating {
+		return r.of
+	}
+	return nil
+}
+
+// count is how many frames a body has at most.
+func (r *run) count() int {
+	b, n := r.step.Body, int(r.of.input)
+	switch {
+	case b.Items > 0 && b.Fed:
+		return max(0, min(b.Items, n))
+	case b.Items > 0:
+		return b.Items
+	case b.Turns > 0:
+		return b.Turns
+	}
+	return 1
+}
+
+// open is how many of a body's frames have runs that have not ended.
+func (r *run) open() (n int) {
+	for _, f := range r.frames {
+		if slices.ContainsFunc(f.runs, func(o *run) bool { return !over(o.state) }) {
+			n++
+		}
+	}
+	return n
+}
+
+// again: one more frame of a body is to begin now.
+func (r *run) again() bool {
+	b := r.step.Body
+	if r.state != Waiting || r.stage != stageRunning || !r.wanted() || len(r.frames) >= r.count() {
+		return false
+	}
+	switch {
+	case b.Items > 0:
+		return r.open() < b.Width
+	case b.While && len(r.frames) >= int(r.of.input):
+		return false
+	}
+	return r.open() == 0
+}
+
+// limited: a loop whose condition holds has had all its turns.
+func (r *run) limited() bool {
+	b := r.step.Body
+	return b.While && r.open() == 0 && len(r.frames) == b.Turns && b.Turns < int(r.of.input)
+}
+
+// finished: all that is inside a step has ended well.
+func (r *run) finished() bool { return r.open() == 0 && !r.again() && !r.limited() }
+
+// begun names a run, which may be the first that is told of in a frame that begins with it.
+func (s *State) begun(i *instance, name string) *run {
+	if r := i.run(name); r != nil {
+		return r
+	}
+	step, _, _ := strings.Cut(name, "#")
+	for _, owner := range i.runs {
+		b := owner.step.Body
+		if b == nil || !owner.again() || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
+			continue
+		}
+		if f := i.activate(owner, owner.step.Body.Steps); i.run(name) != nil {
+			return i.run(name)
+		} else {
+			fault("S1", "%s of %s is told of, and what begins is %s", name, i.id, f.runs[0].name)
+		}
+	}
+	return nil
+}
+
+// failing has a step with a body stop: a failure inside it that nobody needs, its own time, or turns without an end.
+func (s *State) failing(f *Fact, r *run) {
+	reason := slices.ContainsFunc(r.frames, func(f *frame) bool {
+		return slices.ContainsFunc(f.runs, func(o *run) bool { return o.state == Failed && !o.handled() })
+	})
+	switch f.Code {
+	case "TIMEOUT_TOTAL":
+		reason = reason || s.cause.tick && due(r.totalDeadline, s.horizon)
+	case "LOOP_LIMIT":
+		reason = reason || r.limited()
+		s.saw(LoopLimit)
+	}
+	if r.step.Body == nil || r.state != Waiting || r.stage != stageRunning || !r.wanted() || !reason {
+		fault("S1", "step %s of %s fails as %s, for no reason; it is %s", f.Step, f.Instance, f.Code, r.state)
+	}
+	r.stage, r.code, r.totalDeadline = stageStopping, f.Code, 0
+	s.saw(BodyFailed)
+	s.touch(r.of)
+}
+
+// undoing has a step with a body that failed undo what was completed inside it.
+func (s *State) undoingBody(f *Fact, r *run) {
+	undo := r.of.toUndo(r)
+	if r.stage != stageStopping || r.state != Waiting || r.busy() || len(undo) == 0 {
+		fault("saga", "step %s of %s undoes %d steps, and is %s", f.Step, f.Instance, len(undo), r.state)
+	}
+	r.of.beginUndo(undo)
+	r.stage = stageUndoing
+	s.saw(BodyUndone)
+	s.touch(r.of)
+}
+
+// bodyFailed ends a step with a body that failed, behind what was undone.
+func (s *State) bodyFailed(f *Fact, r *run) {
+	open := slices.ContainsFunc(r.of.runs, func(o *run) bool { return o.inside(r) && !over(o.state) })
+	if r.stage == stageRunning || r.busy() && r.stage == stageStopping || open || r.stage == stageStopping && len(r.of.toUndo(r)) > 0 || f.Code != r.code || !r.wanted() {
+		fault("saga", "step %s of %s has failed as %s, and is not at its end", f.Step, f.Instance, f.Code)
+	}
+	s.enter(r, Failed)
+}
+
+// bodyWhole checks that a cause left nothing half done of a step with a body.
+func (s *State) bodyWhole(r *run) {
+	if r.step.Body == nil || r.state != Waiting {
+		return
+	}
+	switch {
+	case r.stage == stageStopping && r.wanted() && !r.busy():
+		fault("liveness", "step %s of %s stops, and nothing inside it is leased", r.name, r.of.id)
+	case r.stage != stageRunning || !r.wanted():
+	case r.again():
+		fault("liveness", "step %s of %s has room for one more of what is inside it, and it is not begun", r.name, r.of.id)
+	case r.open() == 0:
+		fault("liveness", "step %s of %s waits, and all inside it has ended", r.name, r.of.id)
+	case r.step.Body.Items > 0 && r.open() > r.step.Body.Width:
+		fault("S1", "step %s of %s has %d items at a time", r.name, r.of.id, r.open())
+	}
+}
