@@ -14,7 +14,7 @@ var definitions embed.FS
 
 // Names lists the examples.
 func Names() []string {
-	return []string{"order-fulfilment", "customer-onboarding", "incident-handling"}
+	return []string{"order-fulfilment", "customer-onboarding", "incident-handling", "settlement"}
 }
 
 // Definition is the source of an example, in YAML.

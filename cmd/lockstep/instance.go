@@ -358,7 +358,9 @@ func eventRow(e *v1.Event) []string {
 			detail = append(detail, name+"="+value)
 		}
 	}
-	add("step", d.Step)
+	if add("step", d.Step); d.Index > 0 {
+		add("index", fmt.Sprint(d.Index))
+	}
 	add("lock", d.Lock)
 	add("attempt", fmt.Sprint(d.Attempt))
 	add("token", fmt.Sprint(d.Token))
@@ -470,10 +472,11 @@ func (c *cli) instanceSignal() *cobra.Command {
 
 func (c *cli) instanceExplain() *cobra.Command {
 	var step string
+	var index int32
 	cmd := &cobra.Command{Use: "explain ID", Short: "Say why an instance does not move", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
 			return a.instances.Explain
-		}, &v1.ExplainRequest{Namespace: c.namespace, InstanceId: args[0], Step: step})
+		}, &v1.ExplainRequest{Namespace: c.namespace, InstanceId: args[0], Step: step, Index: index})
 		if err != nil {
 			return err
 		}
@@ -484,5 +487,6 @@ func (c *cli) instanceExplain() *cobra.Command {
 		})
 	}}
 	cmd.Flags().StringVar(&step, "step", "", "only this step")
+	ofIndex(cmd, &index)
 	return cmd
 }
