@@ -85,8 +85,9 @@ func (p *peers) AppendEntries(id raft.ServerID, target raft.ServerAddress, args 
 		back = p.reached.next(string(id))
 	}
 	asked := time.Now()
-	args.LeaderCommitIndex = p.tells(args.LeaderCommitIndex)
-	err := p.Transport.AppendEntries(id, target, args, resp)
+	sent := *args // raft sends its own again, and who has it may be reading it still
+	sent.LeaderCommitIndex = p.tells(args.LeaderCommitIndex)
+	err := p.Transport.AppendEntries(id, target, &sent, resp)
 	switch {
 	case err == nil && heartbeat:
 		p.reached.fire(string(id))

@@ -3,6 +3,8 @@ package cluster
 import (
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // A follower that was away for long, and is back, counts at once: when another goes then, nothing waits. Raft asks one
@@ -50,4 +52,31 @@ func TestAMemberThatIsAwayHoldsNobodyUp(t *testing.T) {
 			t.Errorf("it took %s", took)
 		}
 	})
+}
+
+// carrier keeps the request that it was given, as one does that has not been answered when raft gives up.
+type carrier struct {
+	raft.Transport
+	kept *raft.AppendEntriesRequest
+}
+
+func (c *carrier) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, args *raft.AppendEntriesRequest, _ *raft.AppendEntriesResponse) error {
+	c.kept = args
+	return raft.ErrTransportShutdown
+}
+
+// raft sends one heartbeat's request again and again, and who was given it before may be reading it still: what members are told is
+// told in a request of its own.
+func TestARequestOfRaftIsNotWrittenTo(t *testing.T) {
+	c := &carrier{}
+	p := newPeers(c, newCanvass(time.Hour), func(uint64) uint64 { return 3 })
+	request := &raft.AppendEntriesRequest{Term: 1}
+	for range 2 {
+		if err := p.AppendEntries("b", "b", request, &raft.AppendEntriesResponse{}); err == nil {
+			t.Fatal("nobody answered")
+		}
+		if request.LeaderCommitIndex != 0 || c.kept == request || c.kept.LeaderCommitIndex != 3 {
+			t.Errorf("raft's request tells of %d, and what was sent of %d", request.LeaderCommitIndex, c.kept.LeaderCommitIndex)
+		}
+	}
 }
