@@ -120,7 +120,7 @@ func (m *Machine) readEvents(ns *namespace, after int64, limit int) (out []*v1.E
 	more := true
 	if !ns.feed.has(after + 1) {
 		var failed error
-		err := m.scanFrom(key(tableBlock, ns.rec.Namespace), after+1, func(_, block []byte) bool {
+		err := m.scanFrom(ns, key(tableBlock, ns.rec.Namespace), after+1, func(_, block []byte) bool {
 			more, failed = take(block)
 			return more && failed == nil
 		})
@@ -136,16 +136,17 @@ func (m *Machine) readEvents(ns *namespace, after int64, limit int) (out []*v1.E
 
 // scanFrom walks the rows under a prefix whose keys go on with a number, from the last at or before a number: what it
 // names is in that row, or in one behind it.
-func (m *Machine) scanFrom(prefix []byte, number int64, fn func(k, value []byte) bool) error {
+func (m *Machine) scanFrom(ns *namespace, prefix []byte, number int64, fn func(k, value []byte) bool) error {
 	from := table.AppendUint64(slices.Clone(prefix), uint64(number))
-	err := m.engine.ScanBack(prefix, append(slices.Clone(from), 0), func(k, _ []byte) bool {
+	r := m.stored(ns.rec.Namespace)
+	err := r.ScanBack(prefix, append(slices.Clone(from), 0), func(k, _ []byte) bool {
 		from = slices.Clone(k)
 		return false
 	})
 	if err != nil {
 		return err
 	}
-	return m.engine.Scan(from, table.End(prefix), fn)
+	return r.Scan(from, table.End(prefix), fn)
 }
 
 func damagedEvent(b []byte) error { return fmt.Errorf("an event has the damaged encoding %x", b) }

@@ -64,7 +64,7 @@ func (m *Machine) GetHistory(r *v1.GetHistoryRequest) (*v1.GetHistoryResponse, e
 		return len(positions) <= limit
 	}
 	var failed error
-	err = m.scanFrom(key(tableHistory, i.ns.rec.Namespace, r.InstanceId), r.After+1, func(k, value []byte) bool {
+	err = m.scanFrom(i.ns, key(tableHistory, i.ns.rec.Namespace, r.InstanceId), r.After+1, func(k, value []byte) bool {
 		failed = eachPosition(k, value, take)
 		return failed == nil && len(positions) <= limit
 	})
@@ -118,7 +118,7 @@ func (m *Machine) blockOf(ns *namespace, position int64) ([]byte, error) {
 		return ns.feed.from(position), nil
 	}
 	var events []byte
-	err := m.scanFrom(key(tableBlock, ns.rec.Namespace), position, func(_, block []byte) bool {
+	err := m.scanFrom(ns, key(tableBlock, ns.rec.Namespace), position, func(_, block []byte) bool {
 		events = slices.Clone(block)
 		return false
 	})

@@ -63,7 +63,7 @@ func (t *turn) known(id string) *instance {
 		t.last = i
 		return i
 	}
-	i, err := t.m.readInstance(t.m.engine, t.ns, id)
+	i, err := t.m.readInstance(t.ns, id)
 	must(err)
 	if i != nil {
 		t.m.keepInstance(i)
@@ -81,8 +81,8 @@ func (m *Machine) keepInstance(i *instance) {
 }
 
 // readInstance decodes an instance from its rows; nil when there is none.
-func (m *Machine) readInstance(r table.Reader, ns *namespace, id string) (*instance, error) {
-	rec := &logv1.Instance{}
+func (m *Machine) readInstance(ns *namespace, id string) (*instance, error) {
+	r, rec := m.stored(ns.rec.Namespace), &logv1.Instance{}
 	found, err := row(r, key(tableInstance, ns.rec.Namespace, id), rec)
 	if err != nil || !found {
 		return nil, err

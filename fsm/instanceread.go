@@ -32,7 +32,7 @@ func (m *Machine) lookup(name, id string) (*instance, error) {
 	if i := ns.instances[id]; i != nil {
 		return i, nil
 	}
-	i, err := m.readInstance(m.engine, ns, id)
+	i, err := m.readInstance(ns, id)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (ns *namespace) lock(m *Machine, name string) *lock {
 	}
 	l := &lock{ns: ns, rec: &logv1.Lock{Lock: name}, claims: btree.NewWithFreeListG(8, (*claim).less, m.claims)}
 	var err error
-	l.stored, err = row(m.engine, key(tableLock, ns.rec.Namespace, name), l.rec)
+	l.stored, err = row(m.stored(ns.rec.Namespace), key(tableLock, ns.rec.Namespace, name), l.rec)
 	must(err)
 	ns.locks[name] = l
 	m.dirtyLock(l)

@@ -36,7 +36,7 @@ func (m *Machine) readLock(ns *namespace, name string) (*lock, error) {
 		return l, nil
 	}
 	l := &lock{ns: ns, rec: &logv1.Lock{Lock: name}, claims: btree.NewG(2, (*claim).less)}
-	found, err := row(m.engine, key(tableLock, ns.rec.Namespace, name), l.rec)
+	found, err := row(m.stored(ns.rec.Namespace), key(tableLock, ns.rec.Namespace, name), l.rec)
 	if err != nil {
 		return nil, err
 	}

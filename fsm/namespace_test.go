@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -70,4 +72,43 @@ func TestTheDefaultNamespaceIsThereAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A namespace that is made again has nothing of the one before, also before the rows of that are gone from the engine: else a
+// replica that has flushed since would answer otherwise than one that has not.
+func TestANamespaceThatIsMadeAgainIsEmpty(t *testing.T) {
+	scenario(t, func(r *rig) {
+		in := func(c *logv1.Command) proto.Message {
+			r.t.Helper()
+			c.Envelope = &logv1.Envelope{Namespace: "n"}
+			out := r.tell(c).Outcomes[0]
+			if out.Refusal != nil {
+				r.t.Fatal(out.Refusal)
+			}
+			return out.Reply
+		}
+		live := func() {
+			r.t.Helper()
+			in(&logv1.Command{Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}})
+			in(registration(hears))
+			if reply := in(startOf("w", "i", `{}`)).(*v1.StartInstanceResponse); reply.Existing {
+				r.t.Fatal("the instance of the namespace before is found")
+			}
+			s := in(&logv1.Command{Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: 60 * second}}}).(*v1.Session)
+			lock := &logv1.AcquireLock{Session: sessionID(s.SessionId), Lock: "l"}
+			in(&logv1.Command{Body: &logv1.Command_AcquireLock{AcquireLock: lock}})
+		}
+		live()
+		must(r.m.Flush())
+		in(&logv1.Command{Body: &logv1.Command_DeleteNamespace{DeleteNamespace: &v1.DeleteNamespaceRequest{Namespace: "n", Force: true}}})
+		if _, err := r.m.GetLock(&v1.GetLockRequest{Namespace: "n", Lock: "l"}); err == nil {
+			r.t.Fatal("a lock of a namespace that was deleted is found")
+		}
+		live()
+		history, err := r.m.GetHistory(&v1.GetHistoryRequest{Namespace: "n", InstanceId: "i"})
+		if err != nil || len(history.Events) != 2 {
+			r.t.Fatalf("its history is %v, %v", history, err)
+		}
+		r.midway()
+	})
 }

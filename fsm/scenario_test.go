@@ -114,6 +114,9 @@ func (r *rig) why(id, step string) *v1.Explanation {
 	return reply.Explanations[0]
 }
 
+// hears waits for a signal.
+const hears = "workflow: w\nsteps:\n  a: {signal: {name: go}}\n"
+
 func startOf(workflow, id, input string) *logv1.Command {
 	return &logv1.Command{Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
 		InstanceId: id, Workflow: workflow, InputPayload: &v1.Payload{Bytes: []byte(input)},

@@ -51,6 +51,22 @@ func must(err error) {
 	}
 }
 
+// stored is where the rows of a namespace are read. Those of one that was deleted are there until the next flush, and none of
+// what was made again under its name.
+func (m *Machine) stored(namespace string) table.Reader {
+	if slices.Contains(m.dirty.dropped, namespace) {
+		return nothing{}
+	}
+	return m.engine
+}
+
+// nothing is a reader that finds nothing.
+type nothing struct{}
+
+func (nothing) Get([]byte) (value []byte, found bool, err error)           { return nil, false, nil }
+func (nothing) Scan(_, _ []byte, _ func(key, value []byte) bool) error     { return nil }
+func (nothing) ScanBack(_, _ []byte, _ func(key, value []byte) bool) error { return nil }
+
 func encode(m proto.Message) []byte {
 	b, err := proto.Marshal(m)
 	must(err)
