@@ -84,7 +84,7 @@ func (i *instance) undoing(run at) (undoer at) {
 	return undoer
 }
 
-// busy: something inside an activation is leased, or being undone.
+// busy: something inside an activation is leased, or being undone. What was called and is cancelled counts as being undone.
 func (i *instance) busy(owner at) bool {
 	inside := i.inside(owner)
 	return inside.leased > 0 || inside.undoing > 0
@@ -106,7 +106,7 @@ func (t *turn) failBody(i *instance, owner at, code, reason string) {
 	t.stopRuns(i, owner)
 }
 
-// runStopping has a run with a body stop, for it has failed.
+// runStopping has a run with a body stop, for it has failed, or what a run called.
 type runStopping struct {
 	i            *instance
 	at           at
@@ -123,6 +123,9 @@ func (e *runStopping) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		r.Stage, r.Code, r.Reason, r.ChangedWall = stageStops, e.code, e.reason, t.wall()
 		r.TotalDeadline = 0 // it is over already, but for what must end first
+		if e.i.isCall(e.at) {
+			t.m.calledOff(r)
+		}
 	})
 }
 
@@ -135,6 +138,8 @@ func (t *turn) stopRuns(i *instance, owner at) {
 		case r.State == v1.RunState_RUN_STATE_LEASED:
 			t.askToStop(i, at)
 		case ended(r.State), isCompensation(i.step(at)), r.Stage == stageUndoes:
+		case i.calls(at):
+			t.stopCall(i, at)
 		default:
 			t.dropLapsed(i, at)
 			parked := r.Parked != ""

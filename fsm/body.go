@@ -71,7 +71,7 @@ func (t *turn) awaitBody(i *instance, at at) (over bool) {
 			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_SKIPPED, code: "NO_ITEMS", reason: "there are no items"})
 			return true
 		}
-		waiting.items = &v1.Payload{Bytes: list}
+		waiting.input = &v1.Payload{Bytes: list}
 		width = min(n.Width, count)
 		if plant.Is(plant.WidthIgnored) {
 			width = count

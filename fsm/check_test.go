@@ -32,6 +32,9 @@ func check(m *Machine) error {
 				return fmt.Errorf("lock %s: %w", l.rec.Lock, err)
 			}
 		}
+		if err := checkWaits(m, ns); err != nil {
+			return err
+		}
 		if len(held) != len(ns.leases) {
 			return fmt.Errorf("namespace %s counts %d leases, there are %d", name, len(ns.leases), len(held))
 		}
@@ -74,6 +77,34 @@ func checkTally(i *instance, f *frame) error {
 		return fmt.Errorf("frame %d of scope %d counts %v, and there are %v", f.index, f.scope, f.tally, counted)
 	}
 	return nil
+}
+
+// checkWaits: who waits for another instance is known to both orders, and is told when that has ended.
+func checkWaits(m *Machine, ns *namespace) error {
+	known := 0
+	for _, i := range ns.instances {
+		for at := range i.all() {
+			k := i.key(at)
+			_, has := ns.waits.of.Get(&dependency{run: &k})
+			if has != i.waitsFor(at) {
+				return fmt.Errorf("step %s of %s waits for another instance: %v, and is known for it: %v", i.step(at).ID, i.rec.InstanceId, !has, has)
+			}
+			if has {
+				known++
+			}
+		}
+	}
+	if known > ns.waits.of.Len() || ns.waits.of.Len() != ns.waits.on.Len() {
+		return fmt.Errorf("%d runs wait for other instances, and %d are known by who they are, %d by whom they wait for", known, ns.waits.of.Len(), ns.waits.on.Len())
+	}
+	var err error
+	ns.waits.on.Ascend(func(d *dependency) bool {
+		if i := ns.instances[d.on]; i != nil && !i.live() && m.todos.Len() == 0 {
+			err = fmt.Errorf("%v waits for %s, which has ended", d.run, d.on)
+		}
+		return err == nil
+	})
+	return err
 }
 
 // checkBody: a run with a body waits for frames that are open, and for as many as it may.

@@ -103,16 +103,19 @@ func (e *runCompleted) fill(d *v1.EventData) string {
 	return e.i.subject()
 }
 func (e *runCompleted) evolve(t *turn) {
-	e.digest = payloadDigest(t.salt(), e.output)
+	if !dependent(e.i.step(e.at).Kind) { // what another put out has no salt here
+		e.digest = payloadDigest(t.salt(), e.output)
+	}
 	t.dropLapsed(e.i, e.at)
 	t.m.dropLease(t.ns, e.token)
 	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.late, ""
+		r.Todo = 0
 		r.Cancelling, r.Code, r.Reason, r.ChangedWall = false, "", "", t.wall()
 		if e.i.graph.Sequential {
 			r.CompletedAt = t.ns.rec.Position + 1
 		}
 	})
 	t.m.setPayload(e.i, e.at, roleOutput, e.output)
-	t.endNamed(e.i, e.at)
+	t.overRun(e.i, e.at)
 }

@@ -56,6 +56,9 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendNumber(b, 43, d.Due.GetSeconds())
 	b = appendNumber(b, 44, int64(d.Due.GetNanos()))
 	b = appendNumber(b, 45, d.Lag)
+	b = appendText(b, 46, d.OtherInstance)
+	b = appendText(b, 47, d.OtherStep)
+	b = appendNumber(b, 48, int64(d.OtherIndex))
 	return append(b, 0)
 }
 
@@ -129,11 +132,11 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47:
 		return fieldText
 	}
 	return fieldUnknown
@@ -250,6 +253,10 @@ func setData(d *v1.EventData, f field, text string) {
 		d.Reason = text
 	case 32:
 		d.Name = text
+	case 46:
+		d.OtherInstance = text
+	case 47:
+		d.OtherStep = text
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:
@@ -288,6 +295,8 @@ func setNumber(d *v1.EventData, f field) {
 		d.Shared = true
 	case 42:
 		d.Late = true
+	case 48:
+		d.OtherIndex = int32(n)
 	default:
 		setDue(d, f)
 	}

@@ -83,6 +83,10 @@ func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	}
 	t.dropLapsed(i, at)
 	compensation := isCompensation(i.step(at))
+	if i.calls(at) {
+		t.emit(&runStopping{i: i, at: at, code: code, reason: reason})
+		return
+	}
 	if r.body != nil {
 		t.failBody(i, at, code, reason)
 		return

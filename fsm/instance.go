@@ -156,16 +156,24 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 	if err := v.compiled().CheckInput(jsonOf(r.InputPayload)); err != nil {
 		return nil, Refuse(v1.Code_CODE_INPUT_INVALID, "the input does not fit workflow %s version %d: %v", r.Workflow, v.rec.Version, err)
 	}
-	t.emit(&instanceStarted{request: r, version: v})
-	i := t.ns.instances[r.InstanceId]
+	i := t.begins(&instanceStarted{request: r, version: v})
+	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
+}
+
+// begins starts an instance, and what it can do at once.
+func (t *turn) begins(e *instanceStarted) *instance {
+	t.emit(e)
+	i := t.ns.instances[e.request.InstanceId]
 	t.activateFirst(i, &i.root)
 	t.advanceInstance(i)
-	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
+	return i
 }
 
 type instanceStarted struct {
 	request *v1.StartInstanceRequest
 	version *version
+	parent  *instance // that of the run which called it, if one did
+	at      at
 }
 
 func (e *instanceStarted) kind() string { return "lockstep.instance.started.v1" }
@@ -173,6 +181,9 @@ func (e *instanceStarted) fill(d *v1.EventData) string {
 	d.InstanceId, d.Workflow, d.Version = e.request.InstanceId, e.request.Workflow, e.version.rec.Version
 	d.Labels = e.request.Labels
 	d.PayloadSize = int64(len(e.request.InputPayload.GetBytes()))
+	if e.parent != nil {
+		d.OtherInstance, d.OtherStep, d.OtherIndex = e.parent.rec.InstanceId, e.parent.step(e.at).ID, e.at.index
+	}
 	return "instance/" + d.InstanceId
 }
 func (e *instanceStarted) evolve(t *turn) {
@@ -180,6 +191,10 @@ func (e *instanceStarted) evolve(t *turn) {
 		InstanceId: e.request.InstanceId, Workflow: e.request.Workflow, Version: e.version.rec.Version,
 		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys), StartedWall: t.wall(),
 		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
+	}
+	if p := e.parent; p != nil {
+		rec.Parent, rec.ParentStep, rec.ParentNode, rec.ParentIndex = p.rec.InstanceId, p.step(e.at).ID, e.at.node, e.at.index
+		rec.Depth, rec.Traceparent = p.rec.Depth+1, p.rec.Traceparent
 	}
 	i := newInstance(t.ns, rec, e.version)
 	rec.DeadlineAt = after(t.uptime(), i.graph.Total)
@@ -190,6 +205,7 @@ func (e *instanceStarted) evolve(t *turn) {
 	t.m.keepInstance(i)
 	t.m.touch(i)
 	t.m.setPayload(i, whole, roleInput, e.request.InputPayload)
+	t.tellOf(i)
 }
 
 // begin has the runs of a new frame wait for their needs. Those of compensations are not begun with it.
@@ -222,9 +238,14 @@ func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refu
 	case v1.InstanceState_INSTANCE_STATE_COMPLETED, v1.InstanceState_INSTANCE_STATE_FAILED:
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
 	}
-	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: r.Reason})
-	t.stopRuns(i, whole)
+	t.cancel(i, r.Reason)
 	return &v1.CancelInstanceResponse{State: i.rec.State}, nil
+}
+
+// cancel stops an instance that runs, or fails.
+func (t *turn) cancel(i *instance, reason string) {
+	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: reason})
+	t.stopRuns(i, whole)
 }
 
 // askToStop tells a run's holder, with its next renewal, that its work is not wanted any more.
@@ -314,6 +335,7 @@ func (e *instanceChanged) evolve(t *turn) {
 		rec.Signals, rec.Seen = nil, nil
 		t.ns.rec.LiveInstances--
 		t.m.dirtyNamespace(t.ns)
+		t.tellOf(e.i)
 	}
 	t.m.touch(e.i)
 }

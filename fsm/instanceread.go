@@ -107,14 +107,23 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		State: i.rec.State, InputPayload: input, OutputPayload: output,
 		Labels: pairMap(i.rec.Labels), Keys: pairMap(i.rec.Keys),
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
+		Parent: i.parent(), Depth: i.rec.Depth,
 	}, err
+}
+
+// parent is the run that called the instance; nil when none did.
+func (i *instance) parent() *v1.RunName {
+	if i.rec.Parent == "" {
+		return nil
+	}
+	return &v1.RunName{InstanceId: i.rec.Parent, Step: i.rec.ParentStep, Index: i.rec.ParentIndex}
 }
 
 func (i *instance) runReply(at at) *v1.Run {
 	r, n := i.run(at), i.step(at)
 	out := &v1.Run{
 		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue, Role: n.Role,
-		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
+		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall), OtherInstance: r.Other, OtherStep: r.OtherStep,
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {
 		out.SessionId = sessionName(r.Session)

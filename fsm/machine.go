@@ -34,6 +34,7 @@ type Machine struct {
 	named      map[runKey][]*wait // LeaseStep's waits by the run they want, oldest first
 	deadlines  *btree.BTreeG[deadline]
 	dates      *btree.BTreeG[date]
+	todos      *btree.BTreeG[todo]
 
 	resident   *list.List // instances, the newest used first
 	dirty      dirt
@@ -127,6 +128,7 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		named:      map[runKey][]*wait{},
 		deadlines:  btree.NewG(32, deadline.less),
 		dates:      newDates(),
+		todos:      newTodos(),
 		resident:   list.New(),
 		claims:     btree.NewFreeListG[*claim](32),
 	}
@@ -188,6 +190,7 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	}
 	t.ordinal, t.cmd, t.env, t.cause = 0, nil, nil, ""
 	t.tick(header)
+	t.later()
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)
 	return m.keep(t)

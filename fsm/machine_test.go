@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/btree"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
@@ -198,8 +199,18 @@ func dump(m *Machine) string {
 		fmt.Fprintf(&b, "date %d %v\n", d.at, d.run)
 		return true
 	})
+	m.todos.Ascend(func(d todo) bool {
+		fmt.Fprintf(&b, "todo %d %v\n", d.seq, d.run)
+		return true
+	})
 	for _, name := range m.names {
 		ns := m.namespaces[name]
+		for _, order := range []*btree.BTreeG[*dependency]{ns.waits.on, ns.waits.of} {
+			order.Ascend(func(d *dependency) bool {
+				fmt.Fprintf(&b, "waits for %s %s: %v\n", d.on, d.step, d.run)
+				return true
+			})
+		}
 		fmt.Fprintf(&b, "namespace %s token %d position %d live %d leases %d\n", name, ns.rec.Token, ns.rec.Position, ns.rec.LiveInstances, len(ns.leases))
 		for _, line := range ns.lines {
 			q := ns.queues[line]

@@ -18,6 +18,7 @@ type namespace struct {
 	lines     []string // names of queues, sorted
 	leases    map[int64]leaseRef
 	feed      feed
+	waits     dependencies // runs that wait for other instances
 	dirty     bool
 }
 
@@ -37,6 +38,7 @@ func (ns *namespace) clear() {
 	ns.queues, ns.lines = map[string]*queue{}, nil
 	ns.leases = map[int64]leaseRef{}
 	ns.feed = feed{}
+	ns.waits = newDependencies()
 }
 
 // namespace finds an active namespace; the empty name is the default one.
@@ -194,6 +196,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 		m.deadlines.Delete(d)
 	}
 	m.forgetDates(ns)
+	m.forgetTodos(ns)
 	var next = m.resident.Front()
 	for e := next; e != nil; e = next {
 		next = e.Next()

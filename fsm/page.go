@@ -61,8 +61,8 @@ func (f *frame) appendPage(b []byte, p int) []byte {
 }
 
 func (i *instance) appendPending(b []byte, f *frame, p int) []byte {
-	if at := i.limit(); at > 0 && f == &i.root && p == 0 {
-		b = appendPlace(b, whole.node, place{due: at})
+	if at := i.limit(); f == &i.root && p == 0 && (at > 0 || i.rec.Todo > 0) {
+		b = appendPlace(b, whole.node, place{due: at, todo: i.rec.Todo})
 	}
 	for n, r := range f.page(p) {
 		if pending(r) {
@@ -189,7 +189,7 @@ func (i *instance) readFrames(r table.Reader) error {
 			}
 		}
 	}
-	if i.limit() > 0 {
+	if i.limit() > 0 || i.rec.Todo > 0 {
 		i.root.stored[0] = true
 	}
 	return nil

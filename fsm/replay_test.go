@@ -20,7 +20,7 @@ import (
 )
 
 // theWorkflows have everything that a random walk should meet: locks of each kind, joins, conditions, signals,
-// retries, timeouts, expressions that fail, compensations, timers, races, approvals.
+// retries, timeouts, expressions that fail, compensations, timers, races, approvals, calls, waits for other instances.
 var theWorkflows = [...]string{`
 workflow: w0
 steps:
@@ -75,6 +75,25 @@ steps:
   c: {needs: [a], approval: {}, timeouts: {total: 30s}}
   d: {needs: [{step: c, ends: failed}, {step: b, ends: any}], join: any, queue: q0, input: {why: "${has(steps.c.error) ? steps.c.error.code : ''}"}, compensate: {}}
   e: {needs: [{step: a, ends: any}, {step: d, ends: failed}, {step: b, ends: failed}], join: {atLeast: 2}, queue: q1}
+`, `
+workflow: w6
+steps:
+  a: {queue: q0, compensate: {}}
+  b: {needs: [a], call: {workflow: w7}, input: {k: "${input.k}"}, timeouts: {total: 60s}, compensate: {queue: q1}}
+  c: {needs: [{step: b, ends: failed}], queue: q1}
+  d: {await: {instance: "i${input.k}", step: a}, timeouts: {total: 40s}}
+  e: {needs: [d], when: "input.k == 1", call: {workflow: w1, parentClose: abandon}}
+  f: {await: {instance: "i${input.k + 4}"}}
+  g: {timer: {after: 50s}}
+  h: {race: [f, g], queue: q0}
+output: {k: "${input.k}"}
+`, `
+workflow: w7
+steps:
+  a: {queue: q0, retry: {attempts: 2, backoff: 1s}, compensate: {}}
+  b: {needs: [a], when: "input.k == 2", call: {workflow: w6, detach: true}, compensate: {}}
+  c: {needs: [a], await: {instance: "i${input.k + 5}", step: h}, timeouts: {total: 30s}}
+  d: {needs: [{step: c, ends: any}, b], queue: q1}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.

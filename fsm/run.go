@@ -28,7 +28,10 @@ type run struct {
 	ChangedWall, GrantedWall int64
 	CompletedAt              int64 // position of its completion, where compensations go by it
 
-	Stage stage // of a run with a body that waits
+	Other, OtherStep string // the instance that it waits for, and which step of it
+	Todo             int64  // see later.go
+
+	Stage stage // of a run with a body that waits, or of a call
 	body  *body
 
 	Lapsed     bool // the lease ended by lapse: a late completion is good until this is cleared
@@ -66,9 +69,9 @@ const unbegun = v1.RunState_RUN_STATE_UNSPECIFIED
 // ended: nothing happens to the run any more.
 func ended(s v1.RunState) bool { return s >= v1.RunState_RUN_STATE_COMPLETED }
 
-// pending: something that is not one of its needs moves the run on, so it has a row of its own.
+// pending: something that is not one of its needs moves the run on, or is to be done about it, so it has a row of its own.
 func pending(r *run) bool {
-	return r.State >= v1.RunState_RUN_STATE_READY && r.State <= v1.RunState_RUN_STATE_INCIDENT
+	return r.State >= v1.RunState_RUN_STATE_READY && r.State <= v1.RunState_RUN_STATE_INCIDENT || r.Todo > 0
 }
 
 // due is when something happens to the run by itself; zero is never.
@@ -114,11 +117,20 @@ type place struct {
 	due, skippedAt int64
 	date           int64
 	locks          []*logv1.ClaimedLock
+	todo           int64
+	other, step    string // the instance that it waits for, and which step of it
 }
 
 func (i *instance) place(at at) place {
 	r := i.run(at)
-	return place{r.State, i.step(at).Queue, r.Parked, r.Order, r.OrderSeq, due(r), r.SkippedAt, dated(r), r.Locks}
+	p := place{
+		state: r.State, queue: i.step(at).Queue, parked: r.Parked, order: r.Order, seq: r.OrderSeq,
+		due: due(r), skippedAt: r.SkippedAt, date: dated(r), locks: r.Locks, todo: r.Todo,
+	}
+	if i.waitsFor(at) {
+		p.other, p.step = r.Other, r.OtherStep
+	}
+	return p
 }
 
 // change is how a run's record changes: the orders of queues, locks and deadlines follow it, and its frame's counters.
@@ -159,6 +171,12 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.date > 0 {
 		m.dates.ReplaceOrInsert(date{p.date, k})
 	}
+	if p.todo > 0 {
+		m.todos.ReplaceOrInsert(todo{p.todo, k})
+	}
+	if p.other != "" {
+		ns.waits.add(&dependency{p.other, p.step, k})
+	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
@@ -187,6 +205,12 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	}
 	if p.date > 0 {
 		m.dates.Delete(date{p.date, k})
+	}
+	if p.todo > 0 {
+		m.todos.Delete(todo{seq: p.todo})
+	}
+	if p.other != "" {
+		ns.waits.drop(&dependency{p.other, p.step, k})
 	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
@@ -419,12 +443,12 @@ func (e *runEnded) fill(d *v1.EventData) string {
 }
 func (e *runEnded) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
-		r.State, r.Parked, r.Lapsed, r.Cancelling, r.ChangedWall = e.to, "", false, false, t.wall()
+		r.State, r.Parked, r.Lapsed, r.Cancelling, r.ChangedWall, r.Todo = e.to, "", false, false, t.wall(), 0
 		if e.code != "" {
 			r.Code, r.Reason = e.code, e.reason
 		}
 	})
-	t.endNamed(e.i, e.at)
+	t.overRun(e.i, e.at)
 }
 
 func fillRun(d *v1.EventData, i *instance, at at) {

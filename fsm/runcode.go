@@ -35,11 +35,14 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 21, r.TimerAt)
 	b = appendNumber(b, 22, r.TimerDate)
 	b = appendNumber(b, 23, int64(r.Stage))
+	b = appendNumber(b, 24, r.Todo)
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
 	b = appendText(b, 40, r.Code)
 	b = appendText(b, 41, r.Reason)
 	b = appendText(b, 42, r.Parked)
+	b = appendText(b, 43, r.Other)
+	b = appendText(b, 44, r.OtherStep)
 	b = appendLocks(b, r.Locks)
 	for _, e := range r.Ended {
 		b = appendNumber(b, 55, e.Token)
@@ -63,11 +66,11 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 23, tag >= 52 && tag <= 55, tag == 57, tag == 58:
+	case tag >= 1 && tag <= 24, tag >= 52 && tag <= 55, tag == 57, tag == 58:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
-	case tag >= 40 && tag <= 42, tag == 50, tag == 56:
+	case tag >= 40 && tag <= 44, tag == 50, tag == 56:
 		return fieldText
 	}
 	return fieldUnknown
@@ -108,6 +111,10 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 			r.Reason = string(f.text)
 		case 42:
 			r.Parked = string(f.text)
+		case 43:
+			r.Other = string(f.text)
+		case 44:
+			r.OtherStep = string(f.text)
 		}
 		return true
 	})
@@ -145,6 +152,8 @@ func setRunNumber(r *run, f field) bool {
 		r.CompletedAt = n
 	case 23:
 		r.Stage = stage(n)
+	case 24:
+		r.Todo = n
 	default:
 		return setRunTime(r, f)
 	}
@@ -226,8 +235,11 @@ func appendPlace(b []byte, node int32, p place) []byte {
 	if !plant.Is(plant.DatesNotStored) {
 		b = appendNumber(b, 22, p.date)
 	}
+	b = appendNumber(b, 24, p.todo)
 	b = appendText(b, 41, p.queue)
 	b = appendText(b, 42, p.parked)
+	b = appendText(b, 43, p.other)
+	b = appendText(b, 44, p.step)
 	return append(appendLocks(b, p.locks), 0)
 }
 
@@ -248,10 +260,16 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 			node = int32(f.number)
 		case 22:
 			p.date = f.number
+		case 24:
+			p.todo = f.number
 		case 41:
 			p.queue = string(f.text)
 		case 42:
 			p.parked = string(f.text)
+		case 43:
+			p.other = string(f.text)
+		case 44:
+			p.step = string(f.text)
 		default:
 			return f.tag >= 50 && f.tag < 55 && setLock(&p.locks, f)
 		}

@@ -51,7 +51,7 @@ func TestARunSurvivesItsEncoding(t *testing.T) {
 
 func TestAPlaceSurvivesItsEncoding(t *testing.T) {
 	full := fullRun()
-	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks}
+	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s"}
 	got, node, rest, err := cutPlace(appendPlace(nil, 9, want))
 	if err != nil || node != 9 || len(rest) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nbecame\n%+v of node %d, %x is left, %v", want, got, node, rest, err)
@@ -66,7 +66,7 @@ func TestADamagedRunIsRefused(t *testing.T) {
 			t.Errorf("%d bytes of %d are a run", size, len(whole))
 		}
 	}
-	for _, b := range [][]byte{{99, 0}, {24, 2, 0}, {51, 0}, {56, 1, 'x', 0}} {
+	for _, b := range [][]byte{{99, 0}, {25, 2, 0}, {51, 0}, {56, 1, 'x', 0}} {
 		if _, err := cutRun(b, &run{}); err == nil {
 			t.Errorf("%x is a run", b)
 		}

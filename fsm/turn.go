@@ -33,6 +33,8 @@ type turn struct {
 	over      []at
 	advancing bool // that is being gone on
 
+	spent int // how much of what an entry may do later the thing at hand is
+
 	events []byte // the canonical encoding of this entry's events
 
 	// checkpoint: the entry makes one, with a slice of the state as it found it.

@@ -11,7 +11,8 @@ import (
 )
 
 // Runs that no worker takes are WAITING, whatever they wait for. This is the one place that tells waits apart, by what ends
-// them: a signal (signal.go), a time (timer.go), somebody's word (approval.go), or what is inside them (body.go). The first of a race ends the others (race.go).
+// them: a signal (signal.go), a time (timer.go), somebody's word (approval.go), another instance (depend.go) or one that is called
+// (call.go), or what is inside them (body.go). The first of a race ends the others (race.go).
 
 // await has a run wait for what its step says, unless that is there already: it tells whether the run has ended with it.
 func (t *turn) await(i *instance, at at) (over bool) {
@@ -23,6 +24,10 @@ func (t *turn) await(i *instance, at at) (over bool) {
 	case graph.KindApproval:
 		t.emit(&runWaiting{i: i, at: at})
 		return false
+	case graph.KindCall:
+		return t.awaitCall(i, at)
+	case graph.KindAwait:
+		return t.awaitInstance(i, at)
 	default:
 		return t.awaitBody(i, at)
 	}
@@ -43,6 +48,8 @@ func (m *Machine) explainWaiting(i *instance, at at, e *v1.Explanation) {
 		}
 		e.NextIn = durationpb.New(elapsed(m.group.Wall, r.TimerDate))
 		e.Sentence = fmt.Sprintf("Step %q waits for its date, which comes in %s.", n.ID, e.NextIn.AsDuration().Round(time.Second))
+	case graph.KindCall, graph.KindAwait:
+		m.explainDependency(i, at, e)
 	case graph.KindScope, graph.KindForEach, graph.KindLoop:
 		m.explainBody(i, at, e)
 	default:
@@ -61,7 +68,9 @@ type runWaiting struct {
 	at    at
 	fires int64
 	date  int64
-	items *v1.Payload // of a forEach: the list
+	input *v1.Payload // of a forEach: the list; of a call: what it is given
+	// The instance that it waits for, and which step of it.
+	other, step string
 }
 
 func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
@@ -74,6 +83,10 @@ func (e *runWaiting) fill(d *v1.EventData) string {
 		d.Code, d.Delay, d.Due = "TIMER", n.After, stamp(e.date)
 	case graph.KindApproval:
 		d.Code, d.Name = "APPROVAL", n.Role
+	case graph.KindCall:
+		d.Code, d.OtherInstance, d.Name = "CALL", e.other, n.Call.Workflow
+	case graph.KindAwait:
+		d.Code, d.OtherInstance, d.OtherStep = "INSTANCE", e.other, e.step
 	default:
 		d.Code = "BODY"
 	}
@@ -88,8 +101,11 @@ func (e *runWaiting) evolve(t *turn) {
 			return
 		}
 		r.TotalDeadline = after(t.uptime(), n.Timeouts.Total)
+		if dependent(n.Kind) {
+			r.Other, r.OtherStep, r.Todo = e.other, e.step, t.m.nextTodo()
+		}
 	})
-	if e.items != nil {
-		t.m.setPayload(e.i, e.at, roleInput, e.items)
+	if e.input != nil {
+		t.m.setPayload(e.i, e.at, roleInput, e.input)
 	}
 }

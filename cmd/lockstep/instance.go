@@ -55,7 +55,7 @@ func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
 		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
-		c.instanceExplain())
+		c.instanceExplain(), c.instanceGraph())
 	return parent
 }
 
@@ -233,6 +233,9 @@ func (c *cli) instanceShow() *cobra.Command {
 func (c *cli) showInstance(i *v1.Instance) error {
 	return c.print(i, func() {
 		fmt.Fprintf(c.stdout, "%s  %s version %d  %s\n", i.InstanceId, i.Workflow, i.Version, c.state(i.State))
+		if p := i.Parent; p != nil {
+			fmt.Fprintf(c.stdout, "called by  %s of %s\n", p.Step, p.InstanceId)
+		}
 		if i.Reason != "" {
 			fmt.Fprintf(c.stdout, "reason  %s %s\n", i.Code, i.Reason)
 		}
@@ -258,6 +261,12 @@ func (c *cli) showInstance(i *v1.Instance) error {
 			}
 			if r.Role != "" {
 				detail += ", approval of " + r.Role
+			}
+			switch {
+			case r.OtherStep != "":
+				detail += fmt.Sprintf(", waits for %s of %s", r.OtherStep, r.OtherInstance)
+			case r.OtherInstance != "":
+				detail += ", " + r.OtherInstance
 			}
 			if r.Reason != "" {
 				detail += ": " + short(strings.TrimSpace(r.Code+" "+r.Reason), 80)
@@ -369,6 +378,7 @@ func eventRow(e *v1.Event) []string {
 	if d.Due != nil {
 		add("due", when(d.Due))
 	}
+	add("other", strings.Trim(d.OtherInstance+" "+d.OtherStep, " "))
 	if d.Lag > 0 {
 		add("lag", time.Duration(d.Lag).Round(time.Millisecond).String())
 	}

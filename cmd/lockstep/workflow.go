@@ -10,7 +10,6 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -120,46 +119,6 @@ func (c *cli) workflowSchema() *cobra.Command {
 		return err
 	}
 	return cmd
-}
-
-func (c *cli) workflowGraph() *cobra.Command {
-	return c.oneWorkflow("graph NAME", "Print the graph as Mermaid, for a picture", func(w *v1.Workflow) error {
-		fmt.Fprintln(c.stdout, "flowchart LR")
-		places := map[string]int{}
-		list := w.Definition.GetFields()["steps"].GetListValue().GetValues()
-		for i, s := range list {
-			id := s.GetStructValue().GetFields()["id"].GetStringValue()
-			places[id] = i
-			fmt.Fprintf(c.stdout, "  s%d[%q]\n", i, id)
-			if s.GetStructValue().GetFields()["compensate"] != nil {
-				fmt.Fprintf(c.stdout, "  s%d -.-> c%d[%q]\n", i, i, id+".compensate")
-			}
-		}
-		for i, s := range list {
-			fields := s.GetStructValue().GetFields()
-			for _, need := range fields["needs"].GetListValue().GetValues() {
-				id, arrow := arrowOf(need)
-				fmt.Fprintf(c.stdout, "  s%d %s s%d\n", places[id], arrow, i)
-			}
-			for _, wait := range fields["race"].GetListValue().GetValues() {
-				fmt.Fprintf(c.stdout, "  s%d -. first .-> s%d\n", places[wait.GetStringValue()], i)
-			}
-		}
-		return nil
-	})
-}
-
-// arrowOf is how a picture shows a need, and whose it is.
-func arrowOf(need *structpb.Value) (id, arrow string) {
-	fields := need.GetStructValue().GetFields()
-	if fields == nil {
-		return need.GetStringValue(), "-->"
-	}
-	says := map[string]string{"failed": "failed", "any": "in any case"}[fields["ends"].GetStringValue()]
-	for _, code := range fields["codes"].GetListValue().GetValues() {
-		says += " " + code.GetStringValue()
-	}
-	return fields["step"].GetStringValue(), fmt.Sprintf("-.->|%q|", says)
 }
 
 func (c *cli) workflowImport() *cobra.Command {

@@ -23,7 +23,7 @@ func (r *reader) compensate(path string, o Object, s *Step) *Step {
 		return nil
 	}
 	path = At(path, "compensate")
-	c := &Step{ID: s.ID + compensationSuffix, Queue: s.Queue, Retry: defaultRetry(), Timeouts: defaultTimeouts(KindTask)}
+	c := &Step{ID: s.ID + compensationSuffix, Queue: s.undoneBy(), Retry: defaultRetry(), Timeouts: defaultTimeouts(KindTask)}
 	c.Task = c.ID
 	m, ok := r.object(path, v, "compensate is a mapping {queue, task, input, locks, retry, timeouts, priority}")
 	if !ok {
@@ -35,6 +35,14 @@ func (r *reader) compensate(path string, o Object, s *Step) *Step {
 	r.known(path, m, compensateKeys()...)
 	r.work(path, m, c)
 	return c
+}
+
+// undoneBy is the queue of a step's compensation, unless that says another.
+func (s *Step) undoneBy() string {
+	if s.Kind.Waits() {
+		return defaultQueue
+	}
+	return s.Queue
 }
 
 // sequential reads in which order compensations run: each when the compensations of all steps behind its own are done, or
@@ -72,7 +80,7 @@ func (s *Step) canonicalCompensation() Object {
 			o = append(o, Member{key, v})
 		}
 	}
-	put(c.Queue != s.Queue, "queue", c.Queue)
+	put(c.Queue != s.undoneBy(), "queue", c.Queue)
 	put(c.Task != c.ID, "task", c.Task)
 	put(c.HasInput, "input", c.Input)
 	put(len(c.Locks) > 0, "locks", c.canonicalLocks())

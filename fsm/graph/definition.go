@@ -31,7 +31,9 @@ type Step struct {
 	Queue, Task, Signal string
 	Timer               Timer
 	Role                string // whose approval
-	Race                bool   // its needs are waits, which end when the first of them completes
+	Call                Call
+	Await               Await
+	Race                bool // its needs are waits, which end when the first of them completes
 	HasInput            bool
 	Input               any
 	Locks               []StepLock

@@ -9,6 +9,8 @@ const (
 	waitsEdition = 2
 	// bodiesEdition has needs that count failures, and steps inside steps.
 	bodiesEdition = 3
+	// callsEdition has calls, and waits for other instances.
+	callsEdition = 4
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -17,13 +19,22 @@ func (d *Definition) edition() int {
 	if d.Total > 0 {
 		edition = waitsEdition
 	}
-	for i := range d.Steps {
-		s := &d.Steps[i]
-		if s.Kind.HasBody() || slices.ContainsFunc(s.Needs, func(n Need) bool { return !n.plain() }) {
-			return bodiesEdition
-		}
-		if s.Kind > KindSignal || s.Race {
-			edition = waitsEdition
+	return max(edition, editionOf(d.Steps))
+}
+
+func editionOf(steps []Step) int {
+	edition := firstEdition
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case s.Kind == KindCall || s.Kind == KindAwait:
+			return callsEdition
+		case s.Kind.HasBody():
+			edition = max(edition, bodiesEdition, editionOf(s.Body.Steps))
+		case slices.ContainsFunc(s.Needs, func(n Need) bool { return !n.plain() }):
+			edition = max(edition, bodiesEdition)
+		case s.Kind > KindSignal || s.Race:
+			edition = max(edition, waitsEdition)
 		}
 	}
 	return edition

@@ -32,7 +32,8 @@ const (
 	DataInvalid       = "DATA_INVALID"  // an input or output is not JSON
 	InputInvalid      = "INPUT_INVALID" // the input does not fit the inputSchema
 	ExpressionInvalid = "EXPRESSION_INVALID"
-	DateInvalid       = "DATE_INVALID" // the result is no date, or one that no clock will tell
+	DateInvalid       = "DATE_INVALID"     // the result is no date, or one that no clock will tell
+	InstanceInvalid   = "INSTANCE_INVALID" // the result is no id of an instance
 	EvaluationFailed  = "EVALUATION_FAILED"
 )
 
@@ -71,6 +72,8 @@ func (e *EvalError) sentence() string {
 		return "the result is not a lock's name"
 	case DateInvalid:
 		return "the result is not a date as RFC 3339 has it"
+	case InstanceInvalid:
+		return "the result is not an instance's id"
 	case LockConflict:
 		return "the step takes one lock in two ways"
 	}

@@ -47,7 +47,9 @@ type step struct {
 	when  *expression
 	input template
 	until template
-	locks []lock
+	// Of an await: the id of the instance.
+	instance template
+	locks    []lock
 	// Of a step with a body: the list of its items, the condition of its turns, and what the body puts out; nil is none.
 	in     template
 	while  *expression
@@ -129,6 +131,9 @@ func (c *compiler) step(path string, s *Step) step {
 		if out.until.whole != nil {
 			out.until.whole.use = asDate
 		}
+	}
+	if s.Kind == KindAwait {
+		out.instance = c.string(At(At(path, "await"), "instance"), s.Await.Instance)
 	}
 	if s.Kind == KindForEach {
 		out.in = c.value(At(At(path, "forEach"), "in"), s.Body.In, 0)

@@ -12,6 +12,10 @@ const (
 	KindTimer
 	// KindApproval waits for somebody's word.
 	KindApproval
+	// KindCall starts an instance of another workflow, and waits for its end.
+	KindCall
+	// KindAwait waits for the end of an instance, or of a step of one.
+	KindAwait
 	// KindScope waits for the end of what is inside it. The kinds behind it do too.
 	KindScope
 	// KindForEach waits for that, for each item of a list.
@@ -41,6 +45,8 @@ type Node struct {
 	After               int64  // of a timer, in nanoseconds; zero when Dated
 	Dated               bool   // it fires at a date, which Until evaluates
 	Role                string // whose approval it waits for; empty is anybody's
+	Call                Call   // of a call: what it starts
+	Awaits              string // of an await: the step that it waits for; empty is the instance
 	Body                int    // of Graph.Scopes: what is inside it; zero is none
 	Width, Turns        int    // how many items of its list are done at a time, and how many turns it has at most
 	// Needs are the nodes that must end first, and Successors those that need this one; both ascend.

@@ -43,6 +43,8 @@ func (l *linker) races() {
 				l.refuse(path, "step %q is a task, and only steps that wait can race: a signal, a timer, an approval", id)
 			case l.nodes[need].Kind.HasBody():
 				l.refuse(path, "step %q is done by what is inside it, which a worker may have in hands; only a signal, a timer or an approval can race", id)
+			case l.nodes[need].Kind == KindCall:
+				l.refuse(path, "step %q has started an instance, which is not taken from it; only a signal, a timer, an approval or an await can race", id)
 			case l.nodes[need].Rivals != nil:
 				l.refuse(path, "step %q is in another race already; a step is in one", id)
 			default:

@@ -7,12 +7,12 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "scope", "forEach", "loop", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "call", "await", "scope", "forEach", "loop", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
 func laterKeys() []string {
-	return []string{"gateway", "call", "while", "until", "concurrency", "rate", "edges", "default"}
+	return []string{"gateway", "while", "until", "concurrency", "rate", "edges", "default"}
 }
 
 // steps reads a mapping from id to step, or a list of steps with an id each (the canonical form, which keeps
@@ -70,6 +70,10 @@ func (r *reader) step(id string, v any, parent string) Step {
 	r.stepKeys(path, o)
 	if r.wait(path, o, &s) {
 		s.Timeouts = r.timeouts(path, o, s.Kind)
+		if s.Kind == KindCall {
+			s.Input, s.HasInput = o.Get("input")
+			s.Compensate = r.compensate(path, o, &s)
+		}
 	} else {
 		r.work(path, o, &s)
 		s.Compensate = r.compensate(path, o, &s)

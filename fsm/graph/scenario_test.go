@@ -72,6 +72,10 @@ func describe(g *graph.Graph) string {
 			fmt.Fprintf(&out, " timer=%d dated=%v", n.After, n.Dated)
 		case graph.KindApproval:
 			fmt.Fprintf(&out, " approval=%q total=%d", n.Role, n.Timeouts.Total)
+		case graph.KindCall:
+			fmt.Fprintf(&out, " call=%+v total=%d", n.Call, n.Timeouts.Total)
+		case graph.KindAwait:
+			fmt.Fprintf(&out, " await=%q total=%d", n.Awaits, n.Timeouts.Total)
 		case graph.KindScope, graph.KindForEach, graph.KindLoop:
 			fmt.Fprintf(&out, " body=%d width=%d turns=%d total=%d", n.Body, n.Width, n.Turns, n.Timeouts.Total)
 		default:
@@ -161,6 +165,8 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		var at int64
 		at, err = g.Until(node, s)
 		result = time.Unix(0, at).UTC().Format(time.RFC3339Nano)
+	case "awaited":
+		result, err = g.Awaited(node, s)
 	case "items":
 		var list []byte
 		var count int

@@ -1,7 +1,9 @@
 package graph
 
 // waits are the keys that say what a step waits for. A step has one of them, or a worker takes it.
-func waits() []string { return []string{"signal", "timer", "approval", "scope", "forEach", "loop"} }
+func waits() []string {
+	return []string{"signal", "timer", "approval", "call", "await", "scope", "forEach", "loop"}
+}
 
 // Waits says that no worker takes a step of this kind: something else ends it.
 func (k Kind) Waits() bool { return k != KindTask }
@@ -11,8 +13,8 @@ func (k Kind) name() string { return waits()[k-KindSignal] }
 
 // aStep is how sentences begin that are about steps of a kind that waits.
 func (k Kind) aStep() string {
-	if k == KindApproval {
-		return "an approval step"
+	if k == KindApproval || k == KindAwait {
+		return "an " + k.name() + " step"
 	}
 	return "a " + k.name() + " step"
 }
@@ -36,6 +38,10 @@ func (r *reader) wait(path string, o Object, s *Step) bool {
 			s.Timer = r.timer(At(path, key), v)
 		case KindApproval:
 			s.Role = r.approval(At(path, key), v)
+		case KindCall:
+			s.Call = r.call(At(path, key), v)
+		case KindAwait:
+			s.Await = r.await(At(path, key), v)
 		default:
 			s.Body = r.body(At(path, key), v, s.Kind)
 		}
@@ -46,10 +52,10 @@ func (r *reader) wait(path string, o Object, s *Step) bool {
 	return s.Kind.Waits()
 }
 
-// taskOnly refuses on a step that waits what only a leased step has.
+// taskOnly refuses on a step that waits what only a leased step has. What a call starts is given an input, and can be undone.
 func (r *reader) taskOnly(path string, o Object, k Kind) {
 	for _, key := range []string{"queue", "task", "input", "locks", "retry", "priority", "compensate"} {
-		if _, ok := o.Get(key); ok {
+		if _, ok := o.Get(key); ok && !(k == KindCall && (key == "input" || key == "compensate")) {
 			r.refuseKey(At(path, key), "%s has no %s: no worker takes it; remove it", k.aStep(), key)
 		}
 	}
@@ -62,6 +68,10 @@ func (s *Step) awaited() any {
 		return Object{{"name", s.Signal}}
 	case KindTimer:
 		return s.Timer.canonical()
+	case KindCall:
+		return s.Call.canonical()
+	case KindAwait:
+		return s.Await.canonical()
 	case KindScope, KindForEach, KindLoop:
 		return s.canonicalBody()
 	}

@@ -71,7 +71,7 @@ func (r *run) inside(owner *run) bool { return owner == nil || slices.Contains(r
 
 // undoesInside: something inside a step is being undone.
 func (i *instance) undoesInside(owner *run) bool {
-	return slices.ContainsFunc(i.runs, func(r *run) bool { return r.stage == stageUndoing && !over(r.state) && r.inside(owner) })
+	return slices.ContainsFunc(i.runs, func(r *run) bool { return (r.stage == stageUndoing || r.stops()) && !over(r.state) && r.inside(owner) })
 }
 
 // busy: something inside a step is leased, or being undone.
@@ -162,6 +162,10 @@ func (s *State) begun(i *instance, name string) *run {
 
 // failing has a step with a body stop: a failure inside it that nobody needs, its own time, or turns without an end.
 func (s *State) failing(f *Fact, r *run) {
+	if r.step.Call != nil {
+		s.stopsCall(f, r)
+		return
+	}
 	reason := slices.ContainsFunc(r.frames, func(f *frame) bool {
 		return slices.ContainsFunc(f.runs, func(o *run) bool { return o.state == Failed && !o.handled() })
 	})

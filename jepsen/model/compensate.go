@@ -109,7 +109,7 @@ func (s *State) compensationBegun(f *Fact, i *instance) {
 		i.ends = Cancelled
 	}
 	i.beginUndo(undo)
-	i.state = Compensating
+	i.state, i.code = Compensating, f.Code
 	switch {
 	case i.from != "":
 		s.saw(UndoneFrom)

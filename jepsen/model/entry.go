@@ -28,6 +28,8 @@ type Step struct {
 	Priority              int64
 	Undo                  *Step // its compensation, which has no needs
 	Body                  *Body // what is inside it: such a step waits for that
+	Call                  *Call // it waits for an instance that it starts
+	Await                 *Await
 }
 
 // Body is steps inside a step: once, for so many items, or turn after turn.
@@ -173,4 +175,5 @@ type Fact struct {
 	Delay, Lag               int64
 	Take, Slot               int32
 	Shared, Late             bool
+	Other, OtherStep         string // another instance, and a step of it
 }

@@ -86,13 +86,18 @@ func (s *State) runFact(f *Fact, r *run) {
 			s.bodyFailed(f, r)
 			break
 		}
+		if r.step.Call != nil && r.stage != stageRunning {
+			s.callStopped(f, r)
+			break
+		}
 		s.runFailed(f, r)
 	case "step.incident":
 		s.runIncident(f, r)
 	case "step.resumed":
 		s.runResumed(f, r)
 	case "step.cancelled":
-		if r.wanted() || over(r.state) || r.undoes != nil || r.stage == stageUndoing && r.busy() {
+		ended, _ := s.ends(r)
+		if r.wanted() || over(r.state) || r.undoes != nil || r.stage == stageUndoing && r.busy() || r.calls() && ended != Failed {
 			fault("S1", "step %s of %s is cancelled while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
 		}
 		if r.state == Leased {
@@ -127,13 +132,23 @@ func (s *State) runFact(f *Fact, r *run) {
 func (s *State) instanceStarted(f *Fact) {
 	c := s.cause.command
 	flow := s.workflows[f.Workflow]
+	if f.Other != "" && flow != nil {
+		i := s.called(f)
+		i.id, i.flow = f.Instance, flow
+		s.begins(i)
+		return
+	}
 	if c == nil || c.Kind != Start || c.Instance != f.Instance || c.Workflow != f.Workflow || flow == nil || s.instances[f.Instance] != nil {
 		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
 	}
-	i := &instance{id: f.Instance, flow: flow, state: Running, input: c.Input, seen: map[string]*seen{}}
-	i.activate(nil, flow.Steps)
+	s.begins(&instance{id: f.Instance, flow: flow, input: c.Input})
+}
+
+func (s *State) begins(i *instance) {
+	i.state, i.seen = Running, map[string]*seen{}
+	i.activate(nil, i.flow.Steps)
 	s.instances[i.id] = i
-	if i.deadline = after(s.Uptime, flow.Total); i.deadline > 0 {
+	if i.deadline = after(s.Uptime, i.flow.Total); i.deadline > 0 {
 		s.limited = append(s.limited, i)
 	}
 	s.touch(i)
@@ -153,7 +168,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 		Completed:  i.state == Running,
 		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.frame.owner == nil && r.state == Failed && !r.handled() })),
 		Failed:     i.mayEnd(Failed, Failing),
-		Cancelling: (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
+		Cancelling: to == Cancelling && s.byParent(i) || (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
 		Cancelled:  i.mayEnd(Cancelled, Cancelling),
 	}[to]
 	if !legal {
@@ -162,7 +177,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	if to == Failing && f.Code == "TIMEOUT" {
 		s.saw(TimeoutWhole)
 	}
-	if i.state = to; to == Cancelling {
+	if i.state, i.code = to, f.Code; to == Cancelling {
 		i.from = f.Name
 	}
 	s.touch(i)
@@ -391,7 +406,7 @@ func (s *State) fails(f *Fact, r *run) {
 		} else {
 			s.saw(NotRetryable)
 		}
-	case f.Code == "REJECTED" && r.rejected:
+	case f.Code == "REJECTED" && r.rejected, s.failsWith(f, r):
 		counts = false
 	case f.Code == "TIMEOUT_QUEUE" || f.Code == "TIMEOUT_TOTAL":
 		counts = r.state == Leased

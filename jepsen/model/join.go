@@ -123,6 +123,11 @@ func (s *State) runSkipped(f *Fact, r *run) {
 		return
 	}
 	lost := r.lost() && (r.state == Pending || r.state == Waiting)
+	if !lost && r.state == Waiting && r.wanted() && s.passesOn(r) {
+		s.saw(AwaitSkipped)
+		s.enter(r, Skipped)
+		return
+	}
 	v := r.joined()
 	byCondition := v == goes && (!r.meets(r.step.When) || r.step.Body != nil && r.step.Body.Items > 0 && r.count() == 0)
 	if !lost && (r.state != Pending || v != skips && !byCondition) || !r.wanted() {

@@ -31,6 +31,9 @@ type instance struct {
 	state string
 	runs  []*run // of steps, and behind them of compensations that were begun
 	input int64
+	code  string // of one that failed
+	// The run that called it.
+	parent *run
 	// Of one that stops: the step from which on it is undone, and as what it ends behind that.
 	from, ends string
 	// When it fails unless it has ended; zero is never.
@@ -56,6 +59,7 @@ type run struct {
 	lapsed bool
 	// A step that waits has what it waited for, or was rejected; its timer's time, and whether its date had passed before.
 	delivered, rejected bool
+	begun               bool // of a call: it has started its instance
 	fires               int64
 	atOnce              bool
 	output              int64  // of a completed run
@@ -195,7 +199,7 @@ func (s *State) instanceWhole(i *instance) {
 			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.name, i.id)
 		case r.wanted() && r.state == Failed && !r.handled():
 			fault("S1", "step %s of %s has failed, nobody needs that, and what it is in runs on", r.name, i.id)
-		case !r.wanted() && !over(r.state) && !(r.step.Body != nil && r.stage == stageUndoing):
+		case !r.wanted() && !over(r.state) && !(r.step.Body != nil && r.stage == stageUndoing) && !r.stops():
 			fault("S1", "%s is %s, and its step %s is %s", i.id, i.state, r.name, r.state)
 		}
 		s.bodyWhole(r)

@@ -72,6 +72,17 @@ const (
 	StandsStill   Class = "compensation stands still"
 	Resumed       Class = "compensation tried again by hand"
 	SkippedByHand Class = "compensation skipped by hand"
+
+	CallDone       Class = "call done"
+	CallFailed     Class = "call failed with what it called"
+	CallTimeout    Class = "total timeout of a call"
+	ChildCancelled Class = "cancelled with who called it"
+	AwaitDone      Class = "waited for an instance"
+	AwaitStep      Class = "waited for a step of an instance"
+	AwaitSkipped   Class = "skipped with a step of an instance"
+	AwaitFailed    Class = "wait for an instance failed with it"
+	AwaitCycle     Class = "cycle of waits broken"
+	TimeoutAwait   Class = "total timeout of a wait for an instance"
 )
 
 // Classes lists them all.
@@ -83,6 +94,7 @@ func Classes() []Class {
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
+		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
 	}
 }
 

@@ -93,6 +93,9 @@ func (s *State) renew(r *Renewal) {
 
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
+	if s.between(f) {
+		return true
+	}
 	switch f.Kind {
 	case "session.expired", "step.lapsed", "step.incident", "timer.fired":
 		return true
@@ -118,6 +121,22 @@ func (s *State) others(f *Fact, x *session) bool {
 		return l != nil && l.session != x
 	case "lock.granted": // to a session that waits: of a lock that this did not free
 		return f.Instance == "" && !slices.Contains(s.touched.locks, s.lock(f.Lock))
+	}
+	return false
+}
+
+// between: it is what one instance does to another, which comes behind all else.
+func (s *State) between(f *Fact) bool {
+	r := s.run(f.Instance, f.Step)
+	switch f.Kind {
+	case "instance.started", "instance.cancelling":
+		return true
+	case "step.completed", "step.failed":
+		return r != nil && r.step.depends()
+	case "step.skipped":
+		return r != nil && r.state == Waiting && !r.lost()
+	case "step.cancelled":
+		return r != nil && r.calls()
 	}
 	return false
 }

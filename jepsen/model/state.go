@@ -28,6 +28,9 @@ type State struct {
 	idling    []*run            // that are ready, or wait
 	limited   []*instance       // that fail by themselves when they take too long
 
+	dependents []*run // that wait for other instances, or did
+	changed    bool   // one more has begun to in this entry
+
 	// Completions accepted, late ones among them, and sessions that expired.
 	Completed, Late, Expired int
 	Seen                     map[Class]int
@@ -91,6 +94,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.Index, s.Term, s.e = e.Index, e.Term, e
 	clear(s.told)
+	events := len(e.Facts)
 	s.advance(e)
 	s.positions(e)
 	for i := range e.Renewals {
@@ -107,6 +111,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 		s.fact(s.next())
 	}
 	s.over()
+	s.dependentsWhole(events)
 	s.settlements()
 	if ticks {
 		s.overdue()
@@ -233,6 +238,9 @@ func (s *State) overdue() {
 
 // beyond: what a step may take as a whole, or wait for a worker, has not passed.
 func (s *State) beyond(r *run) {
+	if r.stops() {
+		return
+	}
 	if due(r.totalDeadline, s.horizon) || r.state == Ready && due(r.queueDeadline, s.horizon) {
 		fault("liveness", "step %s of %s is %s beyond its timeout", r.step.Name, r.of.id, r.state)
 	}

@@ -12,6 +12,9 @@ func (s *State) timedOut(f *Fact, r *run) {
 	case f.Code == "TIMEOUT_QUEUE":
 		s.saw(TimeoutQueue)
 		reason = r.state == Ready && due(r.queueDeadline, s.horizon)
+	case r.step.depends():
+		s.saw(TimeoutAwait)
+		reason = r.state == Waiting && due(r.totalDeadline, s.horizon) && !r.calls()
 	case r.step.waits():
 		s.saw(map[bool]Class{true: TimeoutSignal, false: TimeoutAsked}[r.step.Signal != ""])
 		reason = r.state == Waiting && due(r.totalDeadline, s.horizon)

@@ -4,7 +4,7 @@ import "slices"
 
 // waits says that no worker takes a step: a signal, a time or a decision ends it.
 func (s *Step) waits() bool {
-	return s.Signal != "" || s.After > 0 || s.Until != 0 || s.Approval || s.Body != nil
+	return s.Signal != "" || s.After > 0 || s.Until != 0 || s.Approval || s.Body != nil || s.depends()
 }
 
 // rivals are the other steps of the race that a step is in, if it is in one.
@@ -28,12 +28,19 @@ func (r *run) lost() bool {
 
 // runWaiting: a step whose needs are met waits for its signal, its time, or somebody's word.
 func (s *State) runWaiting(f *Fact, r *run) {
-	if !r.step.waits() || !r.step.Approval && r.step.Body == nil && f.Name != r.step.Signal || !r.goes() {
+	name := r.step.Signal
+	if r.step.Call != nil {
+		name = r.step.Call.Workflow
+	}
+	if !r.step.waits() || !r.step.Approval && r.step.Body == nil && f.Name != name || !r.goes() {
 		fault("S1", "step %s of %s waits for %q while it is %s", f.Step, f.Instance, f.Name, r.state)
 	}
 	s.joins(r)
 	s.forget(r.of)
 	s.enter(r, Waiting)
+	if r.step.depends() {
+		s.dependsOn(f, r)
+	}
 	switch {
 	case r.step.After > 0:
 		r.fires = s.Uptime + r.step.After
@@ -49,6 +56,9 @@ func (s *State) awaited(f *Fact, r *run) {
 	if r.step.Body != nil && r.finished() && r.stage == stageRunning && r.wanted() {
 		r.delivered = true
 		s.saw(BodyDone)
+	}
+	if r.step.depends() && s.answered(r) {
+		r.delivered = true
 	}
 	if r.state != Waiting || !r.delivered {
 		fault("S1", "step %s of %s is completed without what it waits for, while it is %s", f.Step, f.Instance, r.state)

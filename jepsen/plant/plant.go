@@ -67,6 +67,10 @@ const (
 
 	WidthIgnored    Bug = "width-ignored"
 	InsideNotUndone Bug = "inside-not-undone"
+
+	ChildFailureTaken Bug = "child-failure-taken"
+	ChildLeft         Bug = "child-left"
+	EndNotTold        Bug = "end-not-told"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -114,6 +118,9 @@ var All = []Row{
 	{CodesIgnored, "S1", "a need of some failures is met by every failure"},
 	{WidthIgnored, "S1", "all items of a list are done at a time"},
 	{InsideNotUndone, "saga", "what was completed inside a step is left as it is"},
+	{ChildFailureTaken, "S1", "a call completes also when what it called has failed"},
+	{ChildLeft, "saga", "what an instance called is left running when that stops"},
+	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -190,9 +190,14 @@ func grants(runs ...*v1.LeasedRun) []model.Grant {
 func factOf(e *v1.Event) model.Fact {
 	d := e.Data
 	_, place, _ := strings.Cut(e.CausationId, "/")
+	otherStep := d.OtherStep
+	if d.OtherIndex != 0 {
+		otherStep += "#" + strconv.Itoa(int(d.OtherIndex))
+	}
 	return model.Fact{
 		Kind: strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1"), Position: e.Position, Ordinal: int(number(place)),
 		Instance: d.InstanceId, Workflow: d.Workflow, Step: runName(d), Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
+		Other: d.OtherInstance, OtherStep: otherStep,
 	}
 }

@@ -159,10 +159,25 @@ func (s *starter) next() {
 			s.open--
 			return
 		}
-		s.signals(id, flow)
-		s.decide(id, flow)
+		s.talk(id, flow, 2)
 		s.wait(id)
 	})
+}
+
+// talk sends signals to an instance and decides on its steps, and does so with those that it calls.
+func (s *starter) talk(id string, flow model.Workflow, deep int) {
+	s.signals(id, flow)
+	s.decide(id, flow)
+	for _, step := range flow.Steps {
+		if step.Call == nil || deep == 0 {
+			continue
+		}
+		for _, callee := range s.c.w.workflows {
+			if callee.Name == step.Call.Workflow {
+				s.talk(id+":"+step.Name, callee, deep-1)
+			}
+		}
+	}
 }
 
 // signals sends what the steps of an instance wait for: before or after they do, now and then twice, or never.

@@ -27,6 +27,9 @@ func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 		if d.one(3) {
 			f.Steps = drawRace(d, f.Steps, pick(d, clocks))
 		}
+		if d.one(2) {
+			f.Steps = drawDependents(d, f, out)
+		}
 		if d.one(6) {
 			f.Total = ms(d, 1500, 15000)
 		}
@@ -88,7 +91,7 @@ func drawFailure(d draws, failures map[string]model.Failure, need string) map[st
 	}
 	f := model.Failure{Either: d.one(3)}
 	if d.one(2) {
-		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE"}), "REJECTED"}
+		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE", "CANCELLED", "AWAIT_CYCLE"}), "REJECTED"}
 	}
 	failures[need] = f
 	return failures
@@ -165,7 +168,7 @@ func drawUndo(d draws, f *model.Workflow, steps []model.Step, most bool) {
 		if s.Body != nil {
 			drawUndo(d, f, s.Body.Steps, most)
 		}
-		if s.Queue == "" || !most && !d.one(3) {
+		if s.Queue == "" && s.Call == nil || !most && !d.one(3) {
 			continue
 		}
 		s.Undo = &model.Step{Name: s.Name + ".compensate"}
@@ -254,10 +257,9 @@ func writeSteps(b *strings.Builder, indent string, steps []model.Step) {
 		case s.Body != nil:
 			writeBody(b, within, s.Body)
 			continue
-		case writeWait(b, within, s):
-			continue
+		case !writeWait(b, within, s):
+			writeWork(b, within, s)
 		}
-		writeWork(b, within, s)
 		if s.Undo != nil {
 			fmt.Fprintf(b, "%scompensate:\n", within)
 			writeTimeouts(b, within+"  ", *s.Undo)
@@ -320,6 +322,8 @@ func writeWait(b *strings.Builder, indent string, s model.Step) bool {
 		fmt.Fprintf(b, "%stimer: {until: %q}\n", indent, on)
 	case s.Until != 0:
 		fmt.Fprintf(b, "%stimer: {until: \"${timestamp('%s') + duration('0s')}\"}\n", indent, on)
+	case s.Call != nil || s.Await != nil:
+		writeDependent(b, indent, s)
 	case s.Approval:
 		fmt.Fprintf(b, "%sapproval: {role: anybody}\n", indent)
 	}

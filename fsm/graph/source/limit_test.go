@@ -139,7 +139,7 @@ func TestTenErrors(t *testing.T) {
 }
 
 func TestUnsupported(t *testing.T) {
-	_, err := source.Parse([]byte("workflow: w\nsteps:\n  a: {gateway: x}\n  b: {call: x}\n"), "yaml")
+	_, err := source.Parse([]byte("workflow: w\nsteps:\n  a: {gateway: x}\n  b: {default: x}\n"), "yaml")
 	if all, ok := err.(source.Errors); !ok || len(all) != 2 || !all.Unsupported() {
 		t.Fatal(err)
 	}

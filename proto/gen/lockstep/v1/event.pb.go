@@ -172,7 +172,11 @@ type EventData struct {
 	// When a timer that waits for a date fires.
 	Due *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=due,proto3" json:"due,omitempty"`
 	// How much later than it was due a timer fired, in nanoseconds.
-	Lag           int64 `protobuf:"varint,24,opt,name=lag,proto3" json:"lag,omitempty"`
+	Lag int64 `protobuf:"varint,24,opt,name=lag,proto3" json:"lag,omitempty"`
+	// Another instance: who called one that was started, or whom a step calls or waits for; and which step of that.
+	OtherInstance string `protobuf:"bytes,25,opt,name=other_instance,json=otherInstance,proto3" json:"other_instance,omitempty"`
+	OtherStep     string `protobuf:"bytes,26,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
+	OtherIndex    int32  `protobuf:"varint,27,opt,name=other_index,json=otherIndex,proto3" json:"other_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +379,27 @@ func (x *EventData) GetLag() int64 {
 	return 0
 }
 
+func (x *EventData) GetOtherInstance() string {
+	if x != nil {
+		return x.OtherInstance
+	}
+	return ""
+}
+
+func (x *EventData) GetOtherStep() string {
+	if x != nil {
+		return x.OtherStep
+	}
+	return ""
+}
+
+func (x *EventData) GetOtherIndex() int32 {
+	if x != nil {
+		return x.OtherIndex
+	}
+	return 0
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -530,7 +555,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xc4\x05\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xab\x06\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -558,7 +583,12 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\x06shared\x18\x15 \x01(\bR\x06shared\x12\x12\n" +
 	"\x04late\x18\x16 \x01(\bR\x04late\x12,\n" +
 	"\x03due\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\x12\x10\n" +
-	"\x03lag\x18\x18 \x01(\x03R\x03lag\x1a9\n" +
+	"\x03lag\x18\x18 \x01(\x03R\x03lag\x12%\n" +
+	"\x0eother_instance\x18\x19 \x01(\tR\rotherInstance\x12\x1d\n" +
+	"\n" +
+	"other_step\x18\x1a \x01(\tR\totherStep\x12\x1f\n" +
+	"\vother_index\x18\x1b \x01(\x05R\n" +
+	"otherIndex\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +

@@ -187,6 +187,7 @@ const (
 	ExplainCode_EXPLAIN_CODE_COMPENSATING     ExplainCode = 12
 	ExplainCode_EXPLAIN_CODE_TIMER_PENDING    ExplainCode = 13
 	ExplainCode_EXPLAIN_CODE_APPROVAL_PENDING ExplainCode = 14
+	ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING ExplainCode = 15
 )
 
 // Enum value maps for ExplainCode.
@@ -207,6 +208,7 @@ var (
 		12: "EXPLAIN_CODE_COMPENSATING",
 		13: "EXPLAIN_CODE_TIMER_PENDING",
 		14: "EXPLAIN_CODE_APPROVAL_PENDING",
+		15: "EXPLAIN_CODE_INSTANCE_PENDING",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":      0,
@@ -224,6 +226,7 @@ var (
 		"EXPLAIN_CODE_COMPENSATING":     12,
 		"EXPLAIN_CODE_TIMER_PENDING":    13,
 		"EXPLAIN_CODE_APPROVAL_PENDING": 14,
+		"EXPLAIN_CODE_INSTANCE_PENDING": 15,
 	}
 )
 
@@ -280,9 +283,12 @@ type Run struct {
 	// Of a step that waits for an approval: whose.
 	Role string `protobuf:"bytes,17,opt,name=role,proto3" json:"role,omitempty"`
 	// Of a run inside another step: that step, which run of it, and the place among its items or turns, from 0.
-	Inside        string `protobuf:"bytes,18,opt,name=inside,proto3" json:"inside,omitempty"`
-	InsideIndex   int32  `protobuf:"varint,19,opt,name=inside_index,json=insideIndex,proto3" json:"inside_index,omitempty"`
-	Place         int32  `protobuf:"varint,20,opt,name=place,proto3" json:"place,omitempty"`
+	Inside      string `protobuf:"bytes,18,opt,name=inside,proto3" json:"inside,omitempty"`
+	InsideIndex int32  `protobuf:"varint,19,opt,name=inside_index,json=insideIndex,proto3" json:"inside_index,omitempty"`
+	Place       int32  `protobuf:"varint,20,opt,name=place,proto3" json:"place,omitempty"`
+	// Of a run that called an instance, or that waits for one: that, and which step of it, unless it is for the whole.
+	OtherInstance string `protobuf:"bytes,21,opt,name=other_instance,json=otherInstance,proto3" json:"other_instance,omitempty"`
+	OtherStep     string `protobuf:"bytes,22,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -457,6 +463,81 @@ func (x *Run) GetPlace() int32 {
 	return 0
 }
 
+func (x *Run) GetOtherInstance() string {
+	if x != nil {
+		return x.OtherInstance
+	}
+	return ""
+}
+
+func (x *Run) GetOtherStep() string {
+	if x != nil {
+		return x.OtherStep
+	}
+	return ""
+}
+
+// RunName names a run.
+type RunName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Index         int32                  `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunName) Reset() {
+	*x = RunName{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunName) ProtoMessage() {}
+
+func (x *RunName) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunName.ProtoReflect.Descriptor instead.
+func (*RunName) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RunName) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *RunName) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RunName) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type Instance struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -483,14 +564,17 @@ type Instance struct {
 	Remaining *durationpb.Duration `protobuf:"bytes,18,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// True when runs inside steps were left out, those of items and turns that are over, for there are more than 2,000; the history has
 	// them.
-	RunsOmitted   bool `protobuf:"varint,19,opt,name=runs_omitted,json=runsOmitted,proto3" json:"runs_omitted,omitempty"`
+	RunsOmitted bool `protobuf:"varint,19,opt,name=runs_omitted,json=runsOmitted,proto3" json:"runs_omitted,omitempty"`
+	// Of one that a step of another called: that step, and how many calls are above it.
+	Parent        *RunName `protobuf:"bytes,20,opt,name=parent,proto3" json:"parent,omitempty"`
+	Depth         int32    `protobuf:"varint,21,opt,name=depth,proto3" json:"depth,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[1]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +586,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[1]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +599,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{1}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Instance) GetNamespace() string {
@@ -651,6 +735,20 @@ func (x *Instance) GetRunsOmitted() bool {
 	return false
 }
 
+func (x *Instance) GetParent() *RunName {
+	if x != nil {
+		return x.Parent
+	}
+	return nil
+}
+
+func (x *Instance) GetDepth() int32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
 type StartInstanceRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -669,7 +767,7 @@ type StartInstanceRequest struct {
 
 func (x *StartInstanceRequest) Reset() {
 	*x = StartInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[2]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +779,7 @@ func (x *StartInstanceRequest) String() string {
 func (*StartInstanceRequest) ProtoMessage() {}
 
 func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[2]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +792,7 @@ func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceRequest.ProtoReflect.Descriptor instead.
 func (*StartInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{2}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StartInstanceRequest) GetNamespace() string {
@@ -766,7 +864,7 @@ type StartInstanceResponse struct {
 
 func (x *StartInstanceResponse) Reset() {
 	*x = StartInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +876,7 @@ func (x *StartInstanceResponse) String() string {
 func (*StartInstanceResponse) ProtoMessage() {}
 
 func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +889,7 @@ func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceResponse.ProtoReflect.Descriptor instead.
 func (*StartInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StartInstanceResponse) GetInstanceId() string {
@@ -832,7 +930,7 @@ type StartInstancesRequest struct {
 
 func (x *StartInstancesRequest) Reset() {
 	*x = StartInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +942,7 @@ func (x *StartInstancesRequest) String() string {
 func (*StartInstancesRequest) ProtoMessage() {}
 
 func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +955,7 @@ func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesRequest.ProtoReflect.Descriptor instead.
 func (*StartInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StartInstancesRequest) GetNamespace() string {
@@ -883,7 +981,7 @@ type StartInstancesResponse struct {
 
 func (x *StartInstancesResponse) Reset() {
 	*x = StartInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +993,7 @@ func (x *StartInstancesResponse) String() string {
 func (*StartInstancesResponse) ProtoMessage() {}
 
 func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1006,7 @@ func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesResponse.ProtoReflect.Descriptor instead.
 func (*StartInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StartInstancesResponse) GetOutcomes() []*StartOutcome {
@@ -928,7 +1026,7 @@ type StartOutcome struct {
 
 func (x *StartOutcome) Reset() {
 	*x = StartOutcome{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1038,7 @@ func (x *StartOutcome) String() string {
 func (*StartOutcome) ProtoMessage() {}
 
 func (x *StartOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1051,7 @@ func (x *StartOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
 func (*StartOutcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StartOutcome) GetStarted() *StartInstanceResponse {
@@ -981,7 +1079,7 @@ type GetInstanceRequest struct {
 
 func (x *GetInstanceRequest) Reset() {
 	*x = GetInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1091,7 @@ func (x *GetInstanceRequest) String() string {
 func (*GetInstanceRequest) ProtoMessage() {}
 
 func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1104,7 @@ func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetInstanceRequest) GetNamespace() string {
@@ -1041,7 +1139,7 @@ type WaitInstanceRequest struct {
 
 func (x *WaitInstanceRequest) Reset() {
 	*x = WaitInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1151,7 @@ func (x *WaitInstanceRequest) String() string {
 func (*WaitInstanceRequest) ProtoMessage() {}
 
 func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1164,7 @@ func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceRequest.ProtoReflect.Descriptor instead.
 func (*WaitInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WaitInstanceRequest) GetNamespace() string {
@@ -1100,7 +1198,7 @@ type WaitInstanceResponse struct {
 
 func (x *WaitInstanceResponse) Reset() {
 	*x = WaitInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1210,7 @@ func (x *WaitInstanceResponse) String() string {
 func (*WaitInstanceResponse) ProtoMessage() {}
 
 func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1223,7 @@ func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceResponse.ProtoReflect.Descriptor instead.
 func (*WaitInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WaitInstanceResponse) GetDone() bool {
@@ -1157,7 +1255,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1267,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1280,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -1244,7 +1342,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1354,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1367,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -1297,7 +1395,7 @@ type CancelInstanceRequest struct {
 
 func (x *CancelInstanceRequest) Reset() {
 	*x = CancelInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +1407,7 @@ func (x *CancelInstanceRequest) String() string {
 func (*CancelInstanceRequest) ProtoMessage() {}
 
 func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +1420,7 @@ func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CancelInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CancelInstanceRequest) GetNamespace() string {
@@ -1355,7 +1453,7 @@ type CancelInstanceResponse struct {
 
 func (x *CancelInstanceResponse) Reset() {
 	*x = CancelInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1465,7 @@ func (x *CancelInstanceResponse) String() string {
 func (*CancelInstanceResponse) ProtoMessage() {}
 
 func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1478,7 @@ func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CancelInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelInstanceResponse) GetState() InstanceState {
@@ -1405,7 +1503,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1515,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1430,7 +1528,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -1479,7 +1577,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1589,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1602,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -1538,7 +1636,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1550,7 +1648,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1563,7 +1661,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -1626,7 +1724,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1736,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1749,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -1681,7 +1779,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1693,7 +1791,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1706,7 +1804,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -1755,7 +1853,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1865,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1878,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -1810,7 +1908,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +1920,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +1933,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -1884,7 +1982,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +1994,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2007,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -1940,7 +2038,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2050,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2063,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -2014,7 +2112,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2124,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2137,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -2069,15 +2167,17 @@ type Explanation struct {
 	Place int64 `protobuf:"varint,7,opt,name=place,proto3" json:"place,omitempty"`
 	// When something happens by itself next, in the state machine's time.
 	NextIn *durationpb.Duration `protobuf:"bytes,8,opt,name=next_in,json=nextIn,proto3" json:"next_in,omitempty"`
-	// What is missing: steps, a signal's name, or the role of an approval.
-	Missing       []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
+	// What is missing: steps, a signal's name, the role of an approval, or an instance.
+	Missing []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
+	// Of a step that waits for another instance: that, what it waits for if it does, and so on.
+	Chain         []*Waiting `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2189,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2202,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -2168,6 +2268,200 @@ func (x *Explanation) GetMissing() []string {
 	return nil
 }
 
+func (x *Explanation) GetChain() []*Waiting {
+	if x != nil {
+		return x.Chain
+	}
+	return nil
+}
+
+// Waiting is a run that waits for another instance.
+type Waiting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Waits *RunName               `protobuf:"bytes,1,opt,name=waits,proto3" json:"waits,omitempty"`
+	// For what: the step is empty where it is the whole instance.
+	WaitsFor *RunName `protobuf:"bytes,2,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
+	// The run called the instance.
+	Called bool `protobuf:"varint,3,opt,name=called,proto3" json:"called,omitempty"`
+	// Of what is waited for; unspecified when there is no such instance yet.
+	State         InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Waiting) GetWaits() *RunName {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *Waiting) GetWaitsFor() *RunName {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return nil
+}
+
+func (x *Waiting) GetCalled() bool {
+	if x != nil {
+		return x.Called
+	}
+	return false
+}
+
+func (x *Waiting) GetState() InstanceState {
+	if x != nil {
+		return x.State
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+type ListWaitsRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Those in which it has a part, and in which those have that it waits for or that wait for it, and so on; empty: all.
+	InstanceId    string      `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Consistency   Consistency `protobuf:"varint,3,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWaitsRequest) Reset() {
+	*x = ListWaitsRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWaitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWaitsRequest) ProtoMessage() {}
+
+func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
+func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ListWaitsRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ListWaitsRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ListWaitsRequest) GetConsistency() Consistency {
+	if x != nil {
+		return x.Consistency
+	}
+	return Consistency_CONSISTENCY_UNSPECIFIED
+}
+
+type ListWaitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of who waits.
+	Waits []*Waiting `protobuf:"bytes,1,rep,name=waits,proto3" json:"waits,omitempty"`
+	// True when there are more than the 1,000 that were found first.
+	Omitted       bool `protobuf:"varint,2,opt,name=omitted,proto3" json:"omitted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListWaitsResponse) Reset() {
+	*x = ListWaitsResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListWaitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListWaitsResponse) ProtoMessage() {}
+
+func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
+func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListWaitsResponse) GetWaits() []*Waiting {
+	if x != nil {
+		return x.Waits
+	}
+	return nil
+}
+
+func (x *ListWaitsResponse) GetOmitted() bool {
+	if x != nil {
+		return x.Omitted
+	}
+	return false
+}
+
 type ExplainRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2182,7 +2476,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2488,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2501,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -2254,7 +2548,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2560,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2573,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -2293,7 +2587,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xf5\x04\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xbb\x05\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -2316,7 +2610,15 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04role\x18\x11 \x01(\tR\x04role\x12\x16\n" +
 	"\x06inside\x18\x12 \x01(\tR\x06inside\x12!\n" +
 	"\finside_index\x18\x13 \x01(\x05R\vinsideIndex\x12\x14\n" +
-	"\x05place\x18\x14 \x01(\x05R\x05place\"\xac\a\n" +
+	"\x05place\x18\x14 \x01(\x05R\x05place\x12%\n" +
+	"\x0eother_instance\x18\x15 \x01(\tR\rotherInstance\x12\x1d\n" +
+	"\n" +
+	"other_step\x18\x16 \x01(\tR\totherStep\"T\n" +
+	"\aRunName\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xf0\a\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2338,7 +2640,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04runs\x18\x10 \x03(\v2\x10.lockstep.v1.RunR\x04runs\x12)\n" +
 	"\x10payloads_omitted\x18\x11 \x01(\bR\x0fpayloadsOmitted\x127\n" +
 	"\tremaining\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12!\n" +
-	"\fruns_omitted\x18\x13 \x01(\bR\vrunsOmitted\x1a9\n" +
+	"\fruns_omitted\x18\x13 \x01(\bR\vrunsOmitted\x12,\n" +
+	"\x06parent\x18\x14 \x01(\v2\x14.lockstep.v1.RunNameR\x06parent\x12\x14\n" +
+	"\x05depth\x18\x15 \x01(\x05R\x05depth\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -2461,7 +2765,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x12GetHistoryResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.lockstep.v1.EventR\x06events\x12\x1d\n" +
 	"\n" +
-	"next_after\x18\x02 \x01(\x03R\tnextAfter\"\xa8\x02\n" +
+	"next_after\x18\x02 \x01(\x03R\tnextAfter\"\xd4\x02\n" +
 	"\vExplanation\x12,\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x18.lockstep.v1.ExplainCodeR\x04code\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
@@ -2471,7 +2775,22 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05queue\x18\x06 \x01(\tR\x05queue\x12\x14\n" +
 	"\x05place\x18\a \x01(\x03R\x05place\x122\n" +
 	"\anext_in\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06nextIn\x12\x18\n" +
-	"\amissing\x18\t \x03(\tR\amissing\"\xb5\x01\n" +
+	"\amissing\x18\t \x03(\tR\amissing\x12*\n" +
+	"\x05chain\x18\n" +
+	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\"\xb2\x01\n" +
+	"\aWaiting\x12*\n" +
+	"\x05waits\x18\x01 \x01(\v2\x14.lockstep.v1.RunNameR\x05waits\x121\n" +
+	"\twaits_for\x18\x02 \x01(\v2\x14.lockstep.v1.RunNameR\bwaitsFor\x12\x16\n" +
+	"\x06called\x18\x03 \x01(\bR\x06called\x120\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\x8d\x01\n" +
+	"\x10ListWaitsRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12:\n" +
+	"\vconsistency\x18\x03 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"Y\n" +
+	"\x11ListWaitsResponse\x12*\n" +
+	"\x05waits\x18\x01 \x03(\v2\x14.lockstep.v1.WaitingR\x05waits\x12\x18\n" +
+	"\aomitted\x18\x02 \x01(\bR\aomitted\"\xb5\x01\n" +
 	"\x0eExplainRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2502,7 +2821,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x11RUN_STATE_SKIPPED\x10\b\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\t\x12\x17\n" +
 	"\x13RUN_STATE_CANCELLED\x10\n" +
-	"*\xc5\x03\n" +
+	"*\xe8\x03\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -2519,7 +2838,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x16EXPLAIN_CODE_NO_LEADER\x10\v\x12\x1d\n" +
 	"\x19EXPLAIN_CODE_COMPENSATING\x10\f\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_TIMER_PENDING\x10\r\x12!\n" +
-	"\x1dEXPLAIN_CODE_APPROVAL_PENDING\x10\x0e2\x98\b\n" +
+	"\x1dEXPLAIN_CODE_APPROVAL_PENDING\x10\x0e\x12!\n" +
+	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f2\xe9\b\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -2535,7 +2855,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"RejectStep\x12\x1e.lockstep.v1.RejectStepRequest\x1a\x1f.lockstep.v1.RejectStepResponse\x12R\n" +
 	"\n" +
 	"GetHistory\x12\x1e.lockstep.v1.GetHistoryRequest\x1a\x1f.lockstep.v1.GetHistoryResponse\"\x03\x90\x02\x01\x12I\n" +
-	"\aExplain\x12\x1b.lockstep.v1.ExplainRequest\x1a\x1c.lockstep.v1.ExplainResponse\"\x03\x90\x02\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
+	"\aExplain\x12\x1b.lockstep.v1.ExplainRequest\x1a\x1c.lockstep.v1.ExplainResponse\"\x03\x90\x02\x01\x12O\n" +
+	"\tListWaits\x12\x1d.lockstep.v1.ListWaitsRequest\x1a\x1e.lockstep.v1.ListWaitsResponse\"\x03\x90\x02\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
 
 var (
 	file_lockstep_v1_instance_proto_rawDescOnce sync.Once
@@ -2550,128 +2871,141 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
 	(ExplainCode)(0),                   // 2: lockstep.v1.ExplainCode
 	(*Run)(nil),                        // 3: lockstep.v1.Run
-	(*Instance)(nil),                   // 4: lockstep.v1.Instance
-	(*StartInstanceRequest)(nil),       // 5: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),      // 6: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),      // 7: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil),     // 8: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),               // 9: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),         // 10: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),        // 11: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),       // 12: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),       // 13: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),      // 14: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),      // 15: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil),     // 16: lockstep.v1.CancelInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 17: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 18: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 19: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 20: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 21: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 22: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 23: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 24: lockstep.v1.RejectStepResponse
-	(*GetHistoryRequest)(nil),          // 25: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 26: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 27: lockstep.v1.Explanation
-	(*ExplainRequest)(nil),             // 28: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 29: lockstep.v1.ExplainResponse
-	nil,                                // 30: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 31: lockstep.v1.Instance.KeysEntry
-	nil,                                // 32: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 33: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 34: lockstep.v1.ListInstancesRequest.LabelsEntry
-	(*structpb.Value)(nil),             // 35: google.protobuf.Value
-	(*Payload)(nil),                    // 36: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 37: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 38: google.protobuf.Duration
-	(*Refusal)(nil),                    // 39: lockstep.v1.Refusal
-	(Consistency)(0),                   // 40: lockstep.v1.Consistency
-	(*Event)(nil),                      // 41: lockstep.v1.Event
-	(*Holder)(nil),                     // 42: lockstep.v1.Holder
+	(*RunName)(nil),                    // 4: lockstep.v1.RunName
+	(*Instance)(nil),                   // 5: lockstep.v1.Instance
+	(*StartInstanceRequest)(nil),       // 6: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 7: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 8: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 9: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 10: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 11: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 12: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 13: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 14: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 15: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 16: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 17: lockstep.v1.CancelInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 18: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 19: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 20: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 21: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 22: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 23: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 24: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 25: lockstep.v1.RejectStepResponse
+	(*GetHistoryRequest)(nil),          // 26: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 27: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 28: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 29: lockstep.v1.Waiting
+	(*ListWaitsRequest)(nil),           // 30: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 31: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 32: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 33: lockstep.v1.ExplainResponse
+	nil,                                // 34: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 35: lockstep.v1.Instance.KeysEntry
+	nil,                                // 36: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 37: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 38: lockstep.v1.ListInstancesRequest.LabelsEntry
+	(*structpb.Value)(nil),             // 39: google.protobuf.Value
+	(*Payload)(nil),                    // 40: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 42: google.protobuf.Duration
+	(*Refusal)(nil),                    // 43: lockstep.v1.Refusal
+	(Consistency)(0),                   // 44: lockstep.v1.Consistency
+	(*Event)(nil),                      // 45: lockstep.v1.Event
+	(*Holder)(nil),                     // 46: lockstep.v1.Holder
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	35, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	36, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	37, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	35, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	39, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	40, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	41, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	39, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	35, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	36, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	35, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	36, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	30, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	31, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	37, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	37, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	39, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	40, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	39, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	40, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	34, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	35, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	41, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	41, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	3,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	38, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
-	35, // 16: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	36, // 17: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	32, // 18: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	33, // 19: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	0,  // 20: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	5,  // 21: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	9,  // 22: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	6,  // 23: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	39, // 24: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	40, // 25: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	38, // 26: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	4,  // 27: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 28: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	34, // 29: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	40, // 30: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	4,  // 31: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 32: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 33: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	35, // 34: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	36, // 35: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	38, // 36: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	0,  // 37: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 38: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	40, // 39: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	41, // 40: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	2,  // 41: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	42, // 42: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	38, // 43: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	40, // 44: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	27, // 45: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	5,  // 46: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	7,  // 47: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	10, // 48: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	11, // 49: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	13, // 50: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	15, // 51: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	17, // 52: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	19, // 53: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	21, // 54: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	23, // 55: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	25, // 56: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	28, // 57: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	6,  // 58: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	8,  // 59: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	4,  // 60: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	12, // 61: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	14, // 62: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	16, // 63: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	18, // 64: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	20, // 65: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	22, // 66: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	24, // 67: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	26, // 68: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	29, // 69: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	58, // [58:70] is the sub-list for method output_type
-	46, // [46:58] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	42, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	4,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
+	39, // 17: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	40, // 18: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	36, // 19: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	37, // 20: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	0,  // 21: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	6,  // 22: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	10, // 23: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	7,  // 24: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	43, // 25: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	44, // 26: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	42, // 27: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	5,  // 28: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,  // 29: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	38, // 30: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	44, // 31: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	5,  // 32: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 33: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 34: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	39, // 35: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	40, // 36: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	42, // 37: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	0,  // 38: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 39: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	44, // 40: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	45, // 41: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	2,  // 42: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	46, // 43: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	42, // 44: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	29, // 45: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	4,  // 46: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	4,  // 47: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 48: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	44, // 49: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	29, // 50: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	44, // 51: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	28, // 52: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	6,  // 53: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	8,  // 54: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	11, // 55: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	12, // 56: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	14, // 57: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	16, // 58: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	18, // 59: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	20, // 60: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	22, // 61: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	24, // 62: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	26, // 63: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	32, // 64: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	30, // 65: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	7,  // 66: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	9,  // 67: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	5,  // 68: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	13, // 69: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	15, // 70: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	17, // 71: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	19, // 72: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	21, // 73: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	23, // 74: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	25, // 75: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	27, // 76: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	33, // 77: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	31, // 78: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	66, // [66:79] is the sub-list for method output_type
+	53, // [53:66] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -2687,7 +3021,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   32,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -485,7 +485,15 @@ type Instance struct {
 	// The node of the step from which on it compensates, counted from one; zero is the whole instance.
 	CompensateFrom int32 `protobuf:"varint,22,opt,name=compensate_from,json=compensateFrom,proto3" json:"compensate_from,omitempty"`
 	// When it fails unless it has ended; zero: never.
-	DeadlineAt    int64 `protobuf:"varint,23,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
+	DeadlineAt int64 `protobuf:"varint,23,opt,name=deadline_at,json=deadlineAt,proto3" json:"deadline_at,omitempty"`
+	// Of one that a step of another called: that run. How many are above it.
+	Parent      string `protobuf:"bytes,24,opt,name=parent,proto3" json:"parent,omitempty"`
+	ParentStep  string `protobuf:"bytes,25,opt,name=parent_step,json=parentStep,proto3" json:"parent_step,omitempty"`
+	ParentNode  int32  `protobuf:"varint,26,opt,name=parent_node,json=parentNode,proto3" json:"parent_node,omitempty"`
+	ParentIndex int32  `protobuf:"varint,27,opt,name=parent_index,json=parentIndex,proto3" json:"parent_index,omitempty"`
+	Depth       int32  `protobuf:"varint,28,opt,name=depth,proto3" json:"depth,omitempty"`
+	// Those who wait for its end are to be told, in this order among what is to be done; zero: nobody is.
+	Todo          int64 `protobuf:"varint,29,opt,name=todo,proto3" json:"todo,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -677,6 +685,48 @@ func (x *Instance) GetCompensateFrom() int32 {
 func (x *Instance) GetDeadlineAt() int64 {
 	if x != nil {
 		return x.DeadlineAt
+	}
+	return 0
+}
+
+func (x *Instance) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *Instance) GetParentStep() string {
+	if x != nil {
+		return x.ParentStep
+	}
+	return ""
+}
+
+func (x *Instance) GetParentNode() int32 {
+	if x != nil {
+		return x.ParentNode
+	}
+	return 0
+}
+
+func (x *Instance) GetParentIndex() int32 {
+	if x != nil {
+		return x.ParentIndex
+	}
+	return 0
+}
+
+func (x *Instance) GetDepth() int32 {
+	if x != nil {
+		return x.Depth
+	}
+	return 0
+}
+
+func (x *Instance) GetTodo() int64 {
+	if x != nil {
+		return x.Todo
 	}
 	return 0
 }
@@ -2330,7 +2380,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xbe\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xe5\a\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2358,7 +2408,15 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x04ends\x18\x15 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x04ends\x12'\n" +
 	"\x0fcompensate_from\x18\x16 \x01(\x05R\x0ecompensateFrom\x12\x1f\n" +
 	"\vdeadline_at\x18\x17 \x01(\x03R\n" +
-	"deadlineAt\"\x86\x01\n" +
+	"deadlineAt\x12\x16\n" +
+	"\x06parent\x18\x18 \x01(\tR\x06parent\x12\x1f\n" +
+	"\vparent_step\x18\x19 \x01(\tR\n" +
+	"parentStep\x12\x1f\n" +
+	"\vparent_node\x18\x1a \x01(\x05R\n" +
+	"parentNode\x12!\n" +
+	"\fparent_index\x18\x1b \x01(\x05R\vparentIndex\x12\x14\n" +
+	"\x05depth\x18\x1c \x01(\x05R\x05depth\x12\x12\n" +
+	"\x04todo\x18\x1d \x01(\x03R\x04todo\"\x86\x01\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\x12.\n" +

@@ -68,6 +68,9 @@ const (
 	InstanceServiceGetHistoryProcedure = "/lockstep.v1.InstanceService/GetHistory"
 	// InstanceServiceExplainProcedure is the fully-qualified name of the InstanceService's Explain RPC.
 	InstanceServiceExplainProcedure = "/lockstep.v1.InstanceService/Explain"
+	// InstanceServiceListWaitsProcedure is the fully-qualified name of the InstanceService's ListWaits
+	// RPC.
+	InstanceServiceListWaitsProcedure = "/lockstep.v1.InstanceService/ListWaits"
 )
 
 // InstanceServiceClient is a client for the lockstep.v1.InstanceService service.
@@ -89,6 +92,8 @@ type InstanceServiceClient interface {
 	RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
+	// ListWaits tells which instances wait for which.
+	ListWaits(context.Context, *connect.Request[v1.ListWaitsRequest]) (*connect.Response[v1.ListWaitsResponse], error)
 }
 
 // NewInstanceServiceClient constructs a client for the lockstep.v1.InstanceService service. By
@@ -179,6 +184,13 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listWaits: connect.NewClient[v1.ListWaitsRequest, v1.ListWaitsResponse](
+			httpClient,
+			baseURL+InstanceServiceListWaitsProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("ListWaits")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -196,6 +208,7 @@ type instanceServiceClient struct {
 	rejectStep         *connect.Client[v1.RejectStepRequest, v1.RejectStepResponse]
 	getHistory         *connect.Client[v1.GetHistoryRequest, v1.GetHistoryResponse]
 	explain            *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
+	listWaits          *connect.Client[v1.ListWaitsRequest, v1.ListWaitsResponse]
 }
 
 // StartInstance calls lockstep.v1.InstanceService.StartInstance.
@@ -258,6 +271,11 @@ func (c *instanceServiceClient) Explain(ctx context.Context, req *connect.Reques
 	return c.explain.CallUnary(ctx, req)
 }
 
+// ListWaits calls lockstep.v1.InstanceService.ListWaits.
+func (c *instanceServiceClient) ListWaits(ctx context.Context, req *connect.Request[v1.ListWaitsRequest]) (*connect.Response[v1.ListWaitsResponse], error) {
+	return c.listWaits.CallUnary(ctx, req)
+}
+
 // InstanceServiceHandler is an implementation of the lockstep.v1.InstanceService service.
 type InstanceServiceHandler interface {
 	StartInstance(context.Context, *connect.Request[v1.StartInstanceRequest]) (*connect.Response[v1.StartInstanceResponse], error)
@@ -277,6 +295,8 @@ type InstanceServiceHandler interface {
 	RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
+	// ListWaits tells which instances wait for which.
+	ListWaits(context.Context, *connect.Request[v1.ListWaitsRequest]) (*connect.Response[v1.ListWaitsResponse], error)
 }
 
 // NewInstanceServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -363,6 +383,13 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	instanceServiceListWaitsHandler := connect.NewUnaryHandler(
+		InstanceServiceListWaitsProcedure,
+		svc.ListWaits,
+		connect.WithSchema(instanceServiceMethods.ByName("ListWaits")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lockstep.v1.InstanceService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case InstanceServiceStartInstanceProcedure:
@@ -389,6 +416,8 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceGetHistoryHandler.ServeHTTP(w, r)
 		case InstanceServiceExplainProcedure:
 			instanceServiceExplainHandler.ServeHTTP(w, r)
+		case InstanceServiceListWaitsProcedure:
+			instanceServiceListWaitsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -444,4 +473,8 @@ func (UnimplementedInstanceServiceHandler) GetHistory(context.Context, *connect.
 
 func (UnimplementedInstanceServiceHandler) Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.Explain is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) ListWaits(context.Context, *connect.Request[v1.ListWaitsRequest]) (*connect.Response[v1.ListWaitsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ListWaits is not implemented"))
 }

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+func (c *cli) workflowGraph() *cobra.Command {
+	cmd := c.oneWorkflow("graph [NAME]", "Print a workflow's graph, or who waits for whom, as Mermaid, for a picture", func(w *v1.Workflow) error {
+		fmt.Fprintln(c.stdout, "flowchart LR")
+		places := map[string]int{}
+		list := w.Definition.GetFields()["steps"].GetListValue().GetValues()
+		for i, s := range list {
+			id := s.GetStructValue().GetFields()["id"].GetStringValue()
+			places[id] = i
+			fmt.Fprintf(c.stdout, "  s%d[%q]\n", i, id)
+			if s.GetStructValue().GetFields()["compensate"] != nil {
+				fmt.Fprintf(c.stdout, "  s%d -.-> c%d[%q]\n", i, i, id+".compensate")
+			}
+			if call := s.GetStructValue().GetFields()["call"].GetStructValue(); call != nil {
+				fmt.Fprintf(c.stdout, "  s%d == calls ==> w%d[[%q]]\n", i, i, call.GetFields()["workflow"].GetStringValue())
+			}
+			if await := s.GetStructValue().GetFields()["await"].GetStructValue(); await != nil {
+				fmt.Fprintf(c.stdout, "  a%d[[%q]] --> s%d\n", i, awaited(await), i)
+			}
+		}
+		for i, s := range list {
+			fields := s.GetStructValue().GetFields()
+			for _, need := range fields["needs"].GetListValue().GetValues() {
+				id, arrow := arrowOf(need)
+				fmt.Fprintf(c.stdout, "  s%d %s s%d\n", places[id], arrow, i)
+			}
+			for _, wait := range fields["race"].GetListValue().GetValues() {
+				fmt.Fprintf(c.stdout, "  s%d -. first .-> s%d\n", places[wait.GetStringValue()], i)
+			}
+		}
+		return nil
+	})
+	ofWorkflow := cmd.RunE
+	cmd.Long = "Print the graph of a workflow as Mermaid. Without NAME: which instances wait for which."
+	cmd.Args = cobra.MaximumNArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return ofWorkflow(cmd, args)
+		}
+		return c.printWaits(cmd.Context(), "")
+	}
+	return cmd
+}
+
+// awaited says what a step waits for, as the definition does.
+func awaited(await *structpb.Struct) string {
+	says := await.GetFields()["instance"].GetStringValue()
+	if step := await.GetFields()["step"].GetStringValue(); step != "" {
+		return "step " + step + " of " + says
+	}
+	return says
+}
+
+// arrowOf is how a picture shows a need, and whose it is.
+func arrowOf(need *structpb.Value) (id, arrow string) {
+	fields := need.GetStructValue().GetFields()
+	if fields == nil {
+		return need.GetStringValue(), "-->"
+	}
+	says := map[string]string{"failed": "failed", "any": "in any case"}[fields["ends"].GetStringValue()]
+	for _, code := range fields["codes"].GetListValue().GetValues() {
+		says += " " + code.GetStringValue()
+	}
+	return fields["step"].GetStringValue(), fmt.Sprintf("-.->|%q|", says)
+}
+
+func (c *cli) instanceGraph() *cobra.Command {
+	return &cobra.Command{
+		Use: "graph ID", Short: "Print who waits for whom as Mermaid, for a picture", Args: cobra.ExactArgs(1),
+		Long: "Print which instances wait for which as Mermaid: those that this one waits for, that wait for it, and so on.",
+		RunE: func(cmd *cobra.Command, args []string) error { return c.printWaits(cmd.Context(), args[0]) },
+	}
+}
+
+// printWaits prints who waits for whom: those that hang together with an instance, or all.
+func (c *cli) printWaits(ctx context.Context, id string) error {
+	res, err := ask(ctx, c, func(a *services) func(context.Context, *connect.Request[v1.ListWaitsRequest]) (*connect.Response[v1.ListWaitsResponse], error) {
+		return a.instances.ListWaits
+	}, &v1.ListWaitsRequest{Namespace: c.namespace, InstanceId: id})
+	if err != nil {
+		return err
+	}
+	return c.print(res, func() { c.drawWaits(res) })
+}
+
+// drawWaits draws an arrow for each wait: a thick one to an instance that the step called, one that says which step where it is for a step.
+func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
+	fmt.Fprintln(c.stdout, "flowchart LR")
+	places, states := map[string]int{}, map[string]v1.InstanceState{}
+	for _, w := range res.Waits {
+		states[w.WaitsFor.InstanceId] = w.State
+	}
+	node := func(id string) int {
+		if at, ok := places[id]; ok {
+			return at
+		}
+		at := len(places)
+		places[id] = at
+		says := id
+		if state, known := states[id]; known {
+			says += " " + map[bool]string{true: "is not there yet", false: c.state(state)}[state == v1.InstanceState_INSTANCE_STATE_UNSPECIFIED]
+		}
+		fmt.Fprintf(c.stdout, "  i%d[%q]\n", at, says)
+		return at
+	}
+	for _, w := range res.Waits {
+		from, to := node(w.Waits.InstanceId), node(w.WaitsFor.InstanceId)
+		arrow, says := "-->", w.Waits.Step
+		if w.Called {
+			arrow = "==>"
+		}
+		if w.WaitsFor.Step != "" {
+			says += " for " + w.WaitsFor.Step
+		}
+		fmt.Fprintf(c.stdout, "  i%d %s|%q| i%d\n", from, arrow, says, to)
+	}
+	if res.Omitted {
+		fmt.Fprintf(c.stdout, "  %%%% there are more than these %d\n", len(res.Waits))
+	}
+}

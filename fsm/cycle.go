@@ -1,0 +1,155 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A wait for a whole instance waits for all waits in it; one for a step waits for those at that step, and upstream of it. Where that
+// comes back to a wait, none of them ends by itself. Such a cycle is closed by the newest of its waits, so it is looked for when one
+// begins, and that one fails. Waits of which any one would be enough count as all others: a cycle that a race or a join could break is
+// one too. It is looked for from both sides, a little further each time, for one side can be a crowd where the other is empty.
+
+// maxSearched bounds how many waits are looked at on each side.
+const maxSearched = 10_000
+
+// cycle returns the waits of a cycle that a run closes, from itself on; none when it closes none. It is not ok where there are too many
+// waits to say.
+func (t *turn) cycle(i *instance, at at) (chain []*dependency, ok bool) {
+	r := i.run(at)
+	begin := &dependency{r.Other, r.OtherStep, i.lasting(at)}
+	for most := 16; most <= maxSearched; most *= 5 {
+		ahead := &search{t: t, begin: begin, most: most, next: t.ahead}
+		if chain, over := ahead.run(); over {
+			return chain, true
+		}
+		behind := &search{t: t, begin: begin, most: most, next: t.behind}
+		if chain, over := behind.run(); over {
+			for n := 1; n < len(chain)-n; n++ { // it was followed backwards
+				chain[n], chain[len(chain)-n] = chain[len(chain)-n], chain[n]
+			}
+			return chain, true
+		}
+	}
+	return nil, false
+}
+
+// search follows waits from one on, in one direction, until it is back or there are no more.
+type search struct {
+	t     *turn
+	begin *dependency
+	most  int
+	next  func(of *dependency, fn func(*dependency) bool)
+	seen  map[runKey]bool
+	found []found
+}
+
+// found is a wait that was found, and from which: its place among those that were found, and -1 from the first.
+type found struct {
+	wait *dependency
+	from int
+}
+
+func (s *search) run() (chain []*dependency, over bool) {
+	s.seen = map[runKey]bool{}
+	defer func() { s.t.spent += len(s.found) / 16 }()
+	for at := -1; at < len(s.found); at++ {
+		of := s.begin
+		if at >= 0 {
+			of = s.found[at].wait
+		}
+		closed := false
+		s.next(of, func(d *dependency) bool {
+			closed = d.run.compare(s.begin.run) == 0
+			if !closed && !s.seen[*d.run] {
+				s.seen[*d.run] = true
+				s.found = append(s.found, found{d, at})
+			}
+			return !closed && len(s.found) < s.most
+		})
+		switch {
+		case closed:
+			return s.chain(at), true
+		case len(s.found) >= s.most:
+			return nil, false
+		}
+	}
+	return nil, true
+}
+
+// chain is the way to what closed a cycle, from the first on.
+func (s *search) chain(at int) []*dependency {
+	var back []*dependency
+	for ; at >= 0; at = s.found[at].from {
+		back = append(back, s.found[at].wait)
+	}
+	chain := []*dependency{s.begin}
+	for n := len(back) - 1; n >= 0; n-- {
+		chain = append(chain, back[n])
+	}
+	return chain
+}
+
+// ahead are the waits that one waits for.
+func (t *turn) ahead(of *dependency, fn func(*dependency) bool) {
+	t.ns.waits.in(of.run.namespace, of.on, func(d *dependency) bool {
+		return !t.holdsUp(d, of) || fn(d)
+	})
+}
+
+// behind are the waits that wait for one.
+func (t *turn) behind(of *dependency, fn func(*dependency) bool) {
+	t.ns.waits.from(of.run.instance, "", func(d *dependency) bool {
+		return !t.holdsUp(of, d) || fn(d)
+	})
+}
+
+// holdsUp: a wait in an instance for which another waits is at the step that this waits for, or upstream of it.
+func (t *turn) holdsUp(inner, waits *dependency) bool {
+	if waits.step == "" {
+		return true
+	}
+	i := t.known(inner.run.instance)
+	if i == nil || !i.awaitable(waits.step) {
+		return false
+	}
+	return i.graph.Before(int(i.outermost(inner.run.at).node), int(i.node(waits.step)))
+}
+
+// outermost is the run in no body that a run is in, or itself.
+func (i *instance) outermost(run at) at {
+	for f := i.frame(run); f != &i.root; f = i.frame(run) {
+		run = f.owner
+	}
+	return run
+}
+
+// maxSaid is how many waits of a cycle are said.
+const maxSaid = 32
+
+// sayChain says who waits for whom.
+func (t *turn) sayChain(chain []*dependency) string {
+	var b strings.Builder
+	for n, d := range chain {
+		if n > 0 {
+			b.WriteString(", ")
+		}
+		if n == maxSaid {
+			fmt.Fprintf(&b, "and %d more, ", len(chain)-n)
+			break
+		}
+		fmt.Fprintf(&b, "%s waits for %s", t.sayRun(d.run), d.sayOn())
+	}
+	return "the waits are a cycle: " + strings.TrimSuffix(b.String(), ", ")
+}
+
+func (d *dependency) sayOn() string {
+	if d.step == "" {
+		return fmt.Sprintf("instance %q", d.on)
+	}
+	return fmt.Sprintf("step %q of instance %q", d.step, d.on)
+}
+
+func (t *turn) sayRun(k *runKey) string {
+	return fmt.Sprintf("step %q of instance %q", t.known(k.instance).step(k.at).ID, k.instance)
+}
