@@ -23,9 +23,12 @@ var limits = map[string]int64{"permits-3": 3}
 
 // sagas are the workloads' instances that may be undone.
 var sagas = map[string]check.Saga{
-	"saga": {Undo: []string{"take", "left", "right", "pay"}, Attempts: 3},
-	"row":  {Undo: []string{"one", "two", "three", "end"}, Sequential: true, Attempts: 3},
-	"bill": {Undo: []string{"hold", "charge", "ship", "call"}, Attempts: 3},
+	"saga":  {Undo: []string{"take", "left", "right", "pay"}, Attempts: 3},
+	"row":   {Undo: []string{"one", "two", "three", "end"}, Sequential: true, Attempts: 3},
+	"bill":  {Undo: []string{"hold", "charge", "ship", "call"}, Attempts: 3},
+	"trade": {Undo: []string{"open", "parcel"}, Attempts: 3},
+	// What a trade called goes by the name of its step.
+	"parcel": {Undo: []string{"pack", "send"}, Attempts: 3},
 }
 
 // bodies are the workloads' steps inside steps.
@@ -73,6 +76,7 @@ func (w *world) needs() map[string][]string {
 		"polled/take": nil, "polled/both": {"take"}, "polled/some": {"take"}, "polled/end": {"both", "some"},
 		"saga/take": nil, "saga/left": {"take"}, "saga/right": {"take"}, "saga/heard": {"left"}, "saga/pay": {"heard", "right"}, "saga/end": {"pay"},
 		"row/one": nil, "row/two": nil, "row/heard": {"one"}, "row/again": {"heard"}, "row/three": {"again"}, "row/end": {"two", "three"},
+		"trade/open": nil, "trade/news": nil, "trade/parcel": {"open"}, "trade/end": {"parcel", "news"}, "parcel/pack": nil, "parcel/send": {"pack"},
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
@@ -126,6 +130,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("the feed keeps the rules", "S1", check.Feed(events, w.plain(), limits))
 	w.report.check("what is behind a failure needs it", "S1", check.Failures(events, failures))
 	w.report.check("what is inside a step keeps its rules", "S1", check.Bodies(events, bodies))
+	w.report.check("who is called ends before who called", "saga", check.Calls(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
@@ -295,6 +300,7 @@ func event(e *v1.Event) check.Event {
 	out := check.Event{
 		Position: e.Position, Type: kind, Instance: d.GetInstanceId(), Step: check.RunName(d.GetStep(), d.GetIndex()), Token: d.GetToken(), Lock: d.GetLock(),
 		Shared: d.GetShared(), Take: int64(d.GetTake()), Late: d.GetLate(), Code: d.GetCode(), Wall: e.Time.AsTime().UnixNano(),
+		Other: d.GetOtherInstance(), OtherStep: check.RunName(d.GetOtherStep(), d.GetOtherIndex()),
 	}
 	if due := d.GetDue(); due != nil {
 		out.Due = due.AsTime().UnixNano()

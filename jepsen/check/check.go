@@ -53,6 +53,8 @@ type Event struct {
 	Code     string
 	Due      int64 // the date of a timer, in unix nanoseconds; zero is none
 	Wall     int64 // unix nanoseconds, as it shows
+	// Another instance, and a step of it: who called one that is started, or whom a step waits for.
+	Other, OtherStep string
 }
 
 // Fact is a violation.
@@ -158,7 +160,9 @@ func (s *feed) see(e Event) {
 	}
 }
 
+// first is the first word of an instance's name; of one that was called, the step that did.
 func first(name string) string {
+	name = name[strings.LastIndexByte(name, ':')+1:]
 	for i := range name {
 		if name[i] == '-' {
 			return name[:i]

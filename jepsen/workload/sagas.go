@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/client"
@@ -14,7 +15,7 @@ import (
 )
 
 // The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
-// the graph does, one that goes on behind some failures, and one with steps inside steps. Their input names the step that fails, if one is to, and with which code.
+// the graph does, one that goes on behind some failures, one that calls another and waits for a step of the one before or after it, and one with steps inside steps. Their input names the step that fails, if one is to, and with which code.
 const (
 	saga = `
 workflow: saga
@@ -48,6 +49,24 @@ steps:
   note: {needs: [{step: charge, ends: any}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
   late: {needs: [{step: ship, ends: failed, codes: [OTHER]}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
   end: {needs: [ship, call, look, note], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+`
+	trade = `
+workflow: trade
+steps:
+  open: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  parcel:
+    needs: [open]
+    call: {workflow: parcel}
+    input: {hot: "${input.hot}", fails: "${input.fails}", code: "${input.code}"}
+    compensate: {queue: work}
+  news: {await: {instance: "${input.other}", step: open}, timeouts: {total: 15s}}
+  end: {needs: [parcel, news], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+`
+	parcel = `
+workflow: parcel
+steps:
+  pack: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}"], compensate: {}}
+  send: {needs: [pack], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
 `
 	fleet = `
 workflow: fleet
@@ -85,6 +104,7 @@ var undone = []struct {
 	{"saga", []string{"take", "left", "right", "pay", "end"}},
 	{"row", []string{"one", "two", "three", "end"}},
 	{"bill", []string{"charge", "charge", "charge", "ship", "call", "end"}},
+	{"trade", []string{"open", "pack", "send", "send", "end"}},
 	{"fleet", []string{"take", "send", "send", "tell", "ask", "end"}},
 }
 
@@ -105,6 +125,13 @@ func (r *Recorder) Sagas(ctx context.Context, c *client.Client, lane int, seed u
 			input["fails"], input["code"] = of.steps[chance.IntN(len(of.steps))], codes[chance.IntN(len(codes))]
 		}
 		id := fmt.Sprintf("%s-%d-%d", of.workflow, lane, n)
+		if of.workflow == "trade" { // it waits for another, which may be started later
+			other := n - len(undone)
+			if other < 0 || chance.IntN(2) == 0 {
+				other = n + len(undone)
+			}
+			input["other"] = fmt.Sprintf("trade-%d-%d", lane, other)
+		}
 		calling, cancel := call(ctx)
 		err := r.Do(check.Op{Kind: "start", Instance: id}, func(*check.Op) error {
 			_, err := c.Start(calling, of.workflow, id, input, client.StartOptions{})
@@ -180,10 +207,24 @@ func End(ctx context.Context, c *client.Client, id string) {
 		if over(err) {
 			return
 		}
-		if i, err := c.Get(ctx, id); err == nil && standsStill(i) {
-			_, _ = c.Compensate(ctx, id, "it stands still", client.CompensateOptions{}) // what came of it the next look tells
-		}
+		again(ctx, c, id)
 		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// again has what stands still of an instance tried again, and of those that it called.
+func again(ctx context.Context, c *client.Client, id string) {
+	i, err := c.Get(ctx, id)
+	if err != nil {
+		return // the next look tells
+	}
+	if standsStill(i) {
+		_, _ = c.Compensate(ctx, id, "it stands still", client.CompensateOptions{}) // what came of it the next look tells
+	}
+	for _, r := range i.Runs {
+		if r.State == v1.RunState_RUN_STATE_WAITING && strings.HasPrefix(r.OtherInstance, id+":") {
+			again(ctx, c, r.OtherInstance)
+		}
 	}
 }
 

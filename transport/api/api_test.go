@@ -119,7 +119,7 @@ func TestBadInputIsRefused(t *testing.T) {
 		{"a cycle", "WorkflowService/RegisterWorkflow", `{"source":"workflow: w\nsteps:\n  a: {needs: [b]}\n  b: {needs: [a]}\n"}`, "WORKFLOW_INVALID"},
 		{"unknown dependency", "WorkflowService/RegisterWorkflow", `{"source":"workflow: w\nsteps:\n  a: {needs: [z]}\n"}`, "WORKFLOW_INVALID"},
 		{"an ill-typed condition", "WorkflowService/RegisterWorkflow", `{"source":"workflow: w\nsteps:\n  a: {when: \"1 + 2\"}\n"}`, "WORKFLOW_INVALID"},
-		{"a call", "WorkflowService/RegisterWorkflow", `{"source":"workflow: w\nsteps:\n  a: {call: x}\n"}`, "UNSUPPORTED"},
+		{"a gateway", "WorkflowService/RegisterWorkflow", `{"source":"workflow: w\nsteps:\n  a: {gateway: x}\n"}`, "UNSUPPORTED"},
 		{"a lock with a limit exceeded", "LockService/AcquireLock", `{"sessionId":"1","lock":"l","limit":-1}`, "INVALID"},
 	} {
 		if got := refused(t, a, x.method, x.body); got != x.want {
