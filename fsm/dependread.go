@@ -18,9 +18,10 @@ func (m *Machine) explainDependency(i *instance, at at, e *v1.Explanation) {
 	r, k := i.run(at), i.key(at)
 	d := &dependency{r.Other, r.OtherStep, &k}
 	e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING, []string{r.Other}
+	l := &looked{m: m, ns: i.ns, seen: map[string]*instance{i.rec.InstanceId: i}}
 	for len(e.Chain) < maxChain && d != nil {
-		e.Chain = append(e.Chain, m.waiting(i.ns, d))
-		d = m.follow(i.ns, d)
+		e.Chain = append(e.Chain, l.waiting(d))
+		d = l.follow(d)
 	}
 	e.Sentence = fmt.Sprintf("Step %q waits for %s", e.Step, sayWaited(e.Chain[0]))
 	if r.Stage == stageUndoes {
@@ -43,13 +44,29 @@ func sayWaited(w *v1.Waiting) string {
 	return says
 }
 
+// looked has the instances that one read has looked at; none where there is none.
+type looked struct {
+	m    *Machine
+	ns   *namespace
+	seen map[string]*instance
+}
+
+func (l *looked) at(id string) *instance {
+	i, seen := l.seen[id]
+	if !seen {
+		i, _ = l.m.lookup(l.ns.rec.Namespace, id) // one that cannot be read is told as one that is not there
+		l.seen[id] = i
+	}
+	return i
+}
+
 // follow is a wait of the instance that one waits for, the first; nil when there is none.
-func (m *Machine) follow(ns *namespace, of *dependency) (next *dependency) {
-	i, err := m.lookup(ns.rec.Namespace, of.on)
-	if err != nil {
+func (l *looked) follow(of *dependency) (next *dependency) {
+	i := l.at(of.on)
+	if i == nil {
 		return nil
 	}
-	ns.waits.in(ns.rec.Namespace, of.on, func(d *dependency) bool {
+	l.ns.waits.in(l.ns.rec.Namespace, of.on, func(d *dependency) bool {
 		if of.step == "" || i.awaitable(of.step) && i.graph.Before(int(i.outermost(d.run.at).node), int(i.node(of.step))) {
 			next = d
 		}
@@ -58,15 +75,15 @@ func (m *Machine) follow(ns *namespace, of *dependency) (next *dependency) {
 	return next
 }
 
-func (m *Machine) waiting(ns *namespace, d *dependency) *v1.Waiting {
+func (l *looked) waiting(d *dependency) *v1.Waiting {
 	w := &v1.Waiting{
 		Waits:    &v1.RunName{InstanceId: d.run.instance, Index: d.run.index},
 		WaitsFor: &v1.RunName{InstanceId: d.on, Step: d.step},
 	}
-	if i, err := m.lookup(ns.rec.Namespace, d.run.instance); err == nil {
+	if i := l.at(d.run.instance); i != nil {
 		w.Waits.Step, w.Called = i.step(d.run.at).ID, i.isCall(d.run.at)
 	}
-	if other, err := m.lookup(ns.rec.Namespace, d.on); err == nil {
+	if other := l.at(d.on); other != nil {
 		w.State = other.rec.State
 	}
 	return w
@@ -85,13 +102,13 @@ func (m *Machine) ListWaits(r *v1.ListWaitsRequest) (*v1.ListWaitsResponse, erro
 			return nil, err
 		}
 	}
-	out := &v1.ListWaitsResponse{}
+	out, l := &v1.ListWaitsResponse{}, &looked{m: m, ns: ns, seen: map[string]*instance{}}
 	for _, d := range ns.hangTogether(r.InstanceId) {
 		if len(out.Waits) == maxWaits {
 			out.Omitted = true
 			break
 		}
-		out.Waits = append(out.Waits, m.waiting(ns, d))
+		out.Waits = append(out.Waits, l.waiting(d))
 	}
 	return out, nil
 }
