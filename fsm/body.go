@@ -81,7 +81,7 @@ func (t *turn) awaitBody(i *instance, at at) (over bool) {
 	if n.Kind == graph.KindLoop {
 		return t.nextTurn(i, at)
 	}
-	for range width {
+	for n := 0; n < width && i.stage(at) == stageRuns && i.wanted(at); n++ { // what fails as it begins stops what it is in
 		t.beginFrame(i, at)
 	}
 	return false
@@ -123,9 +123,18 @@ func (t *turn) output(i *instance, f *frame) []byte {
 	return jsonOf(t.payload(i, f.self(), roleOutput))
 }
 
-// beginFrame begins the next frame of a run's body. What ends with that is told to the worklist of advanceInstance.
+// maxInside is how many runs there may be inside the steps of an instance, over or not: bodies inside bodies multiply, and all of them
+// are in memory, and can be begun in one entry.
+const maxInside = 100_000
+
+// beginFrame begins the next frame of a run's body, or fails the run if there are too many. What ends with that is told to the worklist
+// of advanceInstance.
 func (t *turn) beginFrame(i *instance, owner at) {
 	scope := int32(i.step(owner).Body)
+	if i.within+i.graph.Scopes[scope].Count > maxInside {
+		t.failBody(i, owner, "TOO_MANY_RUNS", fmt.Sprintf("instance %q would have more than %d runs inside its steps", i.rec.InstanceId, maxInside))
+		return
+	}
 	next, _ := i.seat(scope+1, -1) // behind all of the scope
 	index := int32(0)
 	if next > 0 && i.bodies[next-1].scope == scope {

@@ -524,3 +524,44 @@ func TestTheLongestLoop(t *testing.T) {
 		t.Errorf("it ends as %v (%s), %v", i.GetState(), i.GetCode(), err)
 	}
 }
+
+// What fails as soon as it begins stops what it is in, of which nothing more is begun.
+func TestWhatFailsAtOnceStopsTheList(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(`
+workflow: w
+steps:
+  each:
+    forEach:
+      in: "${input.items}"
+      width: 2
+      steps:
+        again: {loop: {while: "item.missing", max: 2, steps: {ask: {queue: q}}}}
+        beside: {queue: q}
+  end: {needs: [{step: each, ends: failed}], queue: q}
+`)
+		worker := r.session(600 * second)
+		r.start("w", "i", `{"items": [{}, {}]}`)
+		r.midway()
+		r.runs("i", "RUNNING each/0=FAILED end/0=READY again/0=FAILED beside/0=CANCELLED")
+		r.done(r.leases(worker, "end/0")["end/0"], `{}`)
+		r.midway()
+	})
+}
+
+// Bodies multiply: the step fails whose next activation would be one too many for its instance, and no entry is without end.
+func TestBodiesAreNotWithoutEnd(t *testing.T) {
+	list := "[" + strings.Repeat("1,", 9_999) + "1]"
+	for _, c := range []struct{ name, body, input string }{
+		{"loops", "{loop: {max: 10000, steps: {b: {loop: {max: 10000, steps: {c: {queue: q, when: \"input != 1\"}}}}}}}", "1"},
+		{"lists", "{forEach: {in: \"${input}\", width: 10000, steps: {b: {forEach: {in: \"${input}\", width: 10000, steps: {c: {queue: q}}}}}}}", list},
+	} {
+		r := newRig(t)
+		r.register("workflow: w\nsteps:\n  a: " + c.body + "\n")
+		r.start("w", "i", c.input)
+		i, err := r.m.GetInstance(&v1.GetInstanceRequest{InstanceId: "i"})
+		if err != nil || i.State != v1.InstanceState_INSTANCE_STATE_FAILED || i.Code != "TOO_MANY_RUNS" {
+			t.Errorf("%s: it is %v (%s), %v", c.name, i.GetState(), i.GetCode(), err)
+		}
+	}
+}

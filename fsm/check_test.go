@@ -43,6 +43,13 @@ func check(m *Machine) error {
 }
 
 func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]int64, held map[int64]bool) error {
+	within := 0
+	for _, f := range i.bodies {
+		within += len(f.runs)
+	}
+	if within != i.within {
+		return fmt.Errorf("it counts %d runs inside its steps, and there are %d", i.within, within)
+	}
 	for f := range i.frames() {
 		if err := checkFrame(m, ns, i, f, leasedIn, held); err != nil {
 			return err

@@ -137,6 +137,7 @@ func (i *instance) seat(scope, index int32) (n int, found bool) {
 func (i *instance) add(f *frame) {
 	n, _ := i.seat(f.scope, f.index)
 	i.bodies = slices.Insert(i.bodies, n, f)
+	i.within += len(f.runs)
 	i.run(f.owner).adopt(f)
 }
 

@@ -20,6 +20,7 @@ type instance struct {
 	graph   *graph.Graph
 	root    frame
 	bodies  []*frame // the others, in the order of their rows
+	within  int      // runs of these
 	dirty   bool
 	element *list.Element
 	history []int64 // positions of events that are not flushed

@@ -87,13 +87,7 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 }
 
 // manyInside: more runs are inside steps than one answer has.
-func (i *instance) manyInside() bool {
-	inside := 0
-	for _, f := range i.bodies {
-		inside += len(f.runs)
-	}
-	return inside > 2000
-}
+func (i *instance) manyInside() bool { return i.within > 2000 }
 
 // head returns an instance without its runs. Payloads are shared with the state, which never changes them.
 func (i *instance) head(r table.Reader) (*v1.Instance, error) {

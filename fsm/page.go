@@ -179,6 +179,7 @@ func (i *instance) readFrames(r table.Reader) error {
 		return err
 	}
 	for _, f := range i.bodies {
+		i.within += len(f.runs)
 		i.run(f.owner).adopt(f)
 	}
 	for f := range i.frames() {
