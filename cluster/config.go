@@ -34,8 +34,9 @@ type Config struct {
 	Heartbeat, Election, Lease time.Duration
 	// CommitTimeout is how soon an idle leader tells followers of commits: 10 ms.
 	CommitTimeout time.Duration
-	// FlushEvery bounds what a crash must apply again: 5 s. FlushBytes flushes earlier: 8 MiB. Less often is cheaper, for
-	// what moved several times is written once; but apply stands still meanwhile, for 5 to 8 ms a MiB on a busy machine.
+	// FlushEvery bounds what a crash must apply again: 5 s. FlushBytes flushes earlier: 8 MiB, of which events and payloads are
+	// little, for they are written ahead. Less often is cheaper, for what moved several times is written once; but apply
+	// stands still meanwhile, for 5 to 8 ms a MiB on a busy machine.
 	FlushEvery time.Duration
 	FlushBytes int
 	// LogBytes is how much log is kept behind a snapshot, and how much makes the next: 256 MiB.

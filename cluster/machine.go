@@ -55,7 +55,7 @@ func (m *machine) open(dir string) (err error) {
 		}
 	}
 	if dir != "" && m.engine != EngineMemory {
-		m.dir, err = table.OpenDir(filepath.Join(dir, "state"), table.Options{Fatal: m.fatal})
+		m.dir, err = table.OpenDir(filepath.Join(dir, "state"), table.Options{Fatal: m.fatal, Apart: fsm.Appended()})
 		if err != nil {
 			return err
 		}
@@ -88,8 +88,8 @@ func (m *machine) Apply(log *raft.Log) any {
 	result := m.current.Apply(log.Index, log.Term, entry)
 	m.crash.passed(log.Index)
 	m.applied(result, time.Since(began))
-	if m.current.Dirty() >= m.flushBytes {
-		m.flush()
+	if err := m.current.Relieve(m.flushBytes); err != nil {
+		m.fatal(err)
 	}
 	return &result
 }

@@ -50,7 +50,7 @@ func (t *turn) append(e event) {
 	begin := len(t.events)
 	t.events = appendEvent(t.events, stored)
 	ns.feed.add(stored.Position, t.events[begin:])
-	t.m.dirtyBytes += len(t.events) - begin
+	t.m.added += len(t.events) - begin
 	if data.InstanceId != "" {
 		t.m.record(t.known(data.InstanceId), stored.Position)
 	}

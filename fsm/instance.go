@@ -99,8 +99,13 @@ func (m *Machine) readInstance(ns *namespace, id string) (*instance, error) {
 func newInstance(ns *namespace, rec *logv1.Instance, v *version) *instance {
 	g := v.compiled()
 	i := &instance{ns: ns, rec: rec, version: v, graph: g, root: newFrame(g, 0, 0)}
-	i.root.has = uint8(rec.Payloads)
+	i.root.payloads = payloadsOf(rec)
 	return i
+}
+
+// payloadsOf are an instance's own.
+func payloadsOf(rec *logv1.Instance) payloads {
+	return payloads{has: uint8(rec.Payloads), number: [roles]int64{roleInput: rec.InputNumber, roleOutput: rec.OutputNumber}}
 }
 
 // touch marks the head dirty.
@@ -114,7 +119,9 @@ func (m *Machine) touch(i *instance) {
 
 func (m *Machine) flushHead(b *table.Batch, i *instance) {
 	i.dirty = false
-	i.rec.Payloads, i.rec.Open, i.rec.Leased = uint32(i.root.has), i.root.open, i.root.leased
+	own := &i.root.payloads
+	i.rec.Payloads, i.rec.InputNumber, i.rec.OutputNumber = uint32(own.has), own.number[roleInput], own.number[roleOutput]
+	i.rec.Open, i.rec.Leased = i.root.open, i.root.leased
 	b.Put(m.room.key(tableInstance, i.ns.rec.Namespace, i.rec.InstanceId), m.room.encode(i.rec))
 }
 

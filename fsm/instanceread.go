@@ -171,7 +171,7 @@ func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesRe
 		last = rec.InstanceId
 		if matches(r, rec) {
 			var head *v1.Instance
-			head, failed = (&instance{ns: ns, rec: rec, root: frame{payloads: payloads{has: uint8(rec.Payloads)}, owner: whole}}).head(snapshot)
+			head, failed = (&instance{ns: ns, rec: rec, root: frame{payloads: payloadsOf(rec), owner: whole}}).head(snapshot)
 			size += len(value) + len(head.GetInputPayload().GetBytes()) + len(head.GetOutputPayload().GetBytes())
 			out.Instances = append(out.Instances, head)
 		}

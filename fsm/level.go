@@ -10,12 +10,12 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 7 takes definitions
-// of the fourth edition of the language (calls, and waits for other instances); level 6 those
-// of the third edition of the language (needs that count failures); level 5 those of the second (timers, races, approvals, a total
-// timeout), and the commands about them. Level 4 has
-// compensations. Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = 7
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 8 has payloads
+// with numbers (spill.go). Level 7 takes definitions of the fourth edition of the language (calls, and waits for other instances);
+// level 6 those of the third (needs that count failures); level 5 those of the second (timers, races, approvals, a total timeout),
+// and the commands about them. Level 4 has compensations. Level 3 has slices of the state in the digest, of rows in the present
+// format; those of level 2 were of the first.
+const Level = 8
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5

@@ -38,7 +38,8 @@ type Machine struct {
 
 	resident   *list.List // instances, the newest used first
 	dirty      dirt
-	dirtyBytes int
+	dirtyBytes int // estimated; of what waits for the flush
+	added      int // bytes of what is only ever added (spill.go)
 	room       room
 	batch      table.Batch // of the flush, and the memory in which it encodes
 	scratch    []byte
@@ -56,6 +57,7 @@ type dirt struct {
 	locks      []*lock
 	sessions   []int64
 	late       []lateRow
+	replaced   [][]byte // keys of payloads that go
 	dropped    []string // namespaces whose rows go
 }
 

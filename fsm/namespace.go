@@ -19,6 +19,7 @@ type namespace struct {
 	leases    map[int64]leaseRef
 	feed      feed
 	waits     dependencies // runs that wait for other instances
+	payloads  numbered
 	dirty     bool
 }
 
@@ -37,7 +38,7 @@ func (ns *namespace) clear() {
 	ns.locks = map[string]*lock{}
 	ns.queues, ns.lines = map[string]*queue{}, nil
 	ns.leases = map[int64]leaseRef{}
-	ns.feed = feed{}
+	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits = newDependencies()
 }
 

@@ -118,6 +118,7 @@ func (f *frame) appendHead(b []byte) []byte {
 	b = appendNumber(b, 3, int64(f.owner.index))
 	b = appendNumber(b, 4, int64(f.place))
 	b = appendNumber(b, 19, int64(f.has))
+	b = appendNumber(b, 25, f.number[roleOutput])
 	b = appendFlag(b, 30, f.over)
 	return append(b, 0)
 }
@@ -134,6 +135,8 @@ func (f *frame) cutHead(b []byte) (rest []byte, err error) {
 			f.place = int32(n)
 		case 19:
 			f.has = uint8(n)
+		case 25:
+			f.number[roleOutput] = n
 		case 30:
 			f.over = true
 		default:

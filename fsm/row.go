@@ -32,6 +32,9 @@ func (m *Machine) appendRowAt(b, k, stored []byte) ([]byte, error) {
 	if k[0] == tableNamespace {
 		return appendRow(b, ns.rec), nil
 	}
+	if k[0] == tableNumbered {
+		return appendStored(b, k, stored, &v1.Payload{})
+	}
 	id, rest, ok := table.CutString(rest)
 	if !ok {
 		return nil, fmt.Errorf("a row has the damaged key %x", k)

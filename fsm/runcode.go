@@ -36,6 +36,9 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 22, r.TimerDate)
 	b = appendNumber(b, 23, int64(r.Stage))
 	b = appendNumber(b, 24, r.Todo)
+	for as, number := range r.number {
+		b = appendNumber(b, 25+byte(as), number)
+	}
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
 	b = appendText(b, 40, r.Code)
@@ -66,7 +69,7 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 24, tag >= 52 && tag <= 55, tag == 57, tag == 58:
+	case tag >= 1 && tag <= 27, tag >= 52 && tag <= 55, tag == 57, tag == 58:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
@@ -154,6 +157,8 @@ func setRunNumber(r *run, f field) bool {
 		r.Stage = stage(n)
 	case 24:
 		r.Todo = n
+	case 25, 26, 27:
+		r.number[f.tag-25] = n
 	default:
 		return setRunTime(r, f)
 	}

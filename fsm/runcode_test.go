@@ -27,7 +27,7 @@ func fillStruct(v reflect.Value, n *int64) {
 func fullRun() *run {
 	r, n := &run{}, int64(0)
 	fillStruct(reflect.ValueOf(r).Elem(), &n)
-	r.has = 5
+	r.has, r.number = 5, [roles]int64{9, 0, 1 << 40}
 	r.Locks = []*logv1.ClaimedLock{{Lock: "x"}, {Lock: "y", Shared: true, Limit: 3, Take: 2, Slot: 1}}
 	r.Ended = []*logv1.EndedToken{{Token: 7, How: "fail", State: 4, Delay: 9}, {Token: 8, How: "release"}}
 	return r
@@ -66,7 +66,7 @@ func TestADamagedRunIsRefused(t *testing.T) {
 			t.Errorf("%d bytes of %d are a run", size, len(whole))
 		}
 	}
-	for _, b := range [][]byte{{99, 0}, {25, 2, 0}, {51, 0}, {56, 1, 'x', 0}} {
+	for _, b := range [][]byte{{99, 0}, {28, 2, 0}, {51, 0}, {56, 1, 'x', 0}} {
 		if _, err := cutRun(b, &run{}); err == nil {
 			t.Errorf("%x is a run", b)
 		}

@@ -35,6 +35,7 @@ const sliceLevel = 3
 // sliced are the tables, in the order in which Group.slice_from has them; new ones go to the end, at a new level.
 var sliced = [...]byte{
 	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate, tablePayload,
+	tableNumbered,
 }
 
 // Checkpoint is the digest of all up to an entry.

@@ -15,7 +15,7 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// walked is the engine of a machine behind a random walk: with rows of every table.
+// walked is the engine of a machine behind a random walk: with rows of every table, some of the level before payloads had numbers.
 func walked(t testing.TB, seed int64, entries int) table.Engine {
 	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}}
 	engine := table.NewMemory()
@@ -24,9 +24,13 @@ func walked(t testing.TB, seed int64, entries int) table.Engine {
 	for n := range entries {
 		w.index++
 		e := w.entry()
-		if n == 0 {
+		switch n {
+		case 0:
 			e = register(t)
+		case entries / 2:
+			e.Commands = append(e.Commands, &logv1.Command{Body: &logv1.Command_RaiseLevel{RaiseLevel: &logv1.RaiseLevel{Level: Level}}})
 		}
+		e.Header.Level = aheadLevel - 1
 		w.learn(e, m.Apply(w.index, w.term, e))
 	}
 	must(m.Flush())
@@ -69,6 +73,7 @@ var changes = map[byte]func([]byte) []byte{
 	tablePage:      changedRuns,
 	tablePending:   changedPlace,
 	tablePayload:   changed(func(m *v1.Payload) { m.Bytes = append(m.Bytes, ' ') }),
+	tableNumbered:  changed(func(m *v1.Payload) { m.Bytes = append(m.Bytes, ' ') }),
 	tableLock:      changed(func(m *logv1.Lock) { m.Token-- }),
 	tableBlock:     changedEvent(func(e *v1.Event) { e.Traceparent += "!" }),
 	tableHistory:   nil, // it is only keys: they are dropped

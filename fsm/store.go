@@ -31,15 +31,16 @@ const (
 	tableInstance  = 'i' // namespace, instance -> Instance
 	tablePage      = 'r' // namespace, instance, frame, page -> runs (page.go, runcode.go)
 	tablePending   = 'p' // namespace, instance, frame, page -> places of its pending runs
-	tablePayload   = 'd' // namespace, instance, run, role -> Payload (payload.go)
+	tablePayload   = 'd' // namespace, instance, run, role -> Payload without a number (payload.go)
 	tableLock      = 'l' // namespace, lock -> Lock
 	tableBlock     = 'e' // namespace, first position -> events (feed.go)
+	tableNumbered  = 'f' // namespace, number -> Payload
 	tableHistory   = 'h' // namespace, instance, first position -> positions (history.go)
 	tableLate      = 't' // namespace, instance, token -> LateResult
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableLock, tableBlock, tableHistory, tableLate}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate}
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -173,6 +174,9 @@ func (m *Machine) load() error {
 		// else that is for: a group's row without it would be read as a state that has none.
 		m.dirtyNamespace(m.addNamespace(&logv1.Namespace{Namespace: DefaultNamespace, State: v1.NamespaceState_NAMESPACE_STATE_ACTIVE}))
 	}
+	if err := m.dropAhead(); err != nil {
+		return err
+	}
 	for _, name := range m.names {
 		if err := m.loadNamespace(m.namespaces[name]); err != nil {
 			return fmt.Errorf("namespace %s: %w", name, err)
@@ -217,7 +221,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 func (m *Machine) Dirty() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.dirtyBytes
+	return m.dirtyBytes + m.added
 }
 
 // Flushed returns the index up to which the engine has everything.
@@ -283,8 +287,9 @@ func (m *Machine) gather(b *table.Batch) {
 	for _, i := range d.instances {
 		m.flushPayloads(b, i)
 	}
-	for _, ns := range d.namespaces {
-		ns.feed.flush(b, &m.room, ns.rec.Namespace)
+	m.gatherAdded(b)
+	for _, k := range d.replaced {
+		b.Delete(k)
 	}
 	b.Put([]byte{tableGroup}, encode(m.group))
 	for _, i := range d.instances {

@@ -63,6 +63,32 @@ func TestTheFirstLevelIsMergedWhenItIsDeep(t *testing.T) {
 	}
 }
 
+// What is only appended, under several prefixes, lies side by side in the first level if each is apart: it is not merged for that.
+func TestWhatIsAppendedApartMakesNoDepth(t *testing.T) {
+	for _, apart := range []string{"", "ef"} {
+		e, err := openPebble("db", Options{FS: vfs.NewMem(), Apart: []byte(apart)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 2 * l0Threshold {
+			b := &Batch{}
+			for _, prefix := range []string{"e", "f"} {
+				b.Put(fmt.Appendf(nil, "%s-%03d", prefix, n), []byte(prefix))
+			}
+			if err := errors.Join(e.Write(b), e.Sync()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := e.db.Metrics()
+		if merged := m.Compact.Count+m.Compact.NumInProgress > 0; merged != (apart == "") {
+			t.Errorf("apart %q: merged %v, and the first level is %d deep", apart, merged, m.Levels[0].Sublevels)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A store that has tables compressed as they were before is read, and goes on.
 func TestTablesOfAnotherCompressionAreRead(t *testing.T) {
 	fs := vfs.NewMem()

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,6 +21,9 @@ type Options struct {
 	// CacheBytes is the block cache; 0 is 64 MiB. MemtableBytes is one of three memtables; 0 is 16 MiB.
 	CacheBytes    int64
 	MemtableBytes uint64
+	// Apart are bytes, in ascending order, and below 0xff: the keys that begin with one of them are in files of their own. So what
+	// is only appended under each of them lies side by side in the first level, which it does not make deeper.
+	Apart []byte
 	// Fatal is told once of the first error of the disk, after which the engine refuses every call: the process
 	// must end. It must not block. Nil means that the calls' own errors are enough.
 	Fatal func(error)
@@ -36,6 +40,18 @@ func (o Options) withDefaults() Options {
 		o.MemtableBytes = 16 << 20
 	}
 	return o
+}
+
+// span says where files end: it has no other policy than that.
+func (o Options) span(key []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	for _, first := range o.Apart {
+		for _, border := range [...]byte{first, first + 1} {
+			if end := []byte{border}; bytes.Compare(key, end) < 0 {
+				return policy, end, nil
+			}
+		}
+	}
+	return policy, nil, nil
 }
 
 // l0Threshold is twice the sublevels that wait in the first level before they are merged into the next.
@@ -89,6 +105,7 @@ func openPebble(dir string, o Options) (*pebbleEngine, error) {
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { e.stop(damaged(dir, "%w", info.Details)) },
 		},
 	}
+	options.Experimental.SpanPolicyFunc = o.span
 	for i := range options.Levels {
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		options.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }

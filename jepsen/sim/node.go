@@ -375,8 +375,11 @@ func (n *node) apply() {
 			}
 		}
 	}
-	if n.machine.Dirty() >= 4<<20 || n.w.flushy && n.w.disks.one(4) {
+	switch {
+	case n.machine.Dirty() >= 4<<20 || n.w.flushy && n.w.disks.one(4):
 		n.must(n.machine.Flush())
+	case n.w.flushy && n.applied%2 == 1:
+		n.must(n.machine.Spill())
 	}
 }
 

@@ -203,7 +203,9 @@ type Namespace struct {
 	LiveInstances int64                  `protobuf:"varint,7,opt,name=live_instances,json=liveInstances,proto3" json:"live_instances,omitempty"`
 	Force         bool                   `protobuf:"varint,8,opt,name=force,proto3" json:"force,omitempty"`
 	// Events up to here are no longer kept.
-	Compacted     int64 `protobuf:"varint,9,opt,name=compacted,proto3" json:"compacted,omitempty"`
+	Compacted int64 `protobuf:"varint,9,opt,name=compacted,proto3" json:"compacted,omitempty"`
+	// Number of the newest payload that has one.
+	Payload       int64 `protobuf:"varint,10,opt,name=payload,proto3" json:"payload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -297,6 +299,13 @@ func (x *Namespace) GetForce() bool {
 func (x *Namespace) GetCompacted() int64 {
 	if x != nil {
 		return x.Compacted
+	}
+	return 0
+}
+
+func (x *Namespace) GetPayload() int64 {
+	if x != nil {
+		return x.Payload
 	}
 	return 0
 }
@@ -493,7 +502,10 @@ type Instance struct {
 	ParentIndex int32  `protobuf:"varint,27,opt,name=parent_index,json=parentIndex,proto3" json:"parent_index,omitempty"`
 	Depth       int32  `protobuf:"varint,28,opt,name=depth,proto3" json:"depth,omitempty"`
 	// Those who wait for its end are to be told, in this order among what is to be done; zero: nobody is.
-	Todo          int64 `protobuf:"varint,29,opt,name=todo,proto3" json:"todo,omitempty"`
+	Todo int64 `protobuf:"varint,29,opt,name=todo,proto3" json:"todo,omitempty"`
+	// The numbers of its own payloads, from cluster level 8 on.
+	InputNumber   int64 `protobuf:"varint,30,opt,name=input_number,json=inputNumber,proto3" json:"input_number,omitempty"`
+	OutputNumber  int64 `protobuf:"varint,31,opt,name=output_number,json=outputNumber,proto3" json:"output_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -727,6 +739,20 @@ func (x *Instance) GetDepth() int32 {
 func (x *Instance) GetTodo() int64 {
 	if x != nil {
 		return x.Todo
+	}
+	return 0
+}
+
+func (x *Instance) GetInputNumber() int64 {
+	if x != nil {
+		return x.InputNumber
+	}
+	return 0
+}
+
+func (x *Instance) GetOutputNumber() int64 {
+	if x != nil {
+		return x.OutputNumber
 	}
 	return 0
 }
@@ -2358,7 +2384,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
 	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
 	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\x12\x16\n" +
-	"\x06format\x18\x10 \x01(\rR\x06format\"\xae\x02\n" +
+	"\x06format\x18\x10 \x01(\rR\x06format\"\xc8\x02\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -2368,7 +2394,9 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05token\x18\x06 \x01(\x03R\x05token\x12%\n" +
 	"\x0elive_instances\x18\a \x01(\x03R\rliveInstances\x12\x14\n" +
 	"\x05force\x18\b \x01(\bR\x05force\x12\x1c\n" +
-	"\tcompacted\x18\t \x01(\x03R\tcompacted\"\xdd\x01\n" +
+	"\tcompacted\x18\t \x01(\x03R\tcompacted\x12\x18\n" +
+	"\apayload\x18\n" +
+	" \x01(\x03R\apayload\"\xdd\x01\n" +
 	"\bWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -2380,7 +2408,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xe5\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xad\b\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2416,7 +2444,9 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"parentNode\x12!\n" +
 	"\fparent_index\x18\x1b \x01(\x05R\vparentIndex\x12\x14\n" +
 	"\x05depth\x18\x1c \x01(\x05R\x05depth\x12\x12\n" +
-	"\x04todo\x18\x1d \x01(\x03R\x04todo\"\x86\x01\n" +
+	"\x04todo\x18\x1d \x01(\x03R\x04todo\x12!\n" +
+	"\finput_number\x18\x1e \x01(\x03R\vinputNumber\x12#\n" +
+	"\routput_number\x18\x1f \x01(\x03R\foutputNumber\"\x86\x01\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\x12.\n" +
