@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
@@ -34,10 +33,7 @@ func (m *Machine) Clock() Clock {
 	c := Clock{
 		Term: m.group.ClockTerm, Elapsed: m.group.ClockElapsed,
 		Uptime: m.group.Uptime, Wall: m.group.Wall,
-		Sessions: len(m.sessions), Level: m.level(),
-	}
-	if first, ok := m.deadlines.Min(); ok {
-		c.Deadline = first.at
+		Sessions: len(m.sessions), Level: m.level(), Deadline: m.deadlines.next(),
 	}
 	if first, ok := m.dates.Min(); ok && m.group.Wall > 0 {
 		left := first.at - m.group.Wall
@@ -78,36 +74,6 @@ func (m *Machine) advance(term uint64, header *logv1.Header) {
 	}
 }
 
-// deadline is something that happens by itself at a time of uptime.
-type deadline struct {
-	at      int64
-	kind    deadlineKind
-	run     *runKey
-	session int64
-	wait    uint64
-}
-
-type deadlineKind uint8
-
-const (
-	deadlineWait deadlineKind = iota + 1
-	deadlineRun
-	deadlineSession
-)
-
-func (d deadline) less(o deadline) bool {
-	if d.at != o.at {
-		return d.at < o.at
-	}
-	if d.kind != o.kind {
-		return d.kind < o.kind
-	}
-	if d.kind == deadlineRun {
-		return d.run.compare(o.run) < 0
-	}
-	return cmp.Or(cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0
-}
-
 // expirations bounds what one tick does; the rest stays due, and the next tick follows at once.
 const expirations = 1000
 
@@ -136,7 +102,7 @@ func (t *turn) tick(header *logv1.Header) {
 
 // expireDeadline does what is due first by uptime; it says whether anything is.
 func (t *turn) expireDeadline() bool {
-	d, ok := t.m.deadlines.Min()
+	d, ok := t.m.deadlines.first()
 	if !ok || d.at > t.until {
 		return false
 	}

@@ -32,7 +32,7 @@ type Machine struct {
 	sessions   map[int64]*session
 	waits      map[uint64]*wait
 	named      map[runKey][]*wait // LeaseStep's waits by the run they want, oldest first
-	deadlines  *btree.BTreeG[deadline]
+	deadlines  *timetable
 	dates      *btree.BTreeG[date]
 	todos      *btree.BTreeG[todo]
 
@@ -128,7 +128,7 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		sessions:   map[int64]*session{},
 		waits:      map[uint64]*wait{},
 		named:      map[runKey][]*wait{},
-		deadlines:  btree.NewG(32, deadline.less),
+		deadlines:  newTimetable(),
 		dates:      newDates(),
 		todos:      newTodos(),
 		resident:   list.New(),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/btree"
@@ -191,10 +192,14 @@ func (r *rig) reopened() {
 func dump(m *Machine) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "index %d uptime %d digest %x wait %d session %d\n", m.group.Index, m.group.Uptime, m.group.Digest, m.group.LastWait, m.group.LastSession)
-	m.deadlines.Ascend(func(d deadline) bool {
+	for _, d := range slices.SortedFunc(m.deadlines.all(), func(a, b deadline) int {
+		if a.less(b) {
+			return -1
+		}
+		return 1
+	}) {
 		fmt.Fprintf(&b, "deadline %d %d %v %d %d\n", d.at, d.kind, d.run, d.session, d.wait)
-		return true
-	})
+	}
 	m.dates.Ascend(func(d date) bool {
 		fmt.Fprintf(&b, "date %d %v\n", d.at, d.run)
 		return true

@@ -187,14 +187,13 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 		m.dropSession(s)
 	}
 	var gone []deadline
-	m.deadlines.Ascend(func(d deadline) bool {
+	for d := range m.deadlines.all() {
 		if d.kind == deadlineRun && d.run.namespace == ns.rec.Namespace {
 			gone = append(gone, d)
 		}
-		return true
-	})
+	}
 	for _, d := range gone {
-		m.deadlines.Delete(d)
+		m.deadlines.drop(d)
 	}
 	m.forgetDates(ns)
 	m.forgetTodos(ns)

@@ -55,9 +55,9 @@ func (m *Machine) eachSession(fn func(*session)) {
 
 // extend gives a session at least so much time from now.
 func (m *Machine) extend(s *session, least int64) {
-	m.deadlines.Delete(s.deadline())
+	m.deadlines.drop(s.deadline())
 	s.rec.ExpireAt = max(s.rec.ExpireAt, m.group.Uptime+least)
-	m.deadlines.ReplaceOrInsert(s.deadline())
+	m.deadlines.add(s.deadline())
 	m.dirtySession(s)
 }
 

@@ -166,7 +166,7 @@ func (i *instance) lasting(at at) *runKey {
 // indexRun adds a run to what orders it: its queue, or the locks its claim waits for, and the deadlines.
 func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
-		m.deadlines.ReplaceOrInsert(deadline{at: p.due, kind: deadlineRun, run: k})
+		m.deadlines.add(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
 	if p.date > 0 {
 		m.dates.ReplaceOrInsert(date{p.date, k})
@@ -201,7 +201,7 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 
 func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
-		m.deadlines.Delete(deadline{at: p.due, kind: deadlineRun, run: k})
+		m.deadlines.drop(deadline{at: p.due, kind: deadlineRun, run: k})
 	}
 	if p.date > 0 {
 		m.dates.Delete(date{p.date, k})

@@ -71,7 +71,7 @@ func (m *Machine) dirtySession(s *session) {
 func (m *Machine) loadSession(rec *logv1.Session) {
 	s := &session{ns: m.namespaces[rec.Namespace], rec: rec}
 	m.sessions[rec.Session] = s
-	m.deadlines.ReplaceOrInsert(s.deadline())
+	m.deadlines.add(s.deadline())
 	for _, lease := range rec.Leases {
 		s.ns.leases[lease.Token] = s.ref(lease)
 	}
@@ -156,12 +156,12 @@ func (t *turn) renew(r *logv1.Renewal) RenewalOutcome {
 	if refusal != nil {
 		return RenewalOutcome{Refusal: refusal.Detail}
 	}
-	t.m.deadlines.Delete(s.deadline())
+	t.m.deadlines.drop(s.deadline())
 	s.rec.ExpireAt = t.uptime() + s.rec.Ttl
 	if plant.Is(plant.LocalState) {
 		s.rec.ExpireAt += plant.Mono() % 1000
 	}
-	t.m.deadlines.ReplaceOrInsert(s.deadline())
+	t.m.deadlines.add(s.deadline())
 	t.m.dirtySession(s)
 	reply := &v1.KeepAliveResponse{Ttl: durationpb.New(time.Duration(s.rec.Ttl))}
 	var orphans []leaseRef
@@ -254,7 +254,7 @@ func (m *Machine) dropSession(s *session) {
 	for _, lease := range s.rec.Leases {
 		delete(s.ns.leases, lease.Token)
 	}
-	m.deadlines.Delete(s.deadline())
+	m.deadlines.drop(s.deadline())
 	m.dirtySession(s)
 	delete(m.sessions, s.rec.Session)
 }
@@ -262,12 +262,11 @@ func (m *Machine) dropSession(s *session) {
 // sessionsOf lists a namespace's sessions, oldest first.
 func (m *Machine) sessionsOf(ns *namespace) []int64 {
 	var ids []int64
-	m.deadlines.Ascend(func(d deadline) bool {
+	for d := range m.deadlines.all() {
 		if d.kind == deadlineSession && m.sessions[d.session].ns == ns {
 			ids = append(ids, d.session)
 		}
-		return true
-	})
+	}
 	slices.Sort(ids)
 	return ids
 }
@@ -283,7 +282,7 @@ func (e *sessionOpened) evolve(t *turn) {
 	t.m.group.LastSession = e.rec.Session
 	s := &session{ns: t.ns, rec: e.rec}
 	t.m.sessions[e.rec.Session] = s
-	t.m.deadlines.ReplaceOrInsert(s.deadline())
+	t.m.deadlines.add(s.deadline())
 	t.m.dirtySession(s)
 }
 

@@ -23,10 +23,10 @@ func (m *Machine) enter(i *instance, to v1.InstanceState) {
 	}
 	k := i.key(whole)
 	if was > 0 {
-		m.deadlines.Delete(deadline{at: was, kind: deadlineRun, run: &k})
+		m.deadlines.drop(deadline{at: was, kind: deadlineRun, run: &k})
 	}
 	if is > 0 {
-		m.deadlines.ReplaceOrInsert(deadline{at: is, kind: deadlineRun, run: &k})
+		m.deadlines.add(deadline{at: is, kind: deadlineRun, run: &k})
 	}
 	i.root.pages[0] = true
 }

@@ -169,7 +169,7 @@ func TestTimersThatNobodyWaitsForAreGone(t *testing.T) {
 		r.wall = newYear - 5*second
 		r.start("w", "i", `{}`)
 		r.do(&logv1.Command{Body: &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: "i"}}})
-		if r.midway(); r.m.deadlines.Len()+r.m.dates.Len() > 0 {
+		if r.midway(); r.m.deadlines.order.Len()+r.m.dates.Len() > 0 {
 			r.t.Fatalf("behind a cancellation: %s", dump(r.m))
 		}
 		r.do(&logv1.Command{Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}})
@@ -178,11 +178,11 @@ func TestTimersThatNobodyWaitsForAreGone(t *testing.T) {
 		v, _ := r.m.namespaces[DefaultNamespace].version("w", 1)
 		r.do(&logv1.Command{Envelope: in, Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{Workflow: "w", Digest: workflow.Digest, Graph: v.rec.Graph}}})
 		r.do(&logv1.Command{Envelope: in, Body: startOf("w", "j", `{}`).Body})
-		if r.midway(); r.m.deadlines.Len() != 2 || r.m.dates.Len() != 1 {
+		if r.midway(); r.m.deadlines.order.Len() != 2 || r.m.dates.Len() != 1 {
 			r.t.Fatalf("in the other namespace: %s", dump(r.m))
 		}
 		r.do(&logv1.Command{Envelope: in, Body: &logv1.Command_DeleteNamespace{DeleteNamespace: &v1.DeleteNamespaceRequest{Namespace: "n", Force: true}}})
-		if r.midway(); r.m.deadlines.Len()+r.m.dates.Len() > 0 {
+		if r.midway(); r.m.deadlines.order.Len()+r.m.dates.Len() > 0 {
 			r.t.Fatalf("behind the namespace: %s", dump(r.m))
 		}
 		r.tick(3600 * second)

@@ -68,7 +68,7 @@ func (t *turn) waitID() uint64 {
 func (m *Machine) lineWait(w *wait) {
 	m.waits[w.rec.WaitId] = w
 	if w.rec.DeadlineAt > 0 {
-		m.deadlines.ReplaceOrInsert(w.deadline())
+		m.deadlines.add(w.deadline())
 	}
 	if w.rec.Lock != nil {
 		w.session.ns.lock(m, w.rec.Lock.Lock).claims.ReplaceOrInsert(w.claim())
@@ -90,7 +90,7 @@ func (m *Machine) lineWait(w *wait) {
 func (m *Machine) unlineWait(w *wait) {
 	ns := w.session.ns
 	if w.rec.DeadlineAt > 0 {
-		m.deadlines.Delete(w.deadline())
+		m.deadlines.drop(w.deadline())
 	}
 	if w.rec.Lock != nil {
 		m.leave(ns.lock(m, w.rec.Lock.Lock), w.claim())
