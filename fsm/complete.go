@@ -92,20 +92,23 @@ type runCompleted struct {
 	token  int64
 	output *v1.Payload
 	late   bool
-	digest []byte
+
+	digest  []byte
+	session int64 // which completed it
 }
 
 func (e *runCompleted) kind() string { return "lockstep.step.completed.v1" }
 func (e *runCompleted) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.at)
 	d.Late, d.PayloadDigest, d.PayloadSize = e.late, e.digest, int64(len(e.output.GetBytes()))
-	d.SessionId = sessionName(e.i.run(e.at).Session)
+	d.SessionId = sessionName(e.session)
 	return e.i.subject()
 }
 func (e *runCompleted) evolve(t *turn) {
 	if !dependent(e.i.step(e.at).Kind) { // what another put out has no salt here
 		e.digest = payloadDigest(t.salt(), e.output)
 	}
+	e.session = e.i.run(e.at).Session
 	t.dropLapsed(e.i, e.at)
 	t.m.dropLease(t.ns, e.token)
 	t.m.change(e.i, e.at, func(r *run) {

@@ -16,8 +16,8 @@ const maxSearched = 10_000
 // cycle returns the waits of a cycle that a run closes, from itself on; none when it closes none. It is not ok where there are too many
 // waits to say.
 func (t *turn) cycle(i *instance, at at) (chain []*dependency, ok bool) {
-	r := i.run(at)
-	begin := &dependency{r.Other, r.OtherStep, i.lasting(at)}
+	r, k := i.run(at), i.key(at)
+	begin := &dependency{r.Other, r.OtherStep, &k}
 	for most := 16; most <= maxSearched; most *= 5 {
 		ahead := &search{t: t, begin: begin, most: most, next: t.ahead}
 		if chain, over := ahead.run(); over {

@@ -80,6 +80,7 @@ func newFrame(g *graph.Graph, scope, index int32) frame {
 	}
 	together := make([]run, s.Count)
 	for n := range together {
+		together[n] = blank()
 		f.runs[n] = &together[n]
 	}
 	return f

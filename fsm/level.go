@@ -11,7 +11,7 @@ import (
 )
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 8 has payloads
-// with numbers (spill.go). Level 7 takes definitions of the fourth edition of the language (calls, and waits for other instances);
+// with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the fourth edition of the language (calls, and waits for other instances);
 // level 6 those of the third (needs that count failures); level 5 those of the second (timers, races, approvals, a total timeout),
 // and the commands about them. Level 4 has compensations. Level 3 has slices of the state in the digest, of rows in the present
 // format; those of level 2 were of the first.

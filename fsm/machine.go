@@ -40,6 +40,7 @@ type Machine struct {
 	dirty      dirt
 	dirtyBytes int // estimated; of what waits for the flush
 	added      int // bytes of what is only ever added (spill.go)
+	spare      spare
 	room       room
 	batch      table.Batch // of the flush, and the memory in which it encodes
 	scratch    []byte
@@ -193,6 +194,7 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	t.ordinal, t.cmd, t.env, t.cause = 0, nil, nil, ""
 	t.tick(header)
 	t.later()
+	m.rested()
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)
 	return m.keep(t)

@@ -262,7 +262,7 @@ func (c *checker) variables(d *ast.GenDecl) {
 	for _, spec := range d.Specs {
 		for i, name := range spec.(*ast.ValueSpec).Names {
 			values := spec.(*ast.ValueSpec).Values
-			if name.Name == "_" || len(values) > i && c.isSentinel(values[i]) {
+			if name.Name == "_" || len(values) > i && c.isSentinel(values[i]) || constants[c.file+" "+name.Name] != "" {
 				continue
 			}
 			if object := c.info.Defs[name]; len(values) <= i || object == nil || !isTable(object.Type()) {

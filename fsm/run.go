@@ -14,9 +14,21 @@ type run struct {
 	State         v1.RunState
 	Attempt, Used int32
 	Pending, Done int32 // needs that have not ended, and those that are met; see compensate.go
+	Stage         stage // of a run with a body that waits, or of a call
+	Lapsed        bool  // the lease ended by lapse: a late completion is good until this is cleared
+	Cancelling    bool  // its holder is asked to stop
 	Token         int64 // the newest; of a completed run, the accepted one
-	Session       int64 // the holder while leased
+	ChangedWall   int64
 
+	payloads
+	body *body
+	*motion
+	*aside
+}
+
+// motion is what a run has while something moves it on (rest.go): where it stands in what orders it, and its times.
+type motion struct {
+	Session         int64 // the holder while leased
 	Order, OrderSeq int64 // the order key of its claim; ties are broken by the position of the event that made it ready
 	SkippedAt       int64 // when the claim was first passed over
 
@@ -25,25 +37,19 @@ type run struct {
 	// When the timer that it waits for fires: in uptime, or at a date in unix nanoseconds. One of them is set.
 	TimerAt, TimerDate int64
 
-	ChangedWall, GrantedWall int64
-	CompletedAt              int64 // position of its completion, where compensations go by it
+	GrantedWall int64
+	Parked      string  // the busy lock that its claim waits for
+	key         *runKey // its name in what orders it, once it was there
+}
 
+// aside is what few runs have (rest.go).
+type aside struct {
+	CompletedAt      int64  // position of its completion, where compensations go by it
 	Other, OtherStep string // the instance that it waits for, and which step of it
 	Todo             int64  // see later.go
-
-	Stage stage // of a run with a body that waits, or of a call
-	body  *body
-
-	Lapsed     bool // the lease ended by lapse: a late completion is good until this is cleared
-	Cancelling bool // its holder is asked to stop
-
-	payloads
-	key *runKey // its name in what orders it, once it was there
-
-	Code, Reason string
-	Parked       string // the busy lock that its claim waits for
-	Locks        []*logv1.ClaimedLock
-	Ended        []*logv1.EndedToken // tokens that ended by failure or release, with their first answers; the newest few
+	Code, Reason     string
+	Locks            []*logv1.ClaimedLock
+	Ended            []*logv1.EndedToken // tokens that ended by failure or release, with their first answers; the newest few
 }
 
 // runKey names a run everywhere.
@@ -138,6 +144,7 @@ func (m *Machine) change(i *instance, at at, fn func(*run)) {
 	f := i.frame(at)
 	r := f.runs[at.node-f.first]
 	was := r.tally()
+	m.own(r)
 	if pending(r) {
 		m.unindexRun(i.ns, i.lasting(at), i.place(at))
 	}
@@ -146,6 +153,7 @@ func (m *Machine) change(i *instance, at at, fn func(*run)) {
 	if pending(r) {
 		m.indexRun(i.ns, i.lasting(at), i.place(at))
 	}
+	m.rest(r)
 	if p := (at.node - f.first) / pageRuns; !f.pages[p] {
 		f.pages[p] = true
 		m.dirtyBytes += 128
@@ -153,7 +161,7 @@ func (m *Machine) change(i *instance, at at, fn func(*run)) {
 	m.touch(i)
 }
 
-// lasting is the run's name for what orders it: one piece of memory for all of them, which outlives the instance in memory.
+// lasting is the name for what orders it of a run that is changed: one piece of memory for all of them, which outlives the instance in memory.
 func (i *instance) lasting(at at) *runKey {
 	r := i.run(at)
 	if r.key == nil {

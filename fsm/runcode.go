@@ -95,6 +95,7 @@ func cutRecord(b []byte, set func(field) bool) (rest []byte, err error) {
 // cutRun reads one run of a page.
 func cutRun(b []byte, r *run) (rest []byte, err error) {
 	return cutRecord(b, func(f field) bool {
+		r.ownFor(f.tag)
 		switch {
 		case f.tag < 30:
 			return setRunNumber(r, f)
@@ -121,6 +122,20 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 		}
 		return true
 	})
+}
+
+// ownFor gives a run that is read memory of its own for a field, if that is where the field is.
+func (r *run) ownFor(tag byte) {
+	switch {
+	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 42:
+		if r.motion == noMotion {
+			r.motion = &motion{}
+		}
+	case tag == 20, tag == 24, tag >= 40:
+		if r.aside == noAside {
+			r.aside = &aside{}
+		}
+	}
 }
 
 func setRunNumber(r *run, f field) bool {

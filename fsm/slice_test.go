@@ -83,11 +83,11 @@ var changes = map[byte]func([]byte) []byte{
 // changedRuns changes the last run of a page, and changedPlace what is pending of a page.
 func changedRuns(page []byte) (out []byte) {
 	for len(page) > 0 {
-		r := &run{}
+		r := blankRun()
 		rest, err := cutRun(page, r)
 		must(err)
 		if page = rest; len(page) == 0 {
-			r.Order++
+			r.Token++
 		}
 		out = appendRun(out, r)
 	}
