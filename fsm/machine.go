@@ -81,7 +81,7 @@ type Result struct {
 	events []byte // encoded
 }
 
-// Events decodes the entry's events, in order.
+// Events decodes the entry's events, in order, until the next entry is applied.
 func (r Result) Events() (events []*v1.Event) {
 	for rest := r.events; len(rest) > 0; {
 		event, _, next, err := cutEvent(rest)
@@ -135,6 +135,7 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		resident:   list.New(),
 		claims:     btree.NewFreeListG[*claim](32),
 	}
+	m.room.batch = &m.batch
 	if err := m.load(); err != nil {
 		return nil, fmt.Errorf("open state: %w", err)
 	}
@@ -200,13 +201,14 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	return m.keep(t)
 }
 
-// keep returns what an entry did in memory of its own, of the size that it takes: most entries have few events or none.
+// keep returns what an entry did, and keeps the memory of its events and their types for the next one. The types are copied, in the
+// size that they take: most entries have few events or none.
 func (m *Machine) keep(t *turn) Result {
 	m.events, m.kinds = t.events, t.result.Kinds
 	if cap(m.events) > pageBytes {
 		m.events = nil
 	}
-	t.result.events = append([]byte(nil), t.events...)
+	t.result.events = t.events
 	t.result.Kinds = append([]string(nil), t.result.Kinds...)
 	return t.result
 }

@@ -94,19 +94,10 @@ func appendKey(k []byte, tbl byte, parts []string) []byte {
 	return k
 }
 
-// room is memory for the keys and values of a flush, which has many small ones. What was taken is never used again.
-type room struct{ free []byte }
+// room makes keys and values in the memory of the batch that they are for.
+type room struct{ batch *table.Batch }
 
-const roomBytes = 16 << 10
-
-func (r *room) take(n int) []byte {
-	if len(r.free) < n {
-		r.free = make([]byte, max(n, roomBytes))
-	}
-	taken := r.free[:0:n]
-	r.free = r.free[n:]
-	return taken
-}
+func (r *room) take(n int) []byte { return r.batch.Take(n) }
 
 func (r *room) copy(b []byte) []byte { return append(r.take(len(b)), b...) }
 

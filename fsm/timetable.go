@@ -55,6 +55,7 @@ type timetable struct {
 type moment struct {
 	at   int64
 	few  []deadline
+	gone int // of few, at its beginning: what came first is mostly taken out first
 	many *btree.BTreeG[deadline]
 }
 
@@ -94,10 +95,10 @@ func (t *timetable) moment(at int64) *moment {
 func (o *moment) add(d deadline) {
 	if o.many == nil && len(o.few) == fewDeadlines {
 		o.many = btree.NewG(32, deadline.less)
-		for _, d := range o.few {
+		for _, d := range o.few[o.gone:] {
 			o.many.ReplaceOrInsert(d)
 		}
-		o.few = nil
+		o.few, o.gone = nil, 0
 	}
 	if o.many != nil {
 		o.many.ReplaceOrInsert(d)
@@ -127,12 +128,22 @@ func (o *moment) drop(d deadline) {
 		o.many.Delete(d)
 		return
 	}
-	at := slices.Index(o.few, d)
+	few := o.few[o.gone:]
+	at := slices.Index(few, d)
 	if at < 0 { // its run has another piece of memory as its name since
-		at = slices.IndexFunc(o.few, d.same)
+		at = slices.IndexFunc(few, d.same)
 	}
-	if at >= 0 {
-		o.few = slices.Delete(o.few, at, at+1) // in place: what came first is mostly taken out first
+	switch {
+	case at < 0:
+		return
+	case at == 0:
+		few[0] = deadline{}
+		o.gone++
+	default:
+		o.few = slices.Delete(o.few, o.gone+at, o.gone+at+1)
+	}
+	if o.gone == len(o.few) {
+		o.few, o.gone = o.few[:0], 0
 	}
 }
 
@@ -140,7 +151,7 @@ func (o *moment) len() int {
 	if o.many != nil {
 		return o.many.Len()
 	}
-	return len(o.few)
+	return len(o.few) - o.gone
 }
 
 // next is when something is due; zero is never.
@@ -160,8 +171,8 @@ func (t *timetable) first() (first deadline, ok bool) {
 	if o.many != nil {
 		return o.many.Min()
 	}
-	first = o.few[0]
-	for _, d := range o.few[1:] {
+	first = o.few[o.gone]
+	for _, d := range o.few[o.gone+1:] {
 		if d.less(first) {
 			first = d
 		}
@@ -184,7 +195,7 @@ func (o *moment) each(yield func(deadline) bool) (goesOn bool) {
 			return goesOn
 		})
 	}
-	for n := 0; n < len(o.few) && goesOn; n++ {
+	for n := o.gone; n < len(o.few) && goesOn; n++ {
 		goesOn = yield(o.few[n])
 	}
 	return goesOn

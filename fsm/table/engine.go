@@ -19,7 +19,8 @@ type Reader interface {
 type Engine interface {
 	Reader
 	// Write applies the batch atomically: after a crash all of it is there, or nothing, and never without
-	// every batch written before it. It is durable only when a later Sync has returned.
+	// every batch written before it. It is durable only when a later Sync has returned. An engine that keeps the keys and
+	// values, and does not copy them, tells the batch.
 	Write(*Batch) error
 	// Snapshot pins the present point in time until it is closed, also beyond the engine's Close. It costs O(1).
 	Snapshot() Snapshot
@@ -39,7 +40,17 @@ type Snapshot interface {
 type Batch struct {
 	ops  []op
 	size int
+
+	blocks [][]byte // memory of keys and values
+	block  int      // of blocks, that with room
+	used   int      // of that block
+	kept   bool     // an engine has the keys and values
 }
+
+const (
+	blockBytes = 16 << 10
+	maxBlocks  = 128 // kept for the next batch
+)
 
 type op struct {
 	kind       opKind
@@ -53,6 +64,22 @@ const (
 	opDelete
 	opDeleteRange
 )
+
+// Take returns room for n bytes of a key or a value, which is the batch's own until Reset.
+func (b *Batch) Take(n int) []byte {
+	if n > blockBytes {
+		return make([]byte, 0, n)
+	}
+	if b.block < len(b.blocks) && blockBytes-b.used < n {
+		b.block, b.used = b.block+1, 0
+	}
+	if b.block == len(b.blocks) {
+		b.blocks = append(b.blocks, make([]byte, blockBytes))
+	}
+	taken := b.blocks[b.block][b.used : b.used : b.used+n]
+	b.used += n
+	return taken
+}
 
 // Put sets key to value. Both are kept by the batch and must not be changed by the caller any more.
 func (b *Batch) Put(key, value []byte) { b.add(op{opPut, key, value}) }
@@ -74,10 +101,18 @@ func (b *Batch) Size() int { return b.size }
 // Len returns how many operations the batch has.
 func (b *Batch) Len() int { return len(b.ops) }
 
-// Reset empties the batch and keeps its memory, but no key or value.
+// Reset empties the batch. What was taken of it is taken again, unless an engine has it.
 func (b *Batch) Reset() {
 	clear(b.ops)
 	b.ops, b.size = b.ops[:0], 0
+	switch {
+	case b.kept:
+		b.blocks = nil
+	case len(b.blocks) > maxBlocks:
+		clear(b.blocks[maxBlocks:])
+		b.blocks = b.blocks[:maxBlocks]
+	}
+	b.block, b.used, b.kept = 0, 0, false
 }
 
 func (b *Batch) add(o op) {

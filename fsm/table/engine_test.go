@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -189,6 +190,44 @@ func TestAnEmptyRangeRemovesNothing(t *testing.T) {
 			t.Errorf("%s: an empty range removed a row: %v", name, err)
 		}
 		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What was taken of a batch is taken again behind an engine that copies, and is not behind one that keeps it.
+func TestABatchsMemoryIsUsedAgain(t *testing.T) {
+	disk, err := openPebble("db", Options{FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, engine := range map[string]Engine{"memory": NewMemory(), "pebble": disk} {
+		b := &Batch{}
+		sizes := []int{1, blockBytes, blockBytes - 1, blockBytes + 1, 17, 3 * blockBytes}
+		for round := range 3 {
+			for n, size := range append(sizes, make([]int, 2*maxBlocks)...) {
+				value := b.Take(max(size, blockBytes/2+1))
+				if len(value) != 0 || cap(value) < size {
+					t.Fatalf("%s: %d bytes of %d were taken", name, cap(value), size)
+				}
+				value = append(value, bytes.Repeat([]byte{byte(round), byte(n)}, size/2)...)
+				b.Put(append(b.Take(5), byte(round), byte(n), byte(n>>8), byte(size), byte(size>>8)), value)
+			}
+			if err := engine.Write(b); err != nil {
+				t.Fatal(err)
+			}
+			b.Reset()
+			if again := len(b.blocks); again > maxBlocks || (again > 0) != (engine == disk) {
+				t.Fatalf("%s: %d blocks are used again", name, again)
+			}
+		}
+		err := engine.Scan(nil, nil, func(k, value []byte) bool {
+			if size := len(value); size > 0 && !bytes.Equal(value, bytes.Repeat([]byte{k[0], k[1]}, size/2)) {
+				t.Errorf("%s: the value of %x is another's", name, k)
+			}
+			return true
+		})
+		if err := errors.Join(err, engine.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -50,6 +50,7 @@ func (m *memory) ScanBack(lo, hi []byte, fn func(key, value []byte) bool) error 
 func (m *memory) Write(b *Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	b.kept = true
 	for _, o := range b.ops {
 		switch o.kind {
 		case opPut:

@@ -225,9 +225,14 @@ func (e *pebbleEngine) checked(err error) error {
 	return err
 }
 
+// maxRetained is how much memory of a batch is used for another one: what is written often is not larger.
+const maxRetained = blockBytes * maxBlocks
+
 func (e *pebbleEngine) Write(b *Batch) error {
 	return e.call(func() error {
-		batch := e.db.NewBatchWithSize(b.size + 16*len(b.ops))
+		size := b.size + 16*len(b.ops)
+		size += -size & (blockBytes - 1) // so that the next one, which is like it, has room there too
+		batch := e.db.NewBatch(pebble.WithInitialSizeBytes(size), pebble.WithMaxRetainedSizeBytes(maxRetained))
 		for _, o := range b.ops {
 			var err error
 			switch o.kind {
