@@ -106,7 +106,7 @@ func (e *runCompleted) fill(d *v1.EventData) string {
 }
 func (e *runCompleted) evolve(t *turn) {
 	if !dependent(e.i.step(e.at).Kind) { // what another put out has no salt here
-		e.digest = payloadDigest(t.salt(), e.output)
+		e.digest = t.payloadDigest(e.output)
 	}
 	e.session = e.i.run(e.at).Session
 	t.dropLapsed(e.i, e.at)

@@ -62,15 +62,16 @@ func (m *Machine) Digests() []*v1.DigestAt {
 	return append(out, &v1.DigestAt{Index: g.Index, Digest: hex.EncodeToString(g.Digest)})
 }
 
-// payloadDigest is what events carry of a payload: salted by the proposer, so that bytes and salt can be erased.
-func payloadDigest(salt []byte, p *v1.Payload) []byte {
+// payloadDigest is what events carry of a payload: salted by the proposer, so that bytes and salt can be erased. It is good until the
+// next one.
+func (t *turn) payloadDigest(p *v1.Payload) []byte {
 	if p == nil {
 		return nil
 	}
-	h := sha256.New()
-	h.Write(salt)
-	h.Write(p.Bytes)
-	return h.Sum(nil)
+	m := t.m
+	m.scratch = append(append(m.scratch[:0], t.salt()...), p.Bytes...)
+	m.sum = sha256.Sum256(m.scratch)
+	return m.sum[:]
 }
 
 func (t *turn) salt() []byte {

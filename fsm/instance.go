@@ -83,9 +83,13 @@ func (m *Machine) keepInstance(i *instance) {
 
 // readInstance decodes an instance from its rows; nil when there is none.
 func (m *Machine) readInstance(ns *namespace, id string) (*instance, error) {
-	r, rec := m.stored(ns.rec.Namespace), &logv1.Instance{}
-	found, err := row(r, key(tableInstance, ns.rec.Namespace, id), rec)
+	r := m.stored(ns.rec.Namespace)
+	value, found, err := r.Get(key(tableInstance, ns.rec.Namespace, id))
 	if err != nil || !found {
+		return nil, err
+	}
+	rec := &logv1.Instance{}
+	if err := proto.Unmarshal(value, rec); err != nil {
 		return nil, err
 	}
 	v, refusal := ns.version(rec.Workflow, rec.Version)

@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"container/list"
+	"crypto/sha256"
 	"fmt"
 	"sync"
 
@@ -44,6 +45,7 @@ type Machine struct {
 	room       room
 	batch      table.Batch // of the flush, and the memory in which it encodes
 	scratch    []byte
+	sum        [sha256.Size]byte
 	fact       fact                     // memory of the event that is being encoded
 	events     []byte                   // and of the entry's, which is being applied
 	kinds      []string                 // and of their types

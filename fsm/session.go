@@ -40,6 +40,9 @@ func sessionName(id int64) string { return strconv.FormatInt(id, 10) }
 
 // sessionID is the id of a session's name; zero, which no session has, when it is none.
 func sessionID(name string) int64 {
+	if name == "" { // as in most commands: an error would be made for each
+		return 0
+	}
 	id, err := strconv.ParseInt(name, 10, 64)
 	if err != nil {
 		return 0

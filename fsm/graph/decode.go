@@ -52,6 +52,12 @@ func DecodeOrdered(data []byte) (any, error) {
 	return decodeWith(decoder{data: data, ordered: true})
 }
 
+// checkValue refuses what decodeValue does, and makes nothing.
+func checkValue(data []byte) error {
+	_, err := decodeWith(decoder{data: data, checks: true})
+	return err
+}
+
 func decodeWith(d decoder) (any, error) {
 	v, err := d.value(0)
 	if err != nil {
@@ -67,6 +73,7 @@ type decoder struct {
 	data    []byte
 	at      int
 	ordered bool
+	checks  bool // only: values are not made
 }
 
 func (d *decoder) space() {
@@ -134,6 +141,9 @@ func (d *decoder) object(depth int) (any, error) {
 		})
 		return o, err
 	}
+	if d.checks {
+		return nil, d.members(depth, func(string, any) error { return nil })
+	}
 	m := map[string]any{}
 	return m, d.members(depth, func(key string, v any) error {
 		m[key] = v
@@ -184,7 +194,9 @@ func (d *decoder) array(depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, v)
+		if !d.checks {
+			list = append(list, v)
+		}
 		if more, err := d.next(']'); !more {
 			return list, err
 		}
@@ -226,6 +238,9 @@ func (d *decoder) number() (any, error) {
 	text := string(d.data[start:d.at])
 	if integral {
 		if i, err := strconv.ParseInt(text, 10, 64); err == nil {
+			if d.checks {
+				return nil, nil
+			}
 			return i, nil
 		}
 	}
@@ -269,12 +284,15 @@ func (d *decoder) string() (string, error) {
 	for d.at < len(d.data) {
 		switch c := d.data[d.at]; {
 		case c == '"':
-			s := string(d.data[start:d.at])
+			s := d.data[start:d.at]
 			d.at++
-			if !utf8.ValidString(s) {
+			if !utf8.Valid(s) {
 				return "", errJSON
 			}
-			return s, nil
+			if d.checks {
+				return "", nil
+			}
+			return string(s), nil
 		case c == '\\':
 			return d.escaped(start)
 		case c < ' ':

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -75,6 +76,9 @@ func FuzzPayload(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		out, err := g(t).Input(0, graph.View{Input: payload})
+		if checked := g(t).CheckInput(payload); checked != nil && err == nil || checked == nil && err != nil && strings.Contains(err.Error(), graph.DataInvalid) {
+			t.Fatalf("%q is checked with %v, and read with %v", payload, checked, err)
+		}
 		if err != nil {
 			if json.Valid(payload) && utf8.Valid(payload) && !tolerable(payload, err) {
 				t.Fatalf("refused %q: %v", payload, err)

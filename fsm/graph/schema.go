@@ -117,12 +117,15 @@ func leaves(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
 // CheckInput holds an input (nil is null) against the inputSchema. The error, an *EvalError, names the first
 // place in the input that does not fit, by path, and the keyword of the schema.
 func (g *Graph) CheckInput(input []byte) error {
+	if g.schemaSource == nil {
+		if len(input) > 0 && checkValue(input) != nil {
+			return &EvalError{Code: DataInvalid, Where: "input"}
+		}
+		return nil
+	}
 	value, err := decodePayload(input)
 	if err != nil {
 		return &EvalError{Code: DataInvalid, Where: "input"}
-	}
-	if g.schemaSource == nil {
-		return nil
 	}
 	schema, err := g.inputSchema()
 	if err != nil {
