@@ -45,14 +45,16 @@ var house = []layer{
 	{"fsm/graph", nil, join(consensus, wire, storage, logging, network), "what a definition means must not depend on where it is read"},
 	{"fsm/graph/source", []string{"fsm/graph"}, join(consensus, wire, storage), "forms of a definition are read before proposing, never in apply"},
 
-	{"cluster", []string{"cluster/propose", "cluster/pending", "cluster/logstore", "fsm", "fsm/table", "proto/..."}, wire, "cluster agrees on a log; how nodes and clients are reached is handed to it"},
+	{"fsm/cron", nil, join(consensus, wire, storage), "times of schedules are computed before proposing, never in apply"},
+
+	{"cluster", []string{"cluster/propose", "cluster/pending", "cluster/logstore", "fsm", "fsm/cron", "fsm/table", "proto/..."}, wire, "cluster agrees on a log; how nodes and clients are reached is handed to it"},
 	{"cluster/propose", []string{"proto/..."}, join(consensus, wire, storage, logging, outside), "a core without IO: the simulator steps it"},
 	{"cluster/pending", nil, join(consensus, wire, storage, logging, outside), "a core without IO: the simulator steps it"},
 	{"cluster/logstore", nil, wire, "a log store knows raft's entries, not what is in them"},
 	{"cluster/join", []string{"cluster/gossip"}, join(wire, storage, consensus[:2]), "joining asks and suggests; the configuration is raft's, behind an interface"},
 	{"cluster/gossip", nil, join(wire, storage, []string{"github.com/hashicorp/raft"}), "gossip suggests; it never decides, so raft is out of its reach"},
 
-	{"transport/api", []string{"fsm", "fsm/graph/source", "proto/..."}, consensus, "handlers reach the cluster through an interface that they declare"},
+	{"transport/api", []string{"fsm", "fsm/cron", "fsm/graph/source", "proto/..."}, consensus, "handlers reach the cluster through an interface that they declare"},
 	{"transport/peer", nil, join(wire, storage), "the port carries bytes: it knows raft's stream and nothing of what is said"},
 
 	{"client", []string{"client/...", "proto/..."}, join(consensus, storage), "whoever links the client must not link the server"},
