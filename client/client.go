@@ -75,6 +75,7 @@ type Client struct {
 	Namespaces lockstepv1connect.NamespaceServiceClient
 	Workflows  lockstepv1connect.WorkflowServiceClient
 	Instances  lockstepv1connect.InstanceServiceClient
+	Schedules  lockstepv1connect.ScheduleServiceClient
 	Workers    lockstepv1connect.WorkerServiceClient
 	Locks      lockstepv1connect.LockServiceClient
 	Events     lockstepv1connect.EventServiceClient
@@ -108,6 +109,7 @@ func New(config Config) (*Client, error) {
 	c.Namespaces = lockstepv1connect.NewNamespaceServiceClient(carrier, base, option)
 	c.Workflows = lockstepv1connect.NewWorkflowServiceClient(carrier, base, option)
 	c.Instances = lockstepv1connect.NewInstanceServiceClient(carrier, base, option)
+	c.Schedules = lockstepv1connect.NewScheduleServiceClient(carrier, base, option)
 	c.Workers = lockstepv1connect.NewWorkerServiceClient(carrier, base, option)
 	c.Locks = lockstepv1connect.NewLockServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)

@@ -169,3 +169,19 @@ func ExampleWorkerConfig() {
 	// <nil>
 	// client: a worker needs a Handler, or Handlers by task
 }
+
+// A schedule starts an instance at each time of a cron expression. While one runs, the next time waits.
+func ExampleScheduleOptions() {
+	c, end := newExample()
+	defer end()
+	s, err := c.CreateSchedule(context.Background(), "nightly", "30 2 * * *", "report", client.ScheduleOptions{
+		Zone:    "Europe/Berlin",
+		Input:   map[string]string{"of": "sales"},
+		TimeKey: "at", // {"at": "2026-03-28T01:30:00Z", "of": "sales"}
+		Overlap: v1.Overlap_OVERLAP_QUEUE,
+		CatchUp: 6 * time.Hour, // after an outage
+	})
+	must(err)
+	fmt.Println(s.Schedule, "at", s.Cron, "in", s.Zone)
+	// Output: nightly at 30 2 * * * in Europe/Berlin
+}

@@ -70,6 +70,7 @@ func newFake() *fake {
 	f.mux.Handle(lockstepv1connect.NewWorkflowServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewNamespaceServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewClusterServiceHandler(f, option))
+	f.mux.Handle(lockstepv1connect.NewScheduleServiceHandler(&fakeSchedules{}, option))
 	return f
 }
 

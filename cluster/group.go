@@ -16,9 +16,9 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// group is one raft group of the node. Until close it runs ten goroutines, the proposer's two (propose.go), the one that
+// group is one raft group of the node. Until close it runs eleven goroutines, the proposer's two (propose.go), the one that
 // writes the log (ahead.go), the keeper and the flusher (below), the observer of leadership (leader.go), the one that has
-// raft look for its leader (prompt.go), the one that asks how old the state is (fresh.go), the comparer (compare.go) and the one that raises the
+// raft look for its leader (prompt.go), the one that fires schedules (schedule.go), the one that asks how old the state is (fresh.go), the comparer (compare.go) and the one that raises the
 // cluster's level (level.go), those that take a snapshot or promote a member now and then, and raft's own.
 type group struct {
 	id        string
@@ -106,6 +106,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.observe)
 	g.tasks.Go(g.prompt)
 	g.tasks.Go(g.askStates)
+	g.tasks.Go(g.fireSchedules)
 	if g.config.Exchange != nil {
 		g.every(g.config.CompareEvery, g.compareStates)
 		g.every(g.config.CompareEvery, g.raiseLevel)

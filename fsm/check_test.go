@@ -35,6 +35,11 @@ func check(m *Machine) error {
 		if err := checkWaits(m, ns); err != nil {
 			return err
 		}
+		for _, s := range ns.schedules {
+			if err := checkSchedule(ns, s); err != nil {
+				return fmt.Errorf("schedule %s: %w", s.rec.Schedule, err)
+			}
+		}
 		if len(held) != len(ns.leases) {
 			return fmt.Errorf("namespace %s counts %d leases, there are %d", name, len(ns.leases), len(held))
 		}
@@ -301,6 +306,21 @@ func checkSessions(m *Machine) error {
 	}
 	if waits != len(m.waits) {
 		return fmt.Errorf("there are %d waits, sessions have %d", len(m.waits), waits)
+	}
+	return nil
+}
+
+// checkSchedule: what a schedule says runs does run, and nothing waits for nothing.
+func checkSchedule(ns *namespace, s *schedule) error {
+	rec := s.rec
+	if i := ns.instances[rec.Running]; i != nil && (!i.live() || i.rec.Schedule != rec.Schedule) {
+		return fmt.Errorf("%s runs, which is %s of schedule %q", rec.Running, i.rec.State, i.rec.Schedule)
+	}
+	if rec.Running == "" && !rec.Paused && len(rec.QueuedWall) > 0 {
+		return fmt.Errorf("%d times wait, and nothing runs", len(rec.QueuedWall))
+	}
+	if len(rec.QueuedWall) > maxQueued || len(rec.Recent) > recentFirings {
+		return fmt.Errorf("%d times wait, and %d are remembered", len(rec.QueuedWall), len(rec.Recent))
 	}
 	return nil
 }

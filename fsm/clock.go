@@ -95,8 +95,7 @@ func (t *turn) tick(header *logv1.Header) {
 		if !t.expireDeadline() && !t.expireDate() {
 			return
 		}
-		t.matchTouched()
-		t.settleDeliveries()
+		t.settle()
 	}
 }
 

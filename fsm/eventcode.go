@@ -59,6 +59,7 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendText(b, 46, d.OtherInstance)
 	b = appendText(b, 47, d.OtherStep)
 	b = appendNumber(b, 48, int64(d.OtherIndex))
+	b = appendNumber(b, 49, int64(d.Count))
 	return append(b, 0)
 }
 
@@ -132,7 +133,7 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
@@ -303,8 +304,12 @@ func setNumber(d *v1.EventData, f field) {
 }
 
 func setDue(d *v1.EventData, f field) {
-	if f.tag == 45 {
+	switch f.tag {
+	case 45:
 		d.Lag = f.number
+		return
+	case 49:
+		d.Count = int32(f.number)
 		return
 	}
 	if d.Due == nil {

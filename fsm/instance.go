@@ -186,6 +186,9 @@ type instanceStarted struct {
 	version *version
 	parent  *instance // that of the run which called it, if one did
 	at      at
+	// The schedule that starts it, and for which time.
+	schedule  string
+	scheduled int64
 }
 
 func (e *instanceStarted) kind() string { return "lockstep.instance.started.v1" }
@@ -203,6 +206,7 @@ func (e *instanceStarted) evolve(t *turn) {
 		InstanceId: e.request.InstanceId, Workflow: e.request.Workflow, Version: e.version.rec.Version,
 		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys), StartedWall: t.wall(),
 		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
+		Schedule: e.schedule, ScheduledWall: e.scheduled,
 	}
 	if p := e.parent; p != nil {
 		rec.Parent, rec.ParentStep, rec.ParentNode, rec.ParentIndex = p.rec.InstanceId, p.step(e.at).ID, e.at.node, e.at.index
@@ -347,6 +351,7 @@ func (e *instanceChanged) evolve(t *turn) {
 		rec.Signals, rec.Seen = nil, nil
 		t.ns.rec.LiveInstances--
 		t.m.dirtyNamespace(t.ns)
+		t.freeSchedule(e.i)
 		t.tellOf(e.i)
 	}
 	t.m.touch(e.i)

@@ -102,6 +102,7 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		Labels: pairMap(i.rec.Labels), Keys: pairMap(i.rec.Keys),
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
 		Parent: i.parent(), Depth: i.rec.Depth,
+		Schedule: i.rec.Schedule, Scheduled: stamp(i.rec.ScheduledWall),
 	}, err
 }
 

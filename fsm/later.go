@@ -43,8 +43,7 @@ func (t *turn) later() {
 		}
 		t.spent = 1
 		t.do(*next.run)
-		t.matchTouched()
-		t.settleDeliveries()
+		t.settle()
 	}
 }
 

@@ -10,12 +10,12 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 8 has payloads
-// with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the fourth edition of the language (calls, and waits for other instances);
-// level 6 those of the third (needs that count failures); level 5 those of the second (timers, races, approvals, a total timeout),
-// and the commands about them. Level 4 has compensations. Level 3 has slices of the state in the digest, of rows in the present
-// format; those of level 2 were of the first.
-const Level = 8
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 9 has schedules.
+// Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
+// fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
+// level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
+// Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
+const Level = 9
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -26,6 +26,9 @@ const endsLevel = 6
 // callsLevel is the cluster level from which on instances call others, and wait for them.
 const callsLevel = 7
 
+// scheduleLevel is the cluster level from which on there are schedules, and their rows are in slices of the state.
+const scheduleLevel = 9
+
 // LevelOf is the cluster level from which on a command may be in the log; zero is any. Below it a member of the cluster may
 // run a version that does not know the command, and would stop at it, or know less of what it brings.
 func LevelOf(c *logv1.Command) uint32 {
@@ -34,6 +37,9 @@ func LevelOf(c *logv1.Command) uint32 {
 		return compensationLevel
 	case *logv1.Command_ApproveStep, *logv1.Command_RejectStep:
 		return waitsLevel
+	case *logv1.Command_CreateSchedule, *logv1.Command_PauseSchedule, *logv1.Command_ResumeSchedule, *logv1.Command_DeleteSchedule,
+		*logv1.Command_TriggerSchedule, *logv1.Command_FireSchedule:
+		return scheduleLevel
 	case *logv1.Command_RegisterWorkflow:
 		if g, err := graph.Compile(body.RegisterWorkflow.Graph); err == nil {
 			return definitionLevel(g)

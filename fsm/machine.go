@@ -49,6 +49,7 @@ type Machine struct {
 	fact       fact                     // memory of the event that is being encoded
 	events     []byte                   // and of the entry's, which is being applied
 	kinds      []string                 // and of their types
+	planned    uint64                   // counts changes of schedules, from 1
 	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
 
@@ -58,6 +59,7 @@ type dirt struct {
 	workflows  []workflowRow
 	instances  []*instance
 	locks      []*lock
+	schedules  []*schedule
 	sessions   []int64
 	late       []lateRow
 	replaced   [][]byte // keys of payloads that go
@@ -79,6 +81,8 @@ type Result struct {
 	Kinds []string
 	// How late the timers were that fired, in nanoseconds.
 	Lags []int64
+	// How late the times of schedules were that were decided, in nanoseconds.
+	FiringLags []int64
 
 	events []byte // encoded
 }
@@ -127,6 +131,7 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		engine:     engine,
 		begins:     begins,
 		group:      &logv1.Group{Format: format},
+		planned:    1,
 		namespaces: map[string]*namespace{},
 		sessions:   map[int64]*session{},
 		waits:      map[uint64]*wait{},

@@ -227,6 +227,9 @@ func dump(m *Machine) string {
 			q.parked.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  parked %d %d %v\n", x.order, x.seq, x.run); return true })
 			q.waits.Ascend(func(x *wait) bool { fmt.Fprintf(&b, "  wait %d %d\n", x.rec.WaitId, x.rec.Remaining); return true })
 		}
+		for _, plan := range ns.calendar {
+			fmt.Fprintf(&b, "schedule %s %x\n", plan, appendRow(nil, ns.schedules[plan].rec))
+		}
 		for _, lockName := range sortedLocks(m, ns) {
 			l := ns.lock(m, lockName)
 			if l.idle() {

@@ -17,6 +17,8 @@ type namespace struct {
 	queues    map[string]*queue
 	lines     []string // names of queues, sorted
 	leases    map[int64]leaseRef
+	schedules map[string]*schedule
+	calendar  []string // names of schedules, sorted
 	feed      feed
 	waits     dependencies // runs that wait for other instances
 	payloads  numbered
@@ -38,6 +40,7 @@ func (ns *namespace) clear() {
 	ns.locks = map[string]*lock{}
 	ns.queues, ns.lines = map[string]*queue{}, nil
 	ns.leases = map[int64]leaseRef{}
+	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits = newDependencies()
 }
@@ -208,6 +211,8 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.workflows = keep(d.workflows, func(w workflowRow) bool { return w.namespace != ns.rec.Namespace })
 	d.instances = keep(d.instances, func(i *instance) bool { return i.ns != ns })
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
+	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
+	m.planned++
 	d.late = keep(d.late, func(l lateRow) bool { return l.namespace != ns.rec.Namespace })
 }
 

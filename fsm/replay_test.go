@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,7 +112,12 @@ type walk struct {
 		token int64
 	}
 	started int
-	streams map[int64]uint64 // by session: the wait id of its stream
+	planned map[string][2]int64 // by schedule, the position of the event that made it, and up to when its times are over
+	streams map[int64]uint64    // by session: the wait id of its stream
+}
+
+func newWalk(seed int64) *walk {
+	return &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}, planned: map[string][2]int64{}}
 }
 
 func (w *walk) pick(n int) int { return w.random.Intn(n) }
@@ -182,7 +188,7 @@ func (w *walk) command() *logv1.Command {
 	if w.pick(2) == 0 && w.streams[session] != 0 {
 		c.Envelope.WaitId = w.streams[session]
 	}
-	switch w.pick(21) {
+	switch w.pick(22) {
 	case 0, 1:
 		c.Body = &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(2+w.pick(20)) * second}}
 	case 2, 3, 4:
@@ -229,6 +235,8 @@ func (w *walk) command() *logv1.Command {
 		}}
 	case 20:
 		w.decide(c)
+	case 21:
+		w.schedule(c)
 	case 19:
 		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token}}
 	}
@@ -243,6 +251,32 @@ func (w *walk) decide(c *logv1.Command) {
 		c.Body = &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{InstanceId: id, Step: step, Reason: "fine"}}
 	} else {
 		c.Body = &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{InstanceId: id, Step: step}}
+	}
+}
+
+// schedule does something to one of a few schedules: mostly it has a time come, the next one or one that was before.
+func (w *walk) schedule(c *logv1.Command) {
+	names := [...]string{"s1", "s2", "s3", "s4"}
+	n := w.pick(len(names))
+	at := (1704067200 + w.wall/second - int64(w.pick(8))) * second
+	switch w.pick(12) {
+	case 0, 1:
+		c.Body = &logv1.Command_CreateSchedule{CreateSchedule: &v1.CreateScheduleRequest{
+			Schedule: names[n], Cron: "@every 1s", Workflow: fmt.Sprint("w", w.pick(len(theWorkflows))), Overlap: v1.Overlap(n + 1), QueueLimit: 2,
+			InputPayload: &v1.Payload{Bytes: []byte(`{"k":1}`)}, TimeKey: "at", CatchUp: durationpb.New(10e9), Labels: map[string]string{"b": "1", "a": "2"},
+		}}
+	case 2:
+		c.Body = &logv1.Command_PauseSchedule{PauseSchedule: &v1.PauseScheduleRequest{Schedule: names[n], Reason: "r"}}
+	case 3, 4:
+		c.Body = &logv1.Command_ResumeSchedule{ResumeSchedule: &v1.ResumeScheduleRequest{Schedule: names[n], CatchUp: w.pick(2) == 0}}
+	case 5:
+		if w.pick(4) == 0 {
+			c.Body = &logv1.Command_DeleteSchedule{DeleteSchedule: &v1.DeleteScheduleRequest{Schedule: names[n]}}
+			break
+		}
+		c.Body = &logv1.Command_TriggerSchedule{TriggerSchedule: &v1.TriggerScheduleRequest{Schedule: names[n], At: stamp(at)}}
+	default:
+		c.Body = &logv1.Command_FireSchedule{FireSchedule: &logv1.FireSchedule{Schedule: names[n], Position: w.planned[names[n]][0], After: w.planned[names[n]][1], At: at, Missed: int32(max(0, w.pick(8)-5))}}
 	}
 }
 
@@ -287,6 +321,14 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 
 // learn takes what an entry answered into the walk.
 func (w *walk) learn(e *logv1.Entry, r Result) {
+	for _, event := range r.Events() {
+		switch over := event.Data.Due.AsTime().UnixNano(); {
+		case event.Type == "lockstep.schedule.created.v1":
+			w.planned[event.Data.Name] = [2]int64{event.Position, event.Time.AsTime().UnixNano()}
+		case strings.HasPrefix(event.Type, "lockstep.schedule.") && event.Data.Due != nil && w.pick(10) > 0:
+			w.planned[event.Data.Name] = [2]int64{w.planned[event.Data.Name][0], max(over, w.planned[event.Data.Name][1])}
+		}
+	}
 	take := func(m proto.Message) {
 		switch m := m.(type) {
 		case *v1.Session:
@@ -363,7 +405,7 @@ func wire(m proto.Message) string {
 // replay walks entries through machines that must not differ: one in memory; one on Pebble that flushes at other
 // moments; and one that is thrown away and opened again from its engine, or restored from a snapshot, in the middle.
 func replay(t testing.TB, seed int64, entries int) (completed int) {
-	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}}
+	w := newWalk(seed)
 	memory := table.NewMemory()
 	a, err := Open(memory)
 	must(err)

@@ -74,6 +74,11 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 			return appendRow(b, l.rec), nil
 		}
 		return appendStored(b, k, stored, &logv1.Lock{})
+	case tableSchedule:
+		if s := ns.schedules[id]; s != nil {
+			return appendRow(b, s.rec), nil
+		}
+		return appendStored(b, k, stored, &logv1.Schedule{})
 	}
 	return appendStored(b, k, stored, &logv1.LateResult{})
 }

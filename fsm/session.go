@@ -186,8 +186,7 @@ func (t *turn) renew(r *logv1.Renewal) RenewalOutcome {
 	for _, ref := range orphans {
 		t.orphan(s, ref)
 	}
-	t.matchTouched()
-	t.settleDeliveries()
+	t.settle()
 	return RenewalOutcome{Reply: reply}
 }
 

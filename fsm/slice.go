@@ -36,6 +36,15 @@ const sliceLevel = 3
 var sliced = [...]byte{
 	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate, tablePayload,
 	tableNumbered,
+	tableSchedule, // from level 9 on
+}
+
+// slicedAt are those of a cluster level.
+func slicedAt(level uint32) []byte {
+	if level < scheduleLevel {
+		return sliced[:len(sliced)-1]
+	}
+	return sliced[:]
 }
 
 // Checkpoint is the digest of all up to an entry.
@@ -71,13 +80,14 @@ func (m *Machine) slice() []byte {
 		panic(fmt.Errorf("fsm: %w", err))
 	}
 	g := m.group
-	for len(g.SliceFrom) < len(sliced) {
+	tables := slicedAt(g.Level)
+	for len(g.SliceFrom) < len(tables) {
 		g.SliceFrom = append(g.SliceFrom, nil)
 	}
 	h := sha256.New()
 	h.Write(appendGroup(nil, g))
 	var rows []byte
-	for i, tbl := range sliced {
+	for i, tbl := range tables {
 		cut := &cut{m: m, tbl: tbl, rows: rows[:0]}
 		must(cut.take(g.SliceFrom[i]))
 		g.SliceFrom[i], rows = cut.next, cut.rows

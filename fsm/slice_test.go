@@ -17,7 +17,7 @@ import (
 
 // walked is the engine of a machine behind a random walk: with rows of every table, some of the level before payloads had numbers.
 func walked(t testing.TB, seed int64, entries int) table.Engine {
-	w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}}
+	w := newWalk(seed)
 	engine := table.NewMemory()
 	m, err := Open(engine)
 	must(err)
@@ -77,6 +77,7 @@ var changes = map[byte]func([]byte) []byte{
 	tableLock:      changed(func(m *logv1.Lock) { m.Token-- }),
 	tableBlock:     changedEvent(func(e *v1.Event) { e.Traceparent += "!" }),
 	tableHistory:   nil, // it is only keys: they are dropped
+	tableSchedule:  changed(func(m *logv1.Schedule) { m.Skipped++ }),
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
 }
 

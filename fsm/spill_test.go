@@ -55,8 +55,8 @@ func (c *crashing) crash() {
 func TestACrashBehindASpill(t *testing.T) {
 	for seed := range int64(12) {
 		chance := rand.New(rand.NewSource(seed))
-		w := &walk{random: rand.New(rand.NewSource(seed)), term: 1, requests: map[int64]int64{}, streams: map[int64]uint64{}}
-		level := uint32(Level - seed%2)
+		w := newWalk(seed)
+		level := []uint32{Level, aheadLevel - 1}[seed%2]
 		a, err := Open(table.NewMemory())
 		must(err)
 		c := &crashing{t: t, engine: table.NewMemory()}

@@ -37,10 +37,11 @@ const (
 	tableNumbered  = 'f' // namespace, number -> Payload
 	tableHistory   = 'h' // namespace, instance, first position -> positions (history.go)
 	tableLate      = 't' // namespace, instance, token -> LateResult
+	tableSchedule  = 'c' // namespace, schedule -> Schedule
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule}
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -188,6 +189,13 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err != nil {
 		return err
 	}
+	err = scanRows(m.engine, key(tableSchedule, name), func() *logv1.Schedule { return &logv1.Schedule{} }, func(_ []byte, rec *logv1.Schedule) error {
+		ns.addSchedule(rec)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	prefix := key(tablePending, name)
 	var failed error
 	err = m.engine.Scan(prefix, table.End(prefix), func(k, value []byte) bool {
@@ -322,6 +330,9 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	}
 	for _, late := range d.late {
 		b.Put(table.AppendUint64(key(tableLate, late.namespace, late.rec.InstanceId), uint64(late.rec.Token)), encode(late.rec))
+	}
+	for _, s := range d.schedules {
+		m.flushSchedule(b, s)
 	}
 	for _, w := range d.workflows {
 		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))

@@ -41,6 +41,8 @@ type turn struct {
 	checkpoint bool
 	slice      []byte
 
+	freed []*schedule // whose instance has ended
+
 	until, untilWall int64 // in a tick: what is due later is not due yet
 
 	cause string                 // causation, once it was asked for
@@ -84,10 +86,16 @@ func (t *turn) run(cmd *logv1.Command) Outcome {
 		return *known
 	}
 	out := t.outcome(t.decide(cmd))
-	t.matchTouched()
-	t.settleDeliveries()
+	t.settle()
 	t.remember(out)
 	return out
+}
+
+// settle goes on behind what was decided: with schedules whose instance has ended, and with what waits.
+func (t *turn) settle() {
+	t.followSchedules()
+	t.matchTouched()
+	t.settleDeliveries()
 }
 
 // decide is the dispatch table of commands. Each returns its reply; nil means that the command parked.
@@ -139,6 +147,25 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.endWait(body.EndWait)
 	case *logv1.Command_RaiseLevel:
 		return t.raiseLevel(body.RaiseLevel)
+	}
+	return t.decideSchedule(cmd)
+}
+
+// decideSchedule is decide of what is about schedules.
+func (t *turn) decideSchedule(cmd *logv1.Command) (proto.Message, *Refusal) {
+	switch body := cmd.Body.(type) {
+	case *logv1.Command_CreateSchedule:
+		return t.createSchedule(body.CreateSchedule)
+	case *logv1.Command_PauseSchedule:
+		return t.pauseSchedule(body.PauseSchedule)
+	case *logv1.Command_ResumeSchedule:
+		return t.resumeSchedule(body.ResumeSchedule)
+	case *logv1.Command_DeleteSchedule:
+		return t.deleteSchedule(body.DeleteSchedule)
+	case *logv1.Command_TriggerSchedule:
+		return t.triggerSchedule(body.TriggerSchedule)
+	case *logv1.Command_FireSchedule:
+		return t.fireSchedule(body.FireSchedule)
 	}
 	panic(fmt.Sprintf("fsm: entry %d has a command of unknown type %T", t.index, cmd.Body))
 }

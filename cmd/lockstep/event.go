@@ -48,6 +48,10 @@ func eventRow(e *v1.Event) []string {
 			detail = append(detail, name+"="+value)
 		}
 	}
+	if strings.HasPrefix(e.Subject, "schedule/") {
+		add("instance", d.InstanceId)
+		add("count", fmt.Sprint(d.Count))
+	}
 	if add("step", d.Step); d.Index > 0 {
 		add("index", fmt.Sprint(d.Index))
 	}

@@ -114,7 +114,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringVar(&c.credfile, "credential-file", "", "reserved; not in effect until there is authentication")
 	root.AddCommand(
 		c.serverCommand(), c.demoCommand(), c.benchCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
-		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.stepCommand(), c.workerCommand(),
+		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.scheduleCommand(), c.stepCommand(), c.workerCommand(),
 		c.queueCommand(), c.lockCommand(), c.sessionCommand(), c.memberCommand(),
 	)
 	root.AddCommand(c.demoParts()...)
@@ -153,6 +153,7 @@ type services struct {
 	namespaces lockstepv1.NamespaceServiceClient
 	workflows  lockstepv1.WorkflowServiceClient
 	instances  lockstepv1.InstanceServiceClient
+	schedules  lockstepv1.ScheduleServiceClient
 	workers    lockstepv1.WorkerServiceClient
 	locks      lockstepv1.LockServiceClient
 	events     lockstepv1.EventServiceClient
@@ -179,6 +180,7 @@ func servicesAt(client connect.HTTPClient, address string) *services {
 		namespaces: lockstepv1.NewNamespaceServiceClient(client, url),
 		workflows:  lockstepv1.NewWorkflowServiceClient(client, url),
 		instances:  lockstepv1.NewInstanceServiceClient(client, url),
+		schedules:  lockstepv1.NewScheduleServiceClient(client, url),
 		workers:    lockstepv1.NewWorkerServiceClient(client, url),
 		locks:      lockstepv1.NewLockServiceClient(client, url),
 		events:     lockstepv1.NewEventServiceClient(client, url),

@@ -1,7 +1,7 @@
 // Package cron says at which times a schedule fires: what a cron expression means in a time zone. It is asked before anything is proposed,
 // by whoever takes a schedule and by the leader, and never in apply: what time zones say changes with the data of a machine.
 //
-// The rules are those of github.com/robfig/cron (docs/decisions/0013-cron.md): a time of day that the clocks skip does not come on that
+// The rules are those of github.com/robfig/cron (docs/decisions/0014-cron.md): a time of day that the clocks skip does not come on that
 // day, and one that they show twice comes twice.
 package cron
 

@@ -10,13 +10,16 @@ func (c *Command) say() string {
 	if c == nil {
 		return "nobody"
 	}
+	if c.Schedule != "" {
+		return fmt.Sprintf("%s (%s)", kinds[c.Kind], c.Schedule)
+	}
 	return fmt.Sprintf("%s (session %d, token %d, %s/%s%s)", kinds[c.Kind], c.Session, c.Token, c.Instance, c.Step, c.Want.Lock)
 }
 
 var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
-	"ApproveStep", "RejectStep",
+	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -70,6 +73,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.signal(c)
 	case Approve, Reject:
 		return s.decision(c)
+	case Schedule, Unschedule, Pause, Resume, Trigger, Fire:
+		return s.askSchedule(c)
 	case ReleaseLock:
 		return s.releaseLock(c)
 	case Complete, Fail, Release, Progress:

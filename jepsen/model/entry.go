@@ -104,6 +104,12 @@ const (
 	Compensate
 	Approve
 	Reject
+	Schedule
+	Unschedule
+	Pause
+	Resume
+	Trigger
+	Fire
 )
 
 // Command of a client. What does not apply is zero.
@@ -128,6 +134,12 @@ type Command struct {
 	Ended                    uint64 // the wait that EndWait ends
 	From                     string // the step from which on an instance is undone
 	Skip                     bool
+	// Of a schedule: which of its name, behind which time which comes, and how many in between do not.
+	Schedule            string
+	Plan                Plan
+	Position, After, At int64
+	Missed              int32
+	CatchUp             bool
 
 	Answer Answer
 }
@@ -143,9 +155,12 @@ type Answer struct {
 	// Of a signal.
 	Delivered, Duplicate bool
 	State                string
-	Steps                []string // that stood still
-	Grants               []Grant
-	Sum                  uint64 // of all its bytes
+	// Of a time of a schedule.
+	Taken        bool
+	Outcome, Why string
+	Steps        []string // that stood still
+	Grants       []Grant
+	Sum          uint64 // of all its bytes
 }
 
 // Grant is a leased run, as its holder is told of it.
@@ -176,4 +191,6 @@ type Fact struct {
 	Take, Slot               int32
 	Shared, Late             bool
 	Other, OtherStep         string // another instance, and a step of it
+	Due                      int64  // unix
+	Count                    int32
 }

@@ -24,6 +24,9 @@ func (s *State) fact(f *Fact) {
 		if s.cause.command == nil || s.cause.command.Kind != Register {
 			fault("S7", "workflow %s is registered without anybody asking", f.Workflow)
 		}
+	case "schedule.created", "schedule.deleted", "schedule.paused", "schedule.resumed",
+		"schedule.missed", "schedule.queued", "schedule.skipped", "schedule.fired":
+		s.scheduleFact(f)
 	default:
 		i := s.instance(f.Instance)
 		if i == nil {
@@ -138,10 +141,18 @@ func (s *State) instanceStarted(f *Fact) {
 		s.begins(i)
 		return
 	}
-	if c == nil || c.Kind != Start || c.Instance != f.Instance || c.Workflow != f.Workflow || flow == nil || s.instances[f.Instance] != nil {
+	x := s.startedBy(f)
+	started := c != nil && c.Kind == Start && c.Instance == f.Instance && c.Workflow == f.Workflow || x != nil && x.plan.Workflow == f.Workflow
+	if !started || flow == nil || s.instances[f.Instance] != nil || s.newborn != nil {
 		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
 	}
-	s.begins(&instance{id: f.Instance, flow: flow, input: c.Input})
+	i := &instance{id: f.Instance, flow: flow}
+	if x != nil {
+		i.plan, i.input, s.newborn = x.name, x.plan.Input, i
+	} else {
+		i.input = c.Input
+	}
+	s.begins(i)
 }
 
 func (s *State) begins(i *instance) {
@@ -165,11 +176,12 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	}[f.Kind]
 	c := s.cause.command
 	legal := map[string]bool{
-		Completed:  i.state == Running,
-		Failing:    i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.frame.owner == nil && r.state == Failed && !r.handled() })),
-		Failed:     i.mayEnd(Failed, Failing),
-		Cancelling: to == Cancelling && s.byParent(i) || (i.state == Running || i.state == Failing) && c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id,
-		Cancelled:  i.mayEnd(Cancelled, Cancelling),
+		Completed: i.state == Running,
+		Failing:   i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.frame.owner == nil && r.state == Failed && !r.handled() })),
+		Failed:    i.mayEnd(Failed, Failing),
+		Cancelling: to == Cancelling && s.byParent(i) || (i.state == Running || i.state == Failing) &&
+			(c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id || s.replaces(i)),
+		Cancelled: i.mayEnd(Cancelled, Cancelling),
 	}[to]
 	if !legal {
 		fault("S1", "%s of %s, which is %s, by %s", f.Kind, i.id, i.state, c.say())
@@ -179,6 +191,9 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	}
 	if i.state, i.code = to, f.Code; to == Cancelling {
 		i.from = f.Name
+	}
+	if over(to) {
+		s.freed(i)
 	}
 	s.touch(i)
 }

@@ -34,6 +34,7 @@ type instance struct {
 	code  string // of one that failed
 	// The run that called it.
 	parent *run
+	plan   string // the schedule that started it
 	// Of one that stops: the step from which on it is undone, and as what it ends behind that.
 	from, ends string
 	// When it fails unless it has ended; zero is never.

@@ -83,6 +83,19 @@ const (
 	AwaitFailed    Class = "wait for an instance failed with it"
 	AwaitCycle     Class = "cycle of waits broken"
 	TimeoutAwait   Class = "total timeout of a wait for an instance"
+
+	Fired        Class = "time started"
+	Beside       Class = "time started beside another"
+	FiredAgain   Class = "time told that is not taken"
+	Queued       Class = "time queued"
+	Dequeued     Class = "time started from the queue"
+	Missed       Class = "times missed"
+	SkipOverlap  Class = "time skipped: OVERLAP"
+	SkipFull     Class = "time skipped: QUEUE_FULL"
+	SkipReplaced Class = "time skipped: REPLACED"
+	SkipExists   Class = "time skipped: INSTANCE_EXISTS"
+	Triggered    Class = "time by hand"
+	Paused       Class = "schedule paused"
 )
 
 // Classes lists them all.
@@ -95,6 +108,7 @@ func Classes() []Class {
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
+		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 	}
 }
 

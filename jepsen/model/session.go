@@ -96,6 +96,9 @@ func (s *State) others(f *Fact, x *session) bool {
 	if s.between(f) {
 		return true
 	}
+	if i := s.instance(f.Instance); i != nil && slices.Contains(s.cause.born, i) {
+		return false // a schedule started it when the given back lease was the last to hold up the one before it
+	}
 	switch f.Kind {
 	case "session.expired", "step.lapsed", "step.incident", "timer.fired":
 		return true
@@ -129,7 +132,9 @@ func (s *State) others(f *Fact, x *session) bool {
 func (s *State) between(f *Fact) bool {
 	r := s.run(f.Instance, f.Step)
 	switch f.Kind {
-	case "instance.started", "instance.cancelling":
+	case "instance.started": // but for one of a schedule
+		return f.Other != ""
+	case "instance.cancelling":
 		return true
 	case "step.completed", "step.failed":
 		return r != nil && r.step.depends()

@@ -27,6 +27,7 @@ type State struct {
 	ready     map[string][]*run // that are ready and need no lock, by queue
 	idling    []*run            // that are ready, or wait
 	limited   []*instance       // that fail by themselves when they take too long
+	schedules map[string]*schedule
 
 	dependents []*run // that wait for other instances, or did
 	changed    bool   // one more has begun to in this entry
@@ -41,6 +42,8 @@ type State struct {
 	told    map[int64]bool // tokens of leases that were granted: whether somebody was told
 	touched touched
 	claim   *claim
+	firing  *firing
+	newborn *instance // that a schedule has started, until it says so
 }
 
 // cause is what facts follow from: a command, a renewal, or the tick.
@@ -48,12 +51,14 @@ type cause struct {
 	command *Command
 	renewal bool
 	tick    bool
-	ended   []*session // that ended by it
+	ended   []*session  // that ended by it
+	born    []*instance // that schedules started
 }
 
 type touched struct {
 	instances []*instance
 	locks     []*lock
+	schedules []*schedule
 }
 
 // claim is a lease whose locks are being granted.
@@ -68,6 +73,7 @@ func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
+		schedules: map[string]*schedule{},
 	}
 }
 
@@ -173,6 +179,7 @@ func (s *State) over() {
 	for _, x := range s.cause.ended {
 		s.sessionOver(x)
 	}
+	s.schedulesWhole()
 	for _, i := range s.touched.instances {
 		s.instanceWhole(i)
 	}

@@ -71,6 +71,9 @@ const (
 	ChildFailureTaken Bug = "child-failure-taken"
 	ChildLeft         Bug = "child-left"
 	EndNotTold        Bug = "end-not-told"
+
+	FiredTwice     Bug = "fired-twice"
+	OverlapIgnored Bug = "overlap-ignored"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -121,6 +124,8 @@ var All = []Row{
 	{ChildFailureTaken, "S1", "a call completes also when what it called has failed"},
 	{ChildLeft, "saga", "what an instance called is left running when that stops"},
 	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},
+	{FiredTwice, "schedule", "a time of a schedule that was taken is taken again when it is proposed again"},
+	{OverlapIgnored, "schedule", "a time of a schedule is started although the instance of an earlier one runs"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

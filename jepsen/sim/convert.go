@@ -1,11 +1,14 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/jepsen/model"
@@ -139,8 +142,38 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Ended = model.EndWait, b.EndWait.WaitId
 	case *logv1.Command_RegisterWorkflow:
 		m.Kind, m.Workflow = model.Register, b.RegisterWorkflow.Workflow
+	default:
+		scheduleCommand(c, &m)
 	}
 	return m
+}
+
+// scheduleCommand is command of what is about schedules.
+func scheduleCommand(c *logv1.Command, m *model.Command) {
+	switch b := c.Body.(type) {
+	case *logv1.Command_CreateSchedule:
+		p := b.CreateSchedule
+		period, err := time.ParseDuration(strings.TrimPrefix(p.Cron, "@every "))
+		if err != nil {
+			panic(fmt.Sprintf("sim: %v", err))
+		}
+		m.Kind, m.Schedule = model.Schedule, p.Schedule
+		m.Plan = model.Plan{
+			Workflow: p.Workflow, Period: int64(period), Overlap: strings.TrimPrefix(p.Overlap.String(), "OVERLAP_"), Limit: p.QueueLimit,
+			CatchUp: int64(p.CatchUp.AsDuration()), Input: amount(p.InputPayload),
+		}
+	case *logv1.Command_PauseSchedule:
+		m.Kind, m.Schedule = model.Pause, b.PauseSchedule.Schedule
+	case *logv1.Command_ResumeSchedule:
+		m.Kind, m.Schedule, m.CatchUp = model.Resume, b.ResumeSchedule.Schedule, b.ResumeSchedule.CatchUp
+	case *logv1.Command_DeleteSchedule:
+		m.Kind, m.Schedule = model.Unschedule, b.DeleteSchedule.Schedule
+	case *logv1.Command_TriggerSchedule:
+		m.Kind, m.Schedule, m.At = model.Trigger, b.TriggerSchedule.Schedule, b.TriggerSchedule.At.AsTime().UnixNano()
+	case *logv1.Command_FireSchedule:
+		p := b.FireSchedule
+		m.Kind, m.Schedule, m.Position, m.After, m.At, m.Missed = model.Fire, p.Schedule, p.Position, p.After, p.At, p.Missed
+	}
 }
 
 func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
@@ -170,6 +203,13 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
 	case *v1.RejectStepResponse:
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *logv1.ScheduleFired:
+		m.Taken = r.Taken
+	case *v1.TriggerScheduleResponse:
+		m.Existing, m.Why = r.Existing, r.Code
+		m.Outcome = map[v1.FiringOutcome]string{
+			v1.FiringOutcome_FIRING_OUTCOME_STARTED: "fired", v1.FiringOutcome_FIRING_OUTCOME_QUEUED: "queued", v1.FiringOutcome_FIRING_OUTCOME_SKIPPED: "skipped",
+		}[r.Outcome]
 	case *v1.CancelInstanceResponse:
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}
@@ -199,5 +239,9 @@ func factOf(e *v1.Event) model.Fact {
 		Instance: d.InstanceId, Workflow: d.Workflow, Step: runName(d), Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 		Other: d.OtherInstance, OtherStep: otherStep,
+		Due: unix(d.Due), Count: d.Count,
 	}
 }
+
+// unix is a time in nanoseconds; zero when there is none.
+func unix(t *timestamppb.Timestamp) int64 { return t.GetSeconds()*1e9 + int64(t.GetNanos()) }

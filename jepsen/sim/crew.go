@@ -22,6 +22,7 @@ type crew struct {
 	workers  []*worker
 	starters []*starter
 	watchers []*watcher
+	planner  *planner // nil: nobody makes schedules
 	heal     []func()
 	// What was heard of: leases of runs, and of locks.
 	runs  []heard
@@ -71,6 +72,9 @@ func (w *world) hire() {
 		w.meddler(fmt.Sprint("meddler", i), newDraws(w.config.Seed, fmt.Sprint("meddler", i)))
 	}
 	w.operator(newDraws(w.config.Seed, "operator"))
+	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
+		w.crew.planner = w.planner(plans)
+	}
 	for i := range 1 + d.IntN(2) {
 		w.crew.watchers = append(w.crew.watchers, w.watcher(fmt.Sprint("watcher", i), newDraws(w.config.Seed, fmt.Sprint("watcher", i))))
 	}

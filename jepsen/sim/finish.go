@@ -10,7 +10,7 @@ import (
 
 // settled: all that was begun has come to its end, and every node has the whole log.
 func (w *world) settled() bool {
-	if len(w.history.model.Open()) > 0 {
+	if p := w.crew.planner; len(w.history.model.Open()) > 0 || p != nil && !p.gone {
 		return false
 	}
 	for _, n := range w.nodes {
@@ -29,6 +29,10 @@ func (w *world) settled() bool {
 // stuck says what has not ended, and what the cluster says of the first of it.
 func (w *world) stuck() {
 	open := w.history.model.Open()
+	if p := w.crew.planner; p != nil && !p.gone {
+		w.fail("schedule", "%s after everything was healed a schedule has times that have come, and are not decided", healing)
+		return
+	}
 	if len(open) == 0 {
 		w.fail("liveness", "%s after everything was healed some node lacks a part of the log", healing)
 		return

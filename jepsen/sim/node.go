@@ -36,6 +36,8 @@ type node struct {
 	wake     time.Duration // when the proposer is looked at next; negative when it is not
 	handing  bool
 	refused  string // why it did not start
+
+	timetable timetable
 }
 
 // start begins a life of the node with what its disk has.
@@ -51,6 +53,8 @@ func (n *node) start() {
 	n.raft.begin()
 	n.applied = n.raft.commit
 	n.upkeep()
+	n.timetable = timetable{}
+	n.plan(schedulesEvery)
 }
 
 // open finds the state to go on from: the engine's, or the newest snapshot's when that is ahead.
@@ -223,6 +227,7 @@ func (n *node) notify(leads bool) {
 		}
 		n.detach()
 		n.kick(0)
+		n.plan(0)
 	})
 }
 

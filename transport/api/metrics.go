@@ -45,6 +45,7 @@ type Metrics struct {
 	late      prometheus.Counter
 	expired   prometheus.Counter
 	lag       prometheus.Histogram
+	firings   prometheus.Histogram
 }
 
 // NewMetrics makes metrics in a registry of their own.
@@ -82,6 +83,9 @@ func NewMetrics() *Metrics {
 	m.lag = add(m, prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "lockstep_timer_lag_seconds", Help: "How much later timers fired than they were due.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 20),
 	}))
+	m.firings = add(m, prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "lockstep_schedule_lag_seconds", Help: "How long after their time the times of schedules were decided.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 24),
+	}))
 	return m
 }
 
@@ -108,6 +112,9 @@ func (m *Metrics) Observe(r fsm.Result, took time.Duration) {
 	m.renewals.Add(float64(len(r.Renewals)))
 	for _, lag := range r.Lags {
 		m.lag.Observe(time.Duration(lag).Seconds())
+	}
+	for _, lag := range r.FiringLags {
+		m.firings.Observe(time.Duration(lag).Seconds())
 	}
 	for _, kind := range r.Kinds {
 		m.events.WithLabelValues(kind).Inc()

@@ -63,6 +63,7 @@ type clients struct {
 	lockstepv1.NamespaceServiceClient
 	lockstepv1.WorkflowServiceClient
 	lockstepv1.InstanceServiceClient
+	lockstepv1.ScheduleServiceClient
 	lockstepv1.WorkerServiceClient
 	lockstepv1.LockServiceClient
 	lockstepv1.EventServiceClient
@@ -73,7 +74,7 @@ func dial(t *testing.T, address string, options ...connect.ClientOption) *client
 	http, url := hasty(t), "http://"+address
 	return &clients{
 		lockstepv1.NewNamespaceServiceClient(http, url, options...), lockstepv1.NewWorkflowServiceClient(http, url, options...),
-		lockstepv1.NewInstanceServiceClient(http, url, options...), lockstepv1.NewWorkerServiceClient(http, url, options...),
+		lockstepv1.NewInstanceServiceClient(http, url, options...), lockstepv1.NewScheduleServiceClient(http, url, options...), lockstepv1.NewWorkerServiceClient(http, url, options...),
 		lockstepv1.NewLockServiceClient(http, url, options...), lockstepv1.NewEventServiceClient(http, url, options...),
 		lockstepv1.NewClusterServiceClient(http, url, options...),
 	}

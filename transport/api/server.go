@@ -143,6 +143,7 @@ func (s *service) handler() http.Handler {
 	mux.Handle(lockstepv1.NewNamespaceServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewWorkflowServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewInstanceServiceHandler(s, options...))
+	mux.Handle(lockstepv1.NewScheduleServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewWorkerServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewLockServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewEventServiceHandler(s, options...))
@@ -163,7 +164,7 @@ func (s *service) handler() http.Handler {
 
 func services() []string {
 	return []string{
-		lockstepv1.NamespaceServiceName, lockstepv1.WorkflowServiceName, lockstepv1.InstanceServiceName, lockstepv1.WorkerServiceName,
+		lockstepv1.NamespaceServiceName, lockstepv1.WorkflowServiceName, lockstepv1.InstanceServiceName, lockstepv1.ScheduleServiceName, lockstepv1.WorkerServiceName,
 		lockstepv1.LockServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName,
 	}
 }

@@ -130,6 +130,12 @@ const (
 	// Another member has that address.
 	// Next: remove that member first if its data is gone.
 	Code_CODE_MEMBER_CONFLICT Code = 34
+	// There is no such schedule.
+	// Next: create it, or correct its name.
+	Code_CODE_SCHEDULE_NOT_FOUND Code = 35
+	// The name is taken by a schedule that says something else.
+	// Next: delete that one first if this is to take its place, or choose another name.
+	Code_CODE_SCHEDULE_EXISTS Code = 36
 )
 
 // Enum value maps for Code.
@@ -170,6 +176,8 @@ var (
 		32: "CODE_MEMBER_NOT_FOUND",
 		33: "CODE_NOT_READY",
 		34: "CODE_MEMBER_CONFLICT",
+		35: "CODE_SCHEDULE_NOT_FOUND",
+		36: "CODE_SCHEDULE_EXISTS",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -207,6 +215,8 @@ var (
 		"CODE_MEMBER_NOT_FOUND":    32,
 		"CODE_NOT_READY":           33,
 		"CODE_MEMBER_CONFLICT":     34,
+		"CODE_SCHEDULE_NOT_FOUND":  35,
+		"CODE_SCHEDULE_EXISTS":     36,
 	}
 )
 
@@ -663,7 +673,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xe4\x06\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\x9b\a\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -700,7 +710,9 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x10CODE_UNAVAILABLE\x10\x1f\x12\x19\n" +
 	"\x15CODE_MEMBER_NOT_FOUND\x10 \x12\x12\n" +
 	"\x0eCODE_NOT_READY\x10!\x12\x18\n" +
-	"\x14CODE_MEMBER_CONFLICT\x10\"*A\n" +
+	"\x14CODE_MEMBER_CONFLICT\x10\"\x12\x1b\n" +
+	"\x17CODE_SCHEDULE_NOT_FOUND\x10#\x12\x18\n" +
+	"\x14CODE_SCHEDULE_EXISTS\x10$*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

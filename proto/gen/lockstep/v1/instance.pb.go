@@ -566,8 +566,11 @@ type Instance struct {
 	// them.
 	RunsOmitted bool `protobuf:"varint,19,opt,name=runs_omitted,json=runsOmitted,proto3" json:"runs_omitted,omitempty"`
 	// Of one that a step of another called: that step, and how many calls are above it.
-	Parent        *RunName `protobuf:"bytes,20,opt,name=parent,proto3" json:"parent,omitempty"`
-	Depth         int32    `protobuf:"varint,21,opt,name=depth,proto3" json:"depth,omitempty"`
+	Parent *RunName `protobuf:"bytes,20,opt,name=parent,proto3" json:"parent,omitempty"`
+	Depth  int32    `protobuf:"varint,21,opt,name=depth,proto3" json:"depth,omitempty"`
+	// The schedule that started it, and for which time.
+	Schedule      string                 `protobuf:"bytes,22,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Scheduled     *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -747,6 +750,20 @@ func (x *Instance) GetDepth() int32 {
 		return x.Depth
 	}
 	return 0
+}
+
+func (x *Instance) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Instance) GetScheduled() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Scheduled
+	}
+	return nil
 }
 
 type StartInstanceRequest struct {
@@ -2618,7 +2635,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\xf0\a\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xc6\b\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2642,7 +2659,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\tremaining\x18\x12 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12!\n" +
 	"\fruns_omitted\x18\x13 \x01(\bR\vrunsOmitted\x12,\n" +
 	"\x06parent\x18\x14 \x01(\v2\x14.lockstep.v1.RunNameR\x06parent\x12\x14\n" +
-	"\x05depth\x18\x15 \x01(\x05R\x05depth\x1a9\n" +
+	"\x05depth\x18\x15 \x01(\x05R\x05depth\x12\x1a\n" +
+	"\bschedule\x18\x16 \x01(\tR\bschedule\x128\n" +
+	"\tscheduled\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tscheduled\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -2939,73 +2958,74 @@ var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	3,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
 	42, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	4,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	39, // 17: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	40, // 18: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	36, // 19: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	37, // 20: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	0,  // 21: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	6,  // 22: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	10, // 23: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	7,  // 24: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	43, // 25: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	44, // 26: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	42, // 27: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	5,  // 28: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 29: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	38, // 30: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	44, // 31: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	5,  // 32: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 33: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 34: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	39, // 35: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	40, // 36: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	42, // 37: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	0,  // 38: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 39: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	44, // 40: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	45, // 41: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	2,  // 42: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	46, // 43: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	42, // 44: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	29, // 45: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	4,  // 46: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	4,  // 47: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 48: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	44, // 49: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	29, // 50: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	44, // 51: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	28, // 52: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	6,  // 53: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	8,  // 54: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	11, // 55: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	12, // 56: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	14, // 57: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	16, // 58: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	18, // 59: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	20, // 60: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	22, // 61: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	24, // 62: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	26, // 63: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	32, // 64: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	30, // 65: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	7,  // 66: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	9,  // 67: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	5,  // 68: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	13, // 69: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	15, // 70: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	17, // 71: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	19, // 72: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	21, // 73: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	23, // 74: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	25, // 75: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	27, // 76: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	33, // 77: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	31, // 78: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	66, // [66:79] is the sub-list for method output_type
-	53, // [53:66] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	41, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	39, // 18: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	40, // 19: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	36, // 20: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	37, // 21: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	0,  // 22: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	6,  // 23: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	10, // 24: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	7,  // 25: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	43, // 26: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	44, // 27: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	42, // 28: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	5,  // 29: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,  // 30: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	38, // 31: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	44, // 32: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	5,  // 33: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 34: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 35: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	39, // 36: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	40, // 37: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	42, // 38: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	0,  // 39: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 40: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	44, // 41: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	45, // 42: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	2,  // 43: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	46, // 44: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	42, // 45: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	29, // 46: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	4,  // 47: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	4,  // 48: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 49: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	44, // 50: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	29, // 51: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	44, // 52: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	28, // 53: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	6,  // 54: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	8,  // 55: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	11, // 56: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	12, // 57: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	14, // 58: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	16, // 59: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	18, // 60: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	20, // 61: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	22, // 62: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	24, // 63: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	26, // 64: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	32, // 65: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	30, // 66: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	7,  // 67: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	9,  // 68: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	5,  // 69: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	13, // 70: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	15, // 71: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	17, // 72: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	19, // 73: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	21, // 74: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	23, // 75: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	25, // 76: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	27, // 77: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	33, // 78: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	31, // 79: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	67, // [67:80] is the sub-list for method output_type
+	54, // [54:67] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }

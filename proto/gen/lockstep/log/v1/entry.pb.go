@@ -387,6 +387,12 @@ type Command struct {
 	//	*Command_ApproveStep
 	//	*Command_RejectStep
 	//	*Command_RaiseLevel
+	//	*Command_CreateSchedule
+	//	*Command_PauseSchedule
+	//	*Command_ResumeSchedule
+	//	*Command_DeleteSchedule
+	//	*Command_TriggerSchedule
+	//	*Command_FireSchedule
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -652,6 +658,60 @@ func (x *Command) GetRaiseLevel() *RaiseLevel {
 	return nil
 }
 
+func (x *Command) GetCreateSchedule() *v1.CreateScheduleRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_CreateSchedule); ok {
+			return x.CreateSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPauseSchedule() *v1.PauseScheduleRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PauseSchedule); ok {
+			return x.PauseSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResumeSchedule() *v1.ResumeScheduleRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResumeSchedule); ok {
+			return x.ResumeSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteSchedule() *v1.DeleteScheduleRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeleteSchedule); ok {
+			return x.DeleteSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetTriggerSchedule() *v1.TriggerScheduleRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_TriggerSchedule); ok {
+			return x.TriggerSchedule
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFireSchedule() *FireSchedule {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FireSchedule); ok {
+			return x.FireSchedule
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -755,6 +815,31 @@ type Command_RaiseLevel struct {
 	RaiseLevel *RaiseLevel `protobuf:"bytes,34,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
 }
 
+type Command_CreateSchedule struct {
+	// From cluster level 9 on.
+	CreateSchedule *v1.CreateScheduleRequest `protobuf:"bytes,40,opt,name=create_schedule,json=createSchedule,proto3,oneof"`
+}
+
+type Command_PauseSchedule struct {
+	PauseSchedule *v1.PauseScheduleRequest `protobuf:"bytes,41,opt,name=pause_schedule,json=pauseSchedule,proto3,oneof"`
+}
+
+type Command_ResumeSchedule struct {
+	ResumeSchedule *v1.ResumeScheduleRequest `protobuf:"bytes,42,opt,name=resume_schedule,json=resumeSchedule,proto3,oneof"`
+}
+
+type Command_DeleteSchedule struct {
+	DeleteSchedule *v1.DeleteScheduleRequest `protobuf:"bytes,43,opt,name=delete_schedule,json=deleteSchedule,proto3,oneof"`
+}
+
+type Command_TriggerSchedule struct {
+	TriggerSchedule *v1.TriggerScheduleRequest `protobuf:"bytes,44,opt,name=trigger_schedule,json=triggerSchedule,proto3,oneof"`
+}
+
+type Command_FireSchedule struct {
+	FireSchedule *FireSchedule `protobuf:"bytes,45,opt,name=fire_schedule,json=fireSchedule,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -803,6 +888,144 @@ func (*Command_RejectStep) isCommand_Body() {}
 
 func (*Command_RaiseLevel) isCommand_Body() {}
 
+func (*Command_CreateSchedule) isCommand_Body() {}
+
+func (*Command_PauseSchedule) isCommand_Body() {}
+
+func (*Command_ResumeSchedule) isCommand_Body() {}
+
+func (*Command_DeleteSchedule) isCommand_Body() {}
+
+func (*Command_TriggerSchedule) isCommand_Body() {}
+
+func (*Command_FireSchedule) isCommand_Body() {}
+
+// FireSchedule is the leader's word that a time of a schedule has come.
+type FireSchedule struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Schedule string                 `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Position of the event that made the schedule: one of the same name that is made later is another.
+	Position int64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	// Unix nanoseconds, of whole seconds.
+	At int64 `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`
+	// How many times between after and this one are not fired, for even this one is too late to be caught up with.
+	Missed int32 `protobuf:"varint,4,opt,name=missed,proto3" json:"missed,omitempty"`
+	// Up to where times were over when the leader said which comes next: it is taken behind that, or not at all.
+	After         int64 `protobuf:"varint,5,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FireSchedule) Reset() {
+	*x = FireSchedule{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FireSchedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FireSchedule) ProtoMessage() {}
+
+func (x *FireSchedule) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FireSchedule.ProtoReflect.Descriptor instead.
+func (*FireSchedule) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *FireSchedule) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *FireSchedule) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *FireSchedule) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *FireSchedule) GetMissed() int32 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+func (x *FireSchedule) GetAfter() int64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+// ScheduleFired is the answer. What is not taken has no effect: it was taken before, or is not to be.
+type ScheduleFired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Taken         bool                   `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScheduleFired) Reset() {
+	*x = ScheduleFired{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScheduleFired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScheduleFired) ProtoMessage() {}
+
+func (x *ScheduleFired) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScheduleFired.ProtoReflect.Descriptor instead.
+func (*ScheduleFired) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ScheduleFired) GetTaken() bool {
+	if x != nil {
+		return x.Taken
+	}
+	return false
+}
+
 type RegisterWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -819,7 +1042,7 @@ type RegisterWorkflow struct {
 
 func (x *RegisterWorkflow) Reset() {
 	*x = RegisterWorkflow{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +1054,7 @@ func (x *RegisterWorkflow) String() string {
 func (*RegisterWorkflow) ProtoMessage() {}
 
 func (x *RegisterWorkflow) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +1067,7 @@ func (x *RegisterWorkflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterWorkflow.ProtoReflect.Descriptor instead.
 func (*RegisterWorkflow) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RegisterWorkflow) GetWorkflow() string {
@@ -899,7 +1122,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +1134,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +1147,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -944,7 +1167,7 @@ type LevelRaised struct {
 
 func (x *LevelRaised) Reset() {
 	*x = LevelRaised{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1179,7 @@ func (x *LevelRaised) String() string {
 func (*LevelRaised) ProtoMessage() {}
 
 func (x *LevelRaised) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1192,7 @@ func (x *LevelRaised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelRaised.ProtoReflect.Descriptor instead.
 func (*LevelRaised) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LevelRaised) GetLevel() uint32 {
@@ -990,7 +1213,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1225,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1238,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OpenSession) GetTtl() int64 {
@@ -1042,7 +1265,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1277,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1290,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CloseSession) GetSession() int64 {
@@ -1100,7 +1323,7 @@ type PollSteps struct {
 
 func (x *PollSteps) Reset() {
 	*x = PollSteps{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1335,7 @@ func (x *PollSteps) String() string {
 func (*PollSteps) ProtoMessage() {}
 
 func (x *PollSteps) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1348,7 @@ func (x *PollSteps) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollSteps.ProtoReflect.Descriptor instead.
 func (*PollSteps) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PollSteps) GetSession() int64 {
@@ -1176,7 +1399,7 @@ type LeaseStep struct {
 
 func (x *LeaseStep) Reset() {
 	*x = LeaseStep{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1411,7 @@ func (x *LeaseStep) String() string {
 func (*LeaseStep) ProtoMessage() {}
 
 func (x *LeaseStep) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1424,7 @@ func (x *LeaseStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseStep.ProtoReflect.Descriptor instead.
 func (*LeaseStep) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *LeaseStep) GetSession() int64 {
@@ -1254,7 +1477,7 @@ type AcquireLock struct {
 
 func (x *AcquireLock) Reset() {
 	*x = AcquireLock{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1266,7 +1489,7 @@ func (x *AcquireLock) String() string {
 func (*AcquireLock) ProtoMessage() {}
 
 func (x *AcquireLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1279,7 +1502,7 @@ func (x *AcquireLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLock.ProtoReflect.Descriptor instead.
 func (*AcquireLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AcquireLock) GetSession() int64 {
@@ -1341,7 +1564,7 @@ type EndWait struct {
 
 func (x *EndWait) Reset() {
 	*x = EndWait{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1576,7 @@ func (x *EndWait) String() string {
 func (*EndWait) ProtoMessage() {}
 
 func (x *EndWait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1589,7 @@ func (x *EndWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndWait.ProtoReflect.Descriptor instead.
 func (*EndWait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EndWait) GetWaitId() uint64 {
@@ -1387,7 +1610,7 @@ type OpenStream struct {
 
 func (x *OpenStream) Reset() {
 	*x = OpenStream{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1622,7 @@ func (x *OpenStream) String() string {
 func (*OpenStream) ProtoMessage() {}
 
 func (x *OpenStream) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1635,7 @@ func (x *OpenStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenStream.ProtoReflect.Descriptor instead.
 func (*OpenStream) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *OpenStream) GetSession() int64 {
@@ -1426,7 +1649,7 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x18lockstep/v1/worker.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -1454,7 +1677,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xf6\r\n" +
+	" \x01(\fR\x04salt\"\xc7\x11\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1487,8 +1710,22 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\vreject_step\x18! \x01(\v2\x1e.lockstep.v1.RejectStepRequestH\x00R\n" +
 	"rejectStep\x12>\n" +
 	"\vraise_level\x18\" \x01(\v2\x1b.lockstep.log.v1.RaiseLevelH\x00R\n" +
-	"raiseLevelB\x06\n" +
-	"\x04body\"\xa6\x01\n" +
+	"raiseLevel\x12M\n" +
+	"\x0fcreate_schedule\x18( \x01(\v2\".lockstep.v1.CreateScheduleRequestH\x00R\x0ecreateSchedule\x12J\n" +
+	"\x0epause_schedule\x18) \x01(\v2!.lockstep.v1.PauseScheduleRequestH\x00R\rpauseSchedule\x12M\n" +
+	"\x0fresume_schedule\x18* \x01(\v2\".lockstep.v1.ResumeScheduleRequestH\x00R\x0eresumeSchedule\x12M\n" +
+	"\x0fdelete_schedule\x18+ \x01(\v2\".lockstep.v1.DeleteScheduleRequestH\x00R\x0edeleteSchedule\x12P\n" +
+	"\x10trigger_schedule\x18, \x01(\v2#.lockstep.v1.TriggerScheduleRequestH\x00R\x0ftriggerSchedule\x12D\n" +
+	"\rfire_schedule\x18- \x01(\v2\x1d.lockstep.log.v1.FireScheduleH\x00R\ffireScheduleB\x06\n" +
+	"\x04body\"\x84\x01\n" +
+	"\fFireSchedule\x12\x1a\n" +
+	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x03R\bposition\x12\x0e\n" +
+	"\x02at\x18\x03 \x01(\x03R\x02at\x12\x16\n" +
+	"\x06missed\x18\x04 \x01(\x05R\x06missed\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\x03R\x05after\"%\n" +
+	"\rScheduleFired\x12\x14\n" +
+	"\x05taken\x18\x01 \x01(\bR\x05taken\"\xa6\x01\n" +
 	"\x10RegisterWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -1546,75 +1783,88 @@ func file_lockstep_log_v1_entry_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_entry_proto_rawDescData
 }
 
-var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                        // 0: lockstep.log.v1.Entry
 	(*Header)(nil),                       // 1: lockstep.log.v1.Header
 	(*Renewal)(nil),                      // 2: lockstep.log.v1.Renewal
 	(*Envelope)(nil),                     // 3: lockstep.log.v1.Envelope
 	(*Command)(nil),                      // 4: lockstep.log.v1.Command
-	(*RegisterWorkflow)(nil),             // 5: lockstep.log.v1.RegisterWorkflow
-	(*RaiseLevel)(nil),                   // 6: lockstep.log.v1.RaiseLevel
-	(*LevelRaised)(nil),                  // 7: lockstep.log.v1.LevelRaised
-	(*OpenSession)(nil),                  // 8: lockstep.log.v1.OpenSession
-	(*CloseSession)(nil),                 // 9: lockstep.log.v1.CloseSession
-	(*PollSteps)(nil),                    // 10: lockstep.log.v1.PollSteps
-	(*LeaseStep)(nil),                    // 11: lockstep.log.v1.LeaseStep
-	(*AcquireLock)(nil),                  // 12: lockstep.log.v1.AcquireLock
-	(*EndWait)(nil),                      // 13: lockstep.log.v1.EndWait
-	(*OpenStream)(nil),                   // 14: lockstep.log.v1.OpenStream
-	(*v1.Author)(nil),                    // 15: lockstep.v1.Author
-	(*v1.CreateNamespaceRequest)(nil),    // 16: lockstep.v1.CreateNamespaceRequest
-	(*v1.UpdateNamespaceRequest)(nil),    // 17: lockstep.v1.UpdateNamespaceRequest
-	(*v1.DeleteNamespaceRequest)(nil),    // 18: lockstep.v1.DeleteNamespaceRequest
-	(*v1.StartInstanceRequest)(nil),      // 19: lockstep.v1.StartInstanceRequest
-	(*v1.CancelInstanceRequest)(nil),     // 20: lockstep.v1.CancelInstanceRequest
-	(*v1.SendSignalRequest)(nil),         // 21: lockstep.v1.SendSignalRequest
-	(*v1.CompleteStepRequest)(nil),       // 22: lockstep.v1.CompleteStepRequest
-	(*v1.FailStepRequest)(nil),           // 23: lockstep.v1.FailStepRequest
-	(*v1.ReleaseStepRequest)(nil),        // 24: lockstep.v1.ReleaseStepRequest
-	(*v1.ReportProgressRequest)(nil),     // 25: lockstep.v1.ReportProgressRequest
-	(*v1.ReleaseLockRequest)(nil),        // 26: lockstep.v1.ReleaseLockRequest
-	(*v1.RevokeLeaseRequest)(nil),        // 27: lockstep.v1.RevokeLeaseRequest
-	(*v1.CompensateInstanceRequest)(nil), // 28: lockstep.v1.CompensateInstanceRequest
-	(*v1.ApproveStepRequest)(nil),        // 29: lockstep.v1.ApproveStepRequest
-	(*v1.RejectStepRequest)(nil),         // 30: lockstep.v1.RejectStepRequest
+	(*FireSchedule)(nil),                 // 5: lockstep.log.v1.FireSchedule
+	(*ScheduleFired)(nil),                // 6: lockstep.log.v1.ScheduleFired
+	(*RegisterWorkflow)(nil),             // 7: lockstep.log.v1.RegisterWorkflow
+	(*RaiseLevel)(nil),                   // 8: lockstep.log.v1.RaiseLevel
+	(*LevelRaised)(nil),                  // 9: lockstep.log.v1.LevelRaised
+	(*OpenSession)(nil),                  // 10: lockstep.log.v1.OpenSession
+	(*CloseSession)(nil),                 // 11: lockstep.log.v1.CloseSession
+	(*PollSteps)(nil),                    // 12: lockstep.log.v1.PollSteps
+	(*LeaseStep)(nil),                    // 13: lockstep.log.v1.LeaseStep
+	(*AcquireLock)(nil),                  // 14: lockstep.log.v1.AcquireLock
+	(*EndWait)(nil),                      // 15: lockstep.log.v1.EndWait
+	(*OpenStream)(nil),                   // 16: lockstep.log.v1.OpenStream
+	(*v1.Author)(nil),                    // 17: lockstep.v1.Author
+	(*v1.CreateNamespaceRequest)(nil),    // 18: lockstep.v1.CreateNamespaceRequest
+	(*v1.UpdateNamespaceRequest)(nil),    // 19: lockstep.v1.UpdateNamespaceRequest
+	(*v1.DeleteNamespaceRequest)(nil),    // 20: lockstep.v1.DeleteNamespaceRequest
+	(*v1.StartInstanceRequest)(nil),      // 21: lockstep.v1.StartInstanceRequest
+	(*v1.CancelInstanceRequest)(nil),     // 22: lockstep.v1.CancelInstanceRequest
+	(*v1.SendSignalRequest)(nil),         // 23: lockstep.v1.SendSignalRequest
+	(*v1.CompleteStepRequest)(nil),       // 24: lockstep.v1.CompleteStepRequest
+	(*v1.FailStepRequest)(nil),           // 25: lockstep.v1.FailStepRequest
+	(*v1.ReleaseStepRequest)(nil),        // 26: lockstep.v1.ReleaseStepRequest
+	(*v1.ReportProgressRequest)(nil),     // 27: lockstep.v1.ReportProgressRequest
+	(*v1.ReleaseLockRequest)(nil),        // 28: lockstep.v1.ReleaseLockRequest
+	(*v1.RevokeLeaseRequest)(nil),        // 29: lockstep.v1.RevokeLeaseRequest
+	(*v1.CompensateInstanceRequest)(nil), // 30: lockstep.v1.CompensateInstanceRequest
+	(*v1.ApproveStepRequest)(nil),        // 31: lockstep.v1.ApproveStepRequest
+	(*v1.RejectStepRequest)(nil),         // 32: lockstep.v1.RejectStepRequest
+	(*v1.CreateScheduleRequest)(nil),     // 33: lockstep.v1.CreateScheduleRequest
+	(*v1.PauseScheduleRequest)(nil),      // 34: lockstep.v1.PauseScheduleRequest
+	(*v1.ResumeScheduleRequest)(nil),     // 35: lockstep.v1.ResumeScheduleRequest
+	(*v1.DeleteScheduleRequest)(nil),     // 36: lockstep.v1.DeleteScheduleRequest
+	(*v1.TriggerScheduleRequest)(nil),    // 37: lockstep.v1.TriggerScheduleRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
 	2,  // 1: lockstep.log.v1.Entry.renewals:type_name -> lockstep.log.v1.Renewal
 	4,  // 2: lockstep.log.v1.Entry.commands:type_name -> lockstep.log.v1.Command
-	15, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
+	17, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
 	3,  // 4: lockstep.log.v1.Command.envelope:type_name -> lockstep.log.v1.Envelope
-	16, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
-	17, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
-	18, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
-	5,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
-	19, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
-	20, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
-	21, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
-	8,  // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
-	9,  // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
-	10, // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
-	11, // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
-	22, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
-	23, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
-	24, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
-	25, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
-	12, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
-	26, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
-	27, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
-	13, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
-	14, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
-	28, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
-	29, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
-	30, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
-	6,  // 28: lockstep.log.v1.Command.raise_level:type_name -> lockstep.log.v1.RaiseLevel
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	18, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
+	19, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
+	20, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
+	7,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
+	21, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
+	22, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
+	23, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
+	10, // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
+	11, // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
+	12, // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
+	13, // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
+	24, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
+	25, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
+	26, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
+	27, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
+	14, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
+	28, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
+	29, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
+	15, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
+	16, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
+	30, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
+	31, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
+	32, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
+	8,  // 28: lockstep.log.v1.Command.raise_level:type_name -> lockstep.log.v1.RaiseLevel
+	33, // 29: lockstep.log.v1.Command.create_schedule:type_name -> lockstep.v1.CreateScheduleRequest
+	34, // 30: lockstep.log.v1.Command.pause_schedule:type_name -> lockstep.v1.PauseScheduleRequest
+	35, // 31: lockstep.log.v1.Command.resume_schedule:type_name -> lockstep.v1.ResumeScheduleRequest
+	36, // 32: lockstep.log.v1.Command.delete_schedule:type_name -> lockstep.v1.DeleteScheduleRequest
+	37, // 33: lockstep.log.v1.Command.trigger_schedule:type_name -> lockstep.v1.TriggerScheduleRequest
+	5,  // 34: lockstep.log.v1.Command.fire_schedule:type_name -> lockstep.log.v1.FireSchedule
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1647,6 +1897,12 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_ApproveStep)(nil),
 		(*Command_RejectStep)(nil),
 		(*Command_RaiseLevel)(nil),
+		(*Command_CreateSchedule)(nil),
+		(*Command_PauseSchedule)(nil),
+		(*Command_ResumeSchedule)(nil),
+		(*Command_DeleteSchedule)(nil),
+		(*Command_TriggerSchedule)(nil),
+		(*Command_FireSchedule)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1654,7 +1910,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_entry_proto_rawDesc), len(file_lockstep_log_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

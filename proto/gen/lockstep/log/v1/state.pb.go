@@ -504,8 +504,11 @@ type Instance struct {
 	// Those who wait for its end are to be told, in this order among what is to be done; zero: nobody is.
 	Todo int64 `protobuf:"varint,29,opt,name=todo,proto3" json:"todo,omitempty"`
 	// The numbers of its own payloads, from cluster level 8 on.
-	InputNumber   int64 `protobuf:"varint,30,opt,name=input_number,json=inputNumber,proto3" json:"input_number,omitempty"`
-	OutputNumber  int64 `protobuf:"varint,31,opt,name=output_number,json=outputNumber,proto3" json:"output_number,omitempty"`
+	InputNumber  int64 `protobuf:"varint,30,opt,name=input_number,json=inputNumber,proto3" json:"input_number,omitempty"`
+	OutputNumber int64 `protobuf:"varint,31,opt,name=output_number,json=outputNumber,proto3" json:"output_number,omitempty"`
+	// What started it, and for which time.
+	Schedule      string `protobuf:"bytes,32,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	ScheduledWall int64  `protobuf:"varint,33,opt,name=scheduled_wall,json=scheduledWall,proto3" json:"scheduled_wall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -757,6 +760,337 @@ func (x *Instance) GetOutputNumber() int64 {
 	return 0
 }
 
+func (x *Instance) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Instance) GetScheduledWall() int64 {
+	if x != nil {
+		return x.ScheduledWall
+	}
+	return 0
+}
+
+type Schedule struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Schedule   string                 `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Cron       string                 `protobuf:"bytes,2,opt,name=cron,proto3" json:"cron,omitempty"`
+	Zone       string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	Workflow   string                 `protobuf:"bytes,4,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Version    int32                  `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	Input      *v1.Payload            `protobuf:"bytes,6,opt,name=input,proto3" json:"input,omitempty"`
+	TimeKey    string                 `protobuf:"bytes,7,opt,name=time_key,json=timeKey,proto3" json:"time_key,omitempty"`
+	Labels     []*Pair                `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty"`
+	Overlap    v1.Overlap             `protobuf:"varint,9,opt,name=overlap,proto3,enum=lockstep.v1.Overlap" json:"overlap,omitempty"`
+	QueueLimit int32                  `protobuf:"varint,10,opt,name=queue_limit,json=queueLimit,proto3" json:"queue_limit,omitempty"`
+	// Nanoseconds.
+	CatchUp int64 `protobuf:"varint,11,opt,name=catch_up,json=catchUp,proto3" json:"catch_up,omitempty"`
+	// Of the event that made it: which of those with this name it is.
+	Position    int64 `protobuf:"varint,12,opt,name=position,proto3" json:"position,omitempty"`
+	CreatedWall int64 `protobuf:"varint,13,opt,name=created_wall,json=createdWall,proto3" json:"created_wall,omitempty"`
+	// Times up to here are over.
+	AfterWall int64  `protobuf:"varint,14,opt,name=after_wall,json=afterWall,proto3" json:"after_wall,omitempty"`
+	Paused    bool   `protobuf:"varint,15,opt,name=paused,proto3" json:"paused,omitempty"`
+	Reason    string `protobuf:"bytes,16,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The instance that runs, and the times that wait for its end, in order.
+	Running    string  `protobuf:"bytes,17,opt,name=running,proto3" json:"running,omitempty"`
+	QueuedWall []int64 `protobuf:"varint,18,rep,packed,name=queued_wall,json=queuedWall,proto3" json:"queued_wall,omitempty"`
+	Started    int64   `protobuf:"varint,19,opt,name=started,proto3" json:"started,omitempty"`
+	Skipped    int64   `protobuf:"varint,20,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Missed     int64   `protobuf:"varint,21,opt,name=missed,proto3" json:"missed,omitempty"`
+	Failed     int64   `protobuf:"varint,22,opt,name=failed,proto3" json:"failed,omitempty"`
+	// The newest, oldest first.
+	Recent        []*Firing `protobuf:"bytes,23,rep,name=recent,proto3" json:"recent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schedule) Reset() {
+	*x = Schedule{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schedule) ProtoMessage() {}
+
+func (x *Schedule) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
+func (*Schedule) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Schedule) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Schedule) GetCron() string {
+	if x != nil {
+		return x.Cron
+	}
+	return ""
+}
+
+func (x *Schedule) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *Schedule) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *Schedule) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Schedule) GetInput() *v1.Payload {
+	if x != nil {
+		return x.Input
+	}
+	return nil
+}
+
+func (x *Schedule) GetTimeKey() string {
+	if x != nil {
+		return x.TimeKey
+	}
+	return ""
+}
+
+func (x *Schedule) GetLabels() []*Pair {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Schedule) GetOverlap() v1.Overlap {
+	if x != nil {
+		return x.Overlap
+	}
+	return v1.Overlap(0)
+}
+
+func (x *Schedule) GetQueueLimit() int32 {
+	if x != nil {
+		return x.QueueLimit
+	}
+	return 0
+}
+
+func (x *Schedule) GetCatchUp() int64 {
+	if x != nil {
+		return x.CatchUp
+	}
+	return 0
+}
+
+func (x *Schedule) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Schedule) GetCreatedWall() int64 {
+	if x != nil {
+		return x.CreatedWall
+	}
+	return 0
+}
+
+func (x *Schedule) GetAfterWall() int64 {
+	if x != nil {
+		return x.AfterWall
+	}
+	return 0
+}
+
+func (x *Schedule) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Schedule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Schedule) GetRunning() string {
+	if x != nil {
+		return x.Running
+	}
+	return ""
+}
+
+func (x *Schedule) GetQueuedWall() []int64 {
+	if x != nil {
+		return x.QueuedWall
+	}
+	return nil
+}
+
+func (x *Schedule) GetStarted() int64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
+func (x *Schedule) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *Schedule) GetMissed() int64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
+}
+
+func (x *Schedule) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Schedule) GetRecent() []*Firing {
+	if x != nil {
+		return x.Recent
+	}
+	return nil
+}
+
+type Firing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AtWall        int64                  `protobuf:"varint,1,opt,name=at_wall,json=atWall,proto3" json:"at_wall,omitempty"`
+	Outcome       v1.FiringOutcome       `protobuf:"varint,2,opt,name=outcome,proto3,enum=lockstep.v1.FiringOutcome" json:"outcome,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Lag           int64                  `protobuf:"varint,6,opt,name=lag,proto3" json:"lag,omitempty"`
+	Count         int32                  `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Firing) Reset() {
+	*x = Firing{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Firing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Firing) ProtoMessage() {}
+
+func (x *Firing) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Firing.ProtoReflect.Descriptor instead.
+func (*Firing) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Firing) GetAtWall() int64 {
+	if x != nil {
+		return x.AtWall
+	}
+	return 0
+}
+
+func (x *Firing) GetOutcome() v1.FiringOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return v1.FiringOutcome(0)
+}
+
+func (x *Firing) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Firing) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Firing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Firing) GetLag() int64 {
+	if x != nil {
+		return x.Lag
+	}
+	return 0
+}
+
+func (x *Firing) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type Signal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -769,7 +1103,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +1115,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +1128,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Signal) GetName() string {
@@ -836,7 +1170,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +1182,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +1195,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -895,7 +1229,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -907,7 +1241,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -920,7 +1254,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -987,7 +1321,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1333,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1346,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Run) GetNode() int32 {
@@ -1270,7 +1604,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1282,7 +1616,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1295,7 +1629,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -1367,7 +1701,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1713,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1726,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -1443,7 +1777,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1789,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1802,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -1514,7 +1848,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1860,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1873,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Lock) GetLock() string {
@@ -1596,7 +1930,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1942,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1955,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -1715,7 +2049,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1727,7 +2061,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1740,7 +2074,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Session) GetSession() int64 {
@@ -1846,7 +2180,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +2192,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2205,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -1945,7 +2279,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2291,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2304,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -2030,7 +2364,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2376,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2389,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -2185,7 +2519,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2531,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2544,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -2272,7 +2606,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +2618,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +2631,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -2318,7 +2652,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2664,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2677,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2364,7 +2698,7 @@ var File_lockstep_log_v1_state_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\"\xe6\x03\n" +
+	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\"\xe6\x03\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
@@ -2408,7 +2742,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xad\b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\b\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2446,7 +2780,46 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05depth\x18\x1c \x01(\x05R\x05depth\x12\x12\n" +
 	"\x04todo\x18\x1d \x01(\x03R\x04todo\x12!\n" +
 	"\finput_number\x18\x1e \x01(\x03R\vinputNumber\x12#\n" +
-	"\routput_number\x18\x1f \x01(\x03R\foutputNumber\"\x86\x01\n" +
+	"\routput_number\x18\x1f \x01(\x03R\foutputNumber\x12\x1a\n" +
+	"\bschedule\x18  \x01(\tR\bschedule\x12%\n" +
+	"\x0escheduled_wall\x18! \x01(\x03R\rscheduledWall\"\xc4\x05\n" +
+	"\bSchedule\x12\x1a\n" +
+	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x12\n" +
+	"\x04cron\x18\x02 \x01(\tR\x04cron\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x1a\n" +
+	"\bworkflow\x18\x04 \x01(\tR\bworkflow\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x05R\aversion\x12*\n" +
+	"\x05input\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x05input\x12\x19\n" +
+	"\btime_key\x18\a \x01(\tR\atimeKey\x12-\n" +
+	"\x06labels\x18\b \x03(\v2\x15.lockstep.log.v1.PairR\x06labels\x12.\n" +
+	"\aoverlap\x18\t \x01(\x0e2\x14.lockstep.v1.OverlapR\aoverlap\x12\x1f\n" +
+	"\vqueue_limit\x18\n" +
+	" \x01(\x05R\n" +
+	"queueLimit\x12\x19\n" +
+	"\bcatch_up\x18\v \x01(\x03R\acatchUp\x12\x1a\n" +
+	"\bposition\x18\f \x01(\x03R\bposition\x12!\n" +
+	"\fcreated_wall\x18\r \x01(\x03R\vcreatedWall\x12\x1d\n" +
+	"\n" +
+	"after_wall\x18\x0e \x01(\x03R\tafterWall\x12\x16\n" +
+	"\x06paused\x18\x0f \x01(\bR\x06paused\x12\x16\n" +
+	"\x06reason\x18\x10 \x01(\tR\x06reason\x12\x18\n" +
+	"\arunning\x18\x11 \x01(\tR\arunning\x12\x1f\n" +
+	"\vqueued_wall\x18\x12 \x03(\x03R\n" +
+	"queuedWall\x12\x18\n" +
+	"\astarted\x18\x13 \x01(\x03R\astarted\x12\x18\n" +
+	"\askipped\x18\x14 \x01(\x03R\askipped\x12\x16\n" +
+	"\x06missed\x18\x15 \x01(\x03R\x06missed\x12\x16\n" +
+	"\x06failed\x18\x16 \x01(\x03R\x06failed\x12/\n" +
+	"\x06recent\x18\x17 \x03(\v2\x17.lockstep.log.v1.FiringR\x06recent\"\xcc\x01\n" +
+	"\x06Firing\x12\x17\n" +
+	"\aat_wall\x18\x01 \x01(\x03R\x06atWall\x124\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2\x1a.lockstep.v1.FiringOutcomeR\aoutcome\x12\x1f\n" +
+	"\vinstance_id\x18\x03 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x10\n" +
+	"\x03lag\x18\x06 \x01(\x03R\x03lag\x12\x14\n" +
+	"\x05count\x18\a \x01(\x05R\x05count\"\x86\x01\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\tsignal_id\x18\x02 \x01(\tR\bsignalId\x12.\n" +
@@ -2627,75 +3000,84 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
 	(*Workflow)(nil),       // 2: lockstep.log.v1.Workflow
 	(*Pair)(nil),           // 3: lockstep.log.v1.Pair
 	(*Instance)(nil),       // 4: lockstep.log.v1.Instance
-	(*Signal)(nil),         // 5: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 6: lockstep.log.v1.SignalSeen
-	(*RunPage)(nil),        // 7: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 8: lockstep.log.v1.Run
-	(*Pending)(nil),        // 9: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 10: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 11: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 12: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 13: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 14: lockstep.log.v1.Session
-	(*Lease)(nil),          // 15: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 16: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 17: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 18: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 19: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 20: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 21: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 22: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 23: lockstep.v1.Payload
-	(v1.RunState)(0),       // 24: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 25: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 26: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 27: lockstep.v1.Event
+	(*Schedule)(nil),       // 5: lockstep.log.v1.Schedule
+	(*Firing)(nil),         // 6: lockstep.log.v1.Firing
+	(*Signal)(nil),         // 7: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),     // 8: lockstep.log.v1.SignalSeen
+	(*RunPage)(nil),        // 9: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 10: lockstep.log.v1.Run
+	(*Pending)(nil),        // 11: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 12: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 13: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 14: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 15: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 16: lockstep.log.v1.Session
+	(*Lease)(nil),          // 17: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 18: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 19: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 20: lockstep.log.v1.LateResult
+	(*EventBlock)(nil),     // 21: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 22: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 23: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 24: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 25: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 26: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 27: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 28: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 29: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 30: lockstep.v1.Refusal
+	(*v1.Event)(nil),       // 31: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	21, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	22, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	23, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	23, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	23, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	24, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	25, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	25, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	3,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	3,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	5,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	6,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	22, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	23, // 9: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	8,  // 10: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	24, // 11: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	23, // 12: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	23, // 13: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	23, // 14: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	10, // 15: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	11, // 16: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	24, // 17: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	10, // 18: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	24, // 19: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	13, // 20: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	13, // 21: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	16, // 22: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	15, // 23: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	17, // 24: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	25, // 25: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	26, // 26: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	10, // 27: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	23, // 28: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	25, // 29: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	27, // 30: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 31: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	7,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	8,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	24, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	25, // 9: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	3,  // 10: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	26, // 11: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	6,  // 12: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	27, // 13: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	25, // 14: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	10, // 15: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	28, // 16: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	25, // 17: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	25, // 18: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	25, // 19: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	12, // 20: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	13, // 21: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	28, // 22: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	12, // 23: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	28, // 24: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	15, // 25: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	15, // 26: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	18, // 27: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	17, // 28: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	19, // 29: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	29, // 30: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	30, // 31: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	12, // 32: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	25, // 33: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	29, // 34: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	31, // 35: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 36: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -2709,7 +3091,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
