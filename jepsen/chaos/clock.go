@@ -9,13 +9,18 @@ import (
 	"github.com/lockstep-dev/lockstep/jepsen/lab/clock"
 )
 
-// clockStep sets the leader's wall clock to another time, and back: others may lead meanwhile, or it again.
+// clockStep sets the leader's wall clock to another time, and back: others may lead meanwhile, or it again. The log's wall time never goes back:
+// behind a leap ahead no date comes until the clocks have made up for it. So long leaps come late in a run.
 func (h *harm) clockStep(ctx context.Context) (bool, error) {
-	step := h.between(100*time.Millisecond, 2*time.Hour)
+	const least, short, long = 100 * time.Millisecond, 5 * time.Second, 2 * time.Hour
 	if h.chance.IntN(2) == 0 {
-		step = -step
+		return h.clock(ctx, clock.Fault{Offset: -h.between(least, long)})
 	}
-	return h.clock(ctx, clock.Fault{Offset: step})
+	most := short
+	if h.history.Now() > h.Time*2/3 {
+		most = long
+	}
+	return h.clock(ctx, clock.Fault{Offset: h.between(least, most)})
 }
 
 // clockRate has it run at half to three times its rate.

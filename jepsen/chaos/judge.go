@@ -67,6 +67,7 @@ var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again"
 var offers = map[string]check.Waiting{
 	"offer": {After: map[string]time.Duration{"cool": time.Second, "lapses": time.Second}, Until: []string{"opens"}, Approvals: []string{"agreed", "signed"}, Races: map[string][]string{"close": {"agreed", "bought", "lapses"}}},
 	"rush":  {After: map[string]time.Duration{"cool": time.Second}, Until: []string{"lapses"}, Approvals: []string{"agreed", "signed"}, Races: map[string][]string{"close": {"agreed", "bought", "lapses"}}, Total: 3 * time.Second},
+	"beat":  {After: map[string]time.Duration{"rest": 1500 * time.Millisecond}, Races: map[string][]string{}},
 }
 
 // needs are those of the workloads' steps.
@@ -79,6 +80,7 @@ func (w *world) needs() map[string][]string {
 		"trade/open": nil, "trade/news": nil, "trade/parcel": {"open"}, "trade/end": {"parcel", "news"}, "parcel/pack": nil, "parcel/send": {"pack"},
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
+		"beat/rest": nil, "beat/end": {"rest"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
 	for flow, steps := range failures {
@@ -134,6 +136,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
+	w.report.check("each time of a schedule is decided once", "schedule", check.Schedules(ops, events, plans()))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
 	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
@@ -148,6 +151,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.register(writes, events)
 	w.report.undone(events)
 	w.report.waited(events)
+	w.report.scheduled(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -163,6 +167,7 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 	if err := errors.Join(workload.Finish(moving, w.client, started(ops, "named")), workload.TellRest(moving, w.client, told, ops), workload.DecideRest(moving, w.client, wait)); err != nil {
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
+	facts = append(facts, w.settle(ctx, moving)...)
 	for _, id := range started(ops) {
 		workload.End(moving, w.client, id)
 	}
@@ -305,8 +310,11 @@ func event(e *v1.Event) check.Event {
 	if due := d.GetDue(); due != nil {
 		out.Due = due.AsTime().UnixNano()
 	}
-	if strings.HasPrefix(kind, "signal.") {
+	switch {
+	case strings.HasPrefix(kind, "signal."):
 		out.Signal, out.Name = d.GetCode(), d.GetName()
+	case strings.HasPrefix(kind, "schedule."):
+		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	}
 	return out
 }

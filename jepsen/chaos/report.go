@@ -43,6 +43,9 @@ type report struct {
 	Timers        int               `json:"timers"`
 	Races         int               `json:"races"` // that another than the first won
 	Approvals     int               `json:"approvals"`
+	Fired         int               `json:"fired"`      // times of schedules that started an instance
+	Overlapped    int               `json:"overlapped"` // that came while an earlier one's ran, or waited
+	Missed        int               `json:"missed"`     // that came too late to be caught up with
 	Faults        map[string]*tally `json:"faults"`
 	NotRun        map[string]string `json:"notRun,omitempty"`
 	Checks        map[string]string `json:"checks"`
@@ -351,7 +354,8 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "seed %d\t%d nodes\t%.1f minutes\t%d operations: %d ok, %d refused, %d unknown\n", r.Seed, r.Nodes, r.Minutes, r.Ops, r.OK, r.Refused, r.Unknown)
 	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d compensations tried again by hand, %d went on behind failures, %d signals applied, %d events\n",
 		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Resumed, r.WentOn, r.Signals, r.Events)
-	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n\n", r.Timers, r.Races, r.Approvals)
+	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n", r.Timers, r.Races, r.Approvals)
+	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {
 		fmt.Fprintf(t, "%s\t%d\t%d\t\n", name, r.Faults[name].Injected, r.Faults[name].Observed)

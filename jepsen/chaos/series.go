@@ -34,6 +34,9 @@ type sum struct {
 	Timers        int               `json:"timers"`
 	Races         int               `json:"races"`
 	Approvals     int               `json:"approvals"`
+	Fired         int               `json:"fired"`
+	Overlapped    int               `json:"overlapped"`
+	Missed        int               `json:"missed"`
 	Faults        map[string]*tally `json:"faults"`
 	Unmet         []string          `json:"unmet,omitempty"`  // faults that were never seen to have an effect
 	Failed        []string          `json:"failed,omitempty"` // commands that show it again
@@ -211,6 +214,9 @@ func (t *sum) add(r *report, c *config) {
 	t.Timers += r.Timers
 	t.Races += r.Races
 	t.Approvals += r.Approvals
+	t.Fired += r.Fired
+	t.Overlapped += r.Overlapped
+	t.Missed += r.Missed
 	for name, f := range r.Faults {
 		if t.Faults[name] == nil {
 			t.Faults[name] = &tally{}
@@ -249,8 +255,8 @@ func (t *sum) end(c *config) error {
 }
 
 func (t *sum) print(out io.Writer, c *config) {
-	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d compensations tried again by hand, %d went on behind failures, %d signals applied, %d timers fired, %d races won by others, %d approvals\n\n",
-		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Resumed, t.WentOn, t.Signals, t.Timers, t.Races, t.Approvals)
+	fmt.Fprintf(out, "%d runs of %.2f hours (of %g): %d operations, %d advances, %d changes of leader, %d worker pauses, %d late writes refused, %d instances undone, %d compensations tried again by hand, %d went on behind failures, %d signals applied, %d timers fired, %d races won by others, %d approvals, %d times of schedules fired, %d overlapped, %d missed\n\n",
+		t.Runs, t.Hours, c.Hours, t.Ops, t.Advances, t.LeaderChanges, t.WorkerPauses, t.FencedWrites, t.Undone, t.Resumed, t.WentOn, t.Signals, t.Timers, t.Races, t.Approvals, t.Fired, t.Overlapped, t.Missed)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "FAULT\tINJECTED\tOBSERVED")
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {

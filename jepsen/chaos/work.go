@@ -24,6 +24,7 @@ const (
 	starters      = 2
 	undoing       = 2
 	waiting       = 2
+	scheduling    = 2
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -57,6 +58,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range waiting {
 		lane(func(c *client.Client, n int) { w.history.Waits(ctx, c, n, w.Seed) })
+	}
+	for range scheduling {
+		lane(func(c *client.Client, n int) { w.history.Schedules(ctx, c, n, w.Seed) })
 	}
 	if len(w.pipelines) > 0 {
 		lane(func(c *client.Client, n int) {

@@ -20,11 +20,13 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, signal, cancel, approve, reject, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
 	Signal   string        `json:"signal,omitempty"` // its id
+	Schedule string        `json:"schedule,omitempty"`
+	At       int64         `json:"at,omitempty"` // the time that a schedule is fired for by hand, in unix nanoseconds
 	Lock     string        `json:"lock,omitempty"`
 	Token    int64         `json:"token,omitempty"`
 	Lapses   bool          `json:"lapses,omitempty"` // of a session that may expire
@@ -45,13 +47,14 @@ type Event struct {
 	Step     string
 	Token    int64
 	Signal   string // its id
-	Name     string // the signal's
+	Name     string // the signal's, or the schedule's
 	Lock     string
 	Shared   bool
 	Take     int64
 	Late     bool
 	Code     string
-	Due      int64 // the date of a timer, in unix nanoseconds; zero is none
+	Due      int64 // the date of a timer, or the time of a schedule, in unix nanoseconds; zero is none
+	Count    int64 // of times of a schedule
 	Wall     int64 // unix nanoseconds, as it shows
 	// Another instance, and a step of it: who called one that is started, or whom a step waits for.
 	Other, OtherStep string
@@ -160,8 +163,9 @@ func (s *feed) see(e Event) {
 	}
 }
 
-// first is the first word of an instance's name; of one that was called, the step that did.
+// first is the first word of an instance's name; of one that was called, the step that did; and of one that a schedule started, the schedule's.
 func first(name string) string {
+	name, _, _ = strings.Cut(name, "@")
 	name = name[strings.LastIndexByte(name, ':')+1:]
 	for i := range name {
 		if name[i] == '-' {
@@ -200,8 +204,10 @@ func (s *feed) grant(e Event) {
 // caused names the event that an accepted operation must have left.
 func (op *Op) caused() (key string, ok bool) {
 	switch op.Kind {
-	case "start":
-		return "instance.started " + op.Instance, true
+	case "start", "trigger":
+		return "instance.started " + op.Instance, op.Instance != ""
+	case "schedule", "pause", "resume", "unschedule":
+		return "schedule " + op.Kind + " " + op.Schedule, true
 	case "signal":
 		return "signal.received " + op.Instance + " " + op.Signal, true
 	case "cancel":
@@ -226,6 +232,8 @@ func (e *Event) key() string {
 	switch e.Type {
 	case "instance.started":
 		return e.Type + " " + e.Instance
+	case "schedule.created", "schedule.paused", "schedule.resumed", "schedule.deleted":
+		return "schedule " + onSchedule[e.Type] + " " + e.Name
 	case "signal.received":
 		return e.Type + " " + e.Instance + " " + e.Signal
 	case "step.approved", "step.rejected":
@@ -235,6 +243,9 @@ func (e *Event) key() string {
 	}
 	return fmt.Sprint(e.Type, " ", e.Token)
 }
+
+// onSchedule are the kinds of operations that leave such events.
+var onSchedule = map[string]string{"schedule.created": "schedule", "schedule.paused": "pause", "schedule.resumed": "resume", "schedule.deleted": "unschedule"}
 
 // positions are where the feed tells of something first.
 func positions(events []Event) map[string]int64 {
@@ -295,7 +306,7 @@ func answered(ops []*Op, refused *Op) bool {
 }
 
 // again are the kinds of which the same once more is told yes for what happened before.
-var again = []string{"start", "signal", "cancel", "approve", "reject", "unlock"}
+var again = []string{"start", "schedule", "pause", "resume", "unschedule", "trigger", "signal", "cancel", "approve", "reject", "unlock"}
 
 func (op *Op) retold() bool { return slices.Contains(again, op.Kind) }
 
