@@ -53,6 +53,27 @@ func ExampleSignalOptions() {
 	// Output: true
 }
 
+// A signal by key needs no instance's id, and may come before there is one.
+func ExampleKey() {
+	c, end := newExample()
+	defer end()
+	reply, err := c.SignalByKey(context.Background(), client.Key{Name: "order", Value: "17"}, "paid", "payment-88", map[string]int{"amount": 40}, client.SignalOptions{})
+	must(err)
+	fmt.Println(reply.InstanceId, reply.Delivered)
+	// Output: order-17 true
+}
+
+// A signal may start the instance that it is for: of several that race the first does.
+func ExampleSignalStart() {
+	c, end := newExample()
+	defer end()
+	first := client.SignalOptions{Start: &client.SignalStart{Workflow: "order", Input: map[string]int{"order": 17}}}
+	reply, err := c.SignalByKey(context.Background(), client.Key{Name: "order", Value: "17"}, "paid", "payment-88", nil, first)
+	must(err)
+	fmt.Println(reply.InstanceId)
+	// Output: order-17
+}
+
 // A compensation that stands still waits for somebody to have it tried again, or to say that it was done by hand.
 func ExampleCompensateOptions() {
 	c, end := newExample()

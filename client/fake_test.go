@@ -347,8 +347,12 @@ func (f *fake) GetInstance(ctx context.Context, r *connect.Request[v1.GetInstanc
 	return connect.NewResponse(reply.Msg.Instance), nil
 }
 
-func (f *fake) SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
-	return connect.NewResponse(&v1.SendSignalResponse{Delivered: true}), nil
+func (f *fake) SendSignal(_ context.Context, r *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
+	reply := &v1.SendSignalResponse{Delivered: true}
+	if k := r.Msg.Key; k != nil {
+		reply.InstanceId = k.Name + "-" + k.Value
+	}
+	return connect.NewResponse(reply), nil
 }
 
 func (f *fake) CancelInstance(_ context.Context, r *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error) {

@@ -71,6 +71,29 @@ func Output(i *v1.Instance, v any) error {
 type SignalOptions struct {
 	// TTL is how long the signal is kept while nothing waits for it; zero means 7 days.
 	TTL time.Duration
+	// Broadcast sends a signal by key to all live instances that have it, and not to the only one.
+	Broadcast bool
+	// Start is what a signal by key starts when no live instance has the key.
+	Start *SignalStart
+}
+
+// SignalStart is what a signal starts. It is started with the signal's key beside its own.
+type SignalStart struct {
+	Workflow string
+	// InstanceID is NAME/VALUE after the key unless it is said: then only one instance is ever started for the key.
+	InstanceID string
+	Input      any
+	StartOptions
+}
+
+func (s *SignalStart) request() (*v1.StartInstanceRequest, error) {
+	input, err := encode(s.Input)
+	if err != nil {
+		return nil, fmt.Errorf("input of an instance of %s: %w", s.Workflow, err)
+	}
+	return &v1.StartInstanceRequest{
+		InstanceId: s.InstanceID, Workflow: s.Workflow, Version: s.Version, InputPayload: input, Labels: s.Labels, Keys: s.Keys,
+	}, nil
 }
 
 // Signal sends a message to an instance. The same signalID again is answered like the first.
@@ -86,6 +109,36 @@ func (c *Client) Signal(ctx context.Context, id, name, signalID string, payload 
 	reply, err := ask(ctx, c.Instances.SendSignal, r)
 	if err != nil {
 		return nil, fmt.Errorf("signal %s to instance %s: %w", name, id, err)
+	}
+	return reply, nil
+}
+
+// Key is a correlation key, as instances are started with it.
+type Key struct{ Name, Value string }
+
+// SignalByKey sends a message to the live instance that has a key. With none that has it the message is kept, for its TTL, for
+// the first that is started with it; several are refused as KEY_AMBIGUOUS, unless it is a broadcast. With o.Start none starts one, which has the message before its
+// first step; an id that was there before is refused as INSTANCE_EXISTS. The same signalID by the
+// same key again is answered like the first, whoever has the key by then.
+func (c *Client) SignalByKey(ctx context.Context, key Key, name, signalID string, payload any, o SignalOptions) (*v1.SendSignalResponse, error) {
+	data, err := encode(payload)
+	if err != nil {
+		return nil, fmt.Errorf("payload of signal %s: %w", name, err)
+	}
+	r := &v1.SendSignalRequest{
+		Namespace: c.namespace, Key: &v1.Key{Name: key.Name, Value: key.Value}, Name: name, SignalId: signalID, PayloadBytes: data, Broadcast: o.Broadcast,
+	}
+	if o.TTL != 0 {
+		r.Ttl = durationpb.New(o.TTL)
+	}
+	if o.Start != nil {
+		if r.Start, err = o.Start.request(); err != nil {
+			return nil, err
+		}
+	}
+	reply, err := ask(ctx, c.Instances.SendSignal, r)
+	if err != nil {
+		return nil, fmt.Errorf("signal %s by key %s=%s: %w", name, key.Name, key.Value, err)
 	}
 	return reply, nil
 }

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/table"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -40,11 +44,63 @@ func check(m *Machine) error {
 				return fmt.Errorf("schedule %s: %w", s.rec.Schedule, err)
 			}
 		}
+		if err := checkKeys(m, ns); err != nil {
+			return err
+		}
 		if len(held) != len(ns.leases) {
 			return fmt.Errorf("namespace %s counts %d leases, there are %d", name, len(ns.leases), len(held))
 		}
 	}
 	return checkSessions(m)
+}
+
+// checkKeys: the index has the keys of the instances that are in memory as long as they live, and what it has is somebody's.
+func checkKeys(m *Machine, ns *namespace) error {
+	if !m.keyed() {
+		return nil
+	}
+	for _, i := range ns.instances {
+		for _, p := range i.rec.Keys {
+			_, found := m.get(key(tableKey, ns.rec.Namespace, p.Key, p.Value, i.rec.InstanceId))
+			if found != i.live() {
+				return fmt.Errorf("instance %s is %s, and its key %s=%s is in the index: %v", i.rec.InstanceId, i.rec.State, p.Key, p.Value, found)
+			}
+		}
+	}
+	return checkTold(m, ns)
+}
+
+// checkTold: what is kept under keys is what was told to be, and is over in time, as is all that is remembered.
+func checkTold(m *Machine, ns *namespace) (broken error) {
+	name, kept, over := ns.rec.Namespace, 0, 0
+	each := func(tbl byte, fn func(rest, value []byte)) {
+		prefix := key(tbl, name)
+		m.scan(prefix, table.End(prefix), func(k, value []byte) bool { fn(slices.Clone(k[len(prefix):]), value); return true })
+	}
+	each(tableTold, func(rest, value []byte) {
+		told, k := &logv1.SignalTold{}, &v1.Key{}
+		must(proto.Unmarshal(value, told))
+		k.Name, rest, _ = table.CutString(rest)
+		k.Value, rest, _ = table.CutString(rest)
+		id, _, _ := table.CutString(rest)
+		t := &turn{m: m, ns: ns}
+		if _, found := m.get(t.overKey(k, id, told.ExpireAt)); !found {
+			broken = fmt.Errorf("signal %s by %v is never over", id, k)
+		}
+		if told.Kept > 0 {
+			kept--
+			if _, found := m.get(t.keptKey(k, told.Kept)); !found {
+				broken = fmt.Errorf("signal %s is not kept under %v", id, k)
+			}
+		}
+		over--
+	})
+	each(tableKept, func(_, _ []byte) { kept++ })
+	each(tableOver, func(_, _ []byte) { over++ })
+	if kept != 0 || over != 0 || ns.over != m.nextOver(ns) {
+		return fmt.Errorf("namespace %s keeps %d signals that nobody was told of, and has %d times too many; the next is at %d, not %d", name, kept, over, m.nextOver(ns), ns.over)
+	}
+	return broken
 }
 
 func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]int64, held map[int64]bool) error {

@@ -60,6 +60,8 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendText(b, 47, d.OtherStep)
 	b = appendNumber(b, 48, int64(d.OtherIndex))
 	b = appendNumber(b, 49, int64(d.Count))
+	b = appendText(b, 50, d.KeyName)
+	b = appendText(b, 51, d.KeyValue)
 	return append(b, 0)
 }
 
@@ -137,7 +139,7 @@ func eventField(tag byte) fieldKind {
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51:
 		return fieldText
 	}
 	return fieldUnknown
@@ -258,6 +260,10 @@ func setData(d *v1.EventData, f field, text string) {
 		d.OtherInstance = text
 	case 47:
 		d.OtherStep = text
+	case 50:
+		d.KeyName = text
+	case 51:
+		d.KeyValue = text
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:

@@ -143,11 +143,9 @@ func (t *turn) startFor(s *schedule, f firingAt) {
 		t.emit(&scheduleFailed{s, f, v1.Code_CODE_INPUT_INVALID, fmt.Sprintf("the input does not fit version %d", v.rec.Version)})
 		return
 	}
-	t.emit(&instanceStarted{request: r, version: v, schedule: rec.Schedule, scheduled: f.at})
+	i := t.begun(&instanceStarted{request: r, version: v, schedule: rec.Schedule, scheduled: f.at})
 	t.emit(&scheduleFired{s, f, r.InstanceId, v.rec.Version})
-	i := t.ns.instances[r.InstanceId]
-	t.activateFirst(i, &i.root)
-	t.advanceInstance(i)
+	t.goes(i)
 }
 
 // startedFor finds the instance that has the name of a time's, whoever started it.

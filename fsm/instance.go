@@ -162,23 +162,47 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 		}
 		return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: i.rec.Version, State: i.rec.State, Existing: true}, nil
 	}
+	if v, refusal = t.startable(r); refusal != nil {
+		return nil, refusal
+	}
+	i := t.begins(&instanceStarted{request: r, version: v})
+	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
+}
+
+// startable finds the version that a start is of, and refuses what cannot be started.
+func (t *turn) startable(r *v1.StartInstanceRequest) (*version, *Refusal) {
+	v, refusal := t.ns.version(r.Workflow, r.Version)
+	if refusal != nil {
+		return nil, refusal
+	}
 	if r.InstanceId == "" {
 		return nil, Refuse(v1.Code_CODE_INVALID, "an instance needs an instanceId that the caller chooses")
 	}
 	if err := v.compiled().CheckInput(jsonOf(r.InputPayload)); err != nil {
 		return nil, Refuse(v1.Code_CODE_INPUT_INVALID, "the input does not fit workflow %s version %d: %v", r.Workflow, v.rec.Version, err)
 	}
-	i := t.begins(&instanceStarted{request: r, version: v})
-	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
+	return v, nil
 }
 
 // begins starts an instance, and what it can do at once.
 func (t *turn) begins(e *instanceStarted) *instance {
+	i := t.begun(e)
+	t.goes(i)
+	return i
+}
+
+// begun is a new instance, with the signals that were kept for it; none of its steps is begun.
+func (t *turn) begun(e *instanceStarted) *instance {
 	t.emit(e)
 	i := t.ns.instances[e.request.InstanceId]
+	t.takeKept(i)
+	return i
+}
+
+// goes begins the first steps of a new instance.
+func (t *turn) goes(i *instance) {
 	t.activateFirst(i, &i.root)
 	t.advanceInstance(i)
-	return i
 }
 
 type instanceStarted struct {
@@ -219,6 +243,9 @@ func (e *instanceStarted) evolve(t *turn) {
 	t.ns.rec.LiveInstances++
 	t.m.dirtyNamespace(t.ns)
 	t.m.keepInstance(i)
+	if t.m.keyed() {
+		t.m.indexKeys(t.ns, rec)
+	}
 	t.m.touch(i)
 	t.m.setPayload(i, whole, roleInput, e.request.InputPayload)
 	t.tellOf(i)
@@ -349,6 +376,7 @@ func (e *instanceChanged) evolve(t *turn) {
 	if !e.i.live() {
 		rec.EndedWall = t.wall()
 		rec.Signals, rec.Seen = nil, nil
+		t.m.unindexKeys(e.i)
 		t.ns.rec.LiveInstances--
 		t.m.dirtyNamespace(t.ns)
 		t.freeSchedule(e.i)

@@ -148,18 +148,18 @@ func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesRe
 	defer snapshot.Close()
 	m.mu.RLock()
 	ns, refusal := m.namespace(r.Namespace)
+	indexed := m.keyed()
 	m.mu.RUnlock()
 	if refusal != nil {
 		return nil, refusal
 	}
-	name := ns.rec.Namespace
-	from := key(tableInstance, name)
-	if r.Page != "" {
-		from = append(key(tableInstance, name, r.Page), 0)
+	from := &listing{in: snapshot, ns: ns.rec.Namespace, after: r.Page}
+	if keys := sortedPairs(r.Keys); len(keys) > 0 && indexed && r.State != 0 && Live(r.State) {
+		from.by = keys[0]
 	}
 	out, seen, size, last := &v1.ListInstancesResponse{}, 0, 0, ""
 	var failed error
-	err = snapshot.Scan(from, table.End(key(tableInstance, name)), func(_, value []byte) bool {
+	err = from.each(func(value []byte) bool {
 		if len(out.Instances) >= pageLimit(r.Limit) || seen >= scanned || size > pageBytes {
 			out.NextPage = last
 			return false
@@ -181,12 +181,47 @@ func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesRe
 	return out, errors.Join(err, failed)
 }
 
+// listing is where a list takes instances from, by id: all that there are, or the live ones that have a key.
+type listing struct {
+	in        table.Reader
+	ns, after string
+	by        *logv1.Pair
+}
+
+func (l *listing) each(fn func(value []byte) bool) error {
+	parts := []string{l.ns}
+	tbl := byte(tableInstance)
+	if l.by != nil {
+		tbl, parts = tableKey, []string{l.ns, l.by.Key, l.by.Value}
+	}
+	from, to := key(tbl, parts...), table.End(key(tbl, parts...))
+	if l.after != "" {
+		from = append(key(tbl, append(parts, l.after)...), 0)
+	}
+	var failed error
+	err := l.in.Scan(from, to, func(k, value []byte) bool {
+		if l.by != nil {
+			id, _, _ := table.CutString(k[len(key(tbl, parts...)):])
+			if value, _, failed = l.in.Get(key(tableInstance, l.ns, id)); failed != nil {
+				return false
+			}
+		}
+		return fn(value)
+	})
+	return errors.Join(err, failed)
+}
+
 func matches(r *v1.ListInstancesRequest, rec *logv1.Instance) bool {
 	if r.Workflow != "" && r.Workflow != rec.Workflow || r.State != 0 && r.State != rec.State {
 		return false
 	}
-	for _, want := range sortedPairs(r.Labels) {
-		if !slices.ContainsFunc(rec.Labels, func(p *logv1.Pair) bool { return p.Key == want.Key && p.Value == want.Value }) {
+	return has(rec.Labels, r.Labels) && has(rec.Keys, r.Keys)
+}
+
+// has says whether all that are wanted are among pairs.
+func has(pairs []*logv1.Pair, wanted map[string]string) bool {
+	for _, want := range sortedPairs(wanted) {
+		if !slices.ContainsFunc(pairs, func(p *logv1.Pair) bool { return p.Key == want.Key && p.Value == want.Value }) {
 			return false
 		}
 	}

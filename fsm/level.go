@@ -10,12 +10,13 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 9 has schedules.
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 10 has
+// correlation keys in an index, and signals by key. Level 9 has schedules.
 // Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = 9
+const Level = 10
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -40,6 +41,10 @@ func LevelOf(c *logv1.Command) uint32 {
 	case *logv1.Command_CreateSchedule, *logv1.Command_PauseSchedule, *logv1.Command_ResumeSchedule, *logv1.Command_DeleteSchedule,
 		*logv1.Command_TriggerSchedule, *logv1.Command_FireSchedule:
 		return scheduleLevel
+	case *logv1.Command_SendSignal:
+		if byKey(body.SendSignal) {
+			return keysLevel
+		}
 	case *logv1.Command_RegisterWorkflow:
 		if g, err := graph.Compile(body.RegisterWorkflow.Graph); err == nil {
 			return definitionLevel(g)
@@ -89,4 +94,12 @@ func (e *levelRaised) fill(d *v1.EventData) string {
 	d.Version = int32(e.level)
 	return "cluster"
 }
-func (e *levelRaised) evolve(t *turn) { t.m.group.Level = e.level }
+func (e *levelRaised) evolve(t *turn) {
+	was := t.m.group.Level
+	t.m.group.Level = e.level
+	if was < keysLevel && t.m.keyed() {
+		for _, name := range t.m.names {
+			t.m.indexLive(t.m.namespaces[name])
+		}
+	}
+}

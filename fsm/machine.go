@@ -38,6 +38,7 @@ type Machine struct {
 	todos      *btree.BTreeG[todo]
 
 	resident   *list.List // instances, the newest used first
+	loose      *btree.BTreeG[looseRow]
 	dirty      dirt
 	dirtyBytes int // estimated; of what waits for the flush
 	added      int // bytes of what is only ever added (spill.go)
@@ -140,6 +141,7 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		dates:      newDates(),
 		todos:      newTodos(),
 		resident:   list.New(),
+		loose:      newLoose(),
 		claims:     btree.NewFreeListG[*claim](32),
 	}
 	m.room.batch = &m.batch

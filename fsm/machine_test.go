@@ -217,6 +217,12 @@ func dump(m *Machine) string {
 			})
 		}
 		fmt.Fprintf(&b, "namespace %s token %d position %d live %d leases %d\n", name, ns.rec.Token, ns.rec.Position, ns.rec.LiveInstances, len(ns.leases))
+		for _, tbl := range looseTables {
+			m.scan(key(tbl, name), table.End(key(tbl, name)), func(k, value []byte) bool {
+				fmt.Fprintf(&b, "row %q %x\n", k, value)
+				return true
+			})
+		}
 		for _, line := range ns.lines {
 			q := ns.queues[line]
 			if q.ready.Len()+q.parked.Len()+q.waits.Len()+int(q.leased) == 0 {

@@ -22,6 +22,7 @@ type namespace struct {
 	feed      feed
 	waits     dependencies // runs that wait for other instances
 	payloads  numbered
+	over      int64 // when the next that is remembered of signals by key is over; zero is never
 	dirty     bool
 }
 
@@ -43,6 +44,7 @@ func (ns *namespace) clear() {
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits = newDependencies()
+	ns.over = 0
 }
 
 // namespace finds an active namespace; the empty name is the default one.
@@ -191,7 +193,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	}
 	var gone []deadline
 	for d := range m.deadlines.all() {
-		if d.kind == deadlineRun && d.run.namespace == ns.rec.Namespace {
+		if d.run != nil && d.run.namespace == ns.rec.Namespace {
 			gone = append(gone, d)
 		}
 	}
@@ -200,6 +202,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	}
 	m.forgetDates(ns)
 	m.forgetTodos(ns)
+	m.forgetLoose(ns)
 	var next = m.resident.Front()
 	for e := next; e != nil; e = next {
 		next = e.Next()

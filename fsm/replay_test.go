@@ -198,7 +198,7 @@ func (w *walk) command() *logv1.Command {
 		}
 		c.Body = &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
 			InstanceId: id, Workflow: fmt.Sprint("w", w.pick(len(theWorkflows))), InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"k":%d}`, w.pick(3))},
-			Labels: map[string]string{"a": "1", "b": "2", "c": "3"},
+			Labels: map[string]string{"a": "1", "b": "2", "c": "3"}, Keys: w.keys(),
 		}}
 	case 5, 6, 7:
 		c.Body = &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
@@ -230,9 +230,13 @@ func (w *walk) command() *logv1.Command {
 	case 17:
 		w.rare(c, session, run)
 	case 18:
-		c.Body = &logv1.Command_SendSignal{SendSignal: &v1.SendSignalRequest{
+		signal := &v1.SendSignalRequest{
 			InstanceId: fmt.Sprint("i", max(0, w.started-1-w.pick(6))), Name: "go", SignalId: fmt.Sprint(w.pick(4)), Ttl: durationpb.New(30e9),
-		}}
+		}
+		if w.index%3 > 0 {
+			w.byKey(signal)
+		}
+		c.Body = &logv1.Command_SendSignal{SendSignal: signal}
 	case 20:
 		w.decide(c)
 	case 21:
@@ -241,6 +245,28 @@ func (w *walk) command() *logv1.Command {
 		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token}}
 	}
 	return c
+}
+
+// keys are those of an instance: few, so that several share them.
+func (w *walk) keys() map[string]string {
+	keys := map[string]string{"k0": fmt.Sprint("v", w.started%5)}
+	if w.started%3 == 0 {
+		keys["k1"] = fmt.Sprint("v", w.started%2)
+	}
+	return keys
+}
+
+// byKey sends a signal by a key: one that an instance has, or will have, or none ever.
+func (w *walk) byKey(r *v1.SendSignalRequest) {
+	r.InstanceId, r.SignalId = "", r.SignalId+fmt.Sprint(w.index%7)
+	r.Key = &v1.Key{Name: fmt.Sprint("k", w.index%5%3), Value: fmt.Sprint("v", w.index%4)}
+	r.Broadcast = w.index%4 == 1
+	if w.index%4 == 2 {
+		r.Start = &v1.StartInstanceRequest{Workflow: fmt.Sprint("w", w.index%uint64(len(theWorkflows))), InstanceId: fmt.Sprint("s", w.index), InputPayload: &v1.Payload{Bytes: []byte(`{"k":1}`)}, Keys: w.keys()}
+	}
+	if w.index%8 < 4 {
+		r.Ttl = durationpb.New(600e9)
+	}
 }
 
 // decide approves or rejects a step of one of the newest instances.

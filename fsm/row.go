@@ -21,6 +21,14 @@ func (m *Machine) appendRowAt(b, k, stored []byte) ([]byte, error) {
 		}
 		return appendStored(b, k, stored, &logv1.Session{})
 	}
+	switch k[0] {
+	case tableKey, tableOver:
+		return b, nil // the key is all of it
+	case tableKept:
+		return appendStored(b, k, stored, &logv1.Signal{})
+	case tableTold:
+		return appendStored(b, k, stored, &logv1.SignalTold{})
+	}
 	name, rest, ok := table.CutString(rest)
 	if !ok {
 		return nil, fmt.Errorf("a row has the damaged key %x", k)

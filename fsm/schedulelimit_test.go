@@ -127,7 +127,9 @@ func TestSchedulesHaveALevel(t *testing.T) {
 			t.Errorf("%T has level %d", c.Body, got)
 		}
 	}
-	if n := len(slicedAt(scheduleLevel - 1)); n != len(sliced)-1 || len(slicedAt(scheduleLevel)) != len(sliced) {
-		t.Errorf("%d tables of %d are sliced below the level", n, len(sliced))
+	for level, want := range map[uint32]int{sliceLevel: slicedFirst, scheduleLevel - 1: slicedFirst, scheduleLevel: slicedThen, keysLevel: len(sliced)} {
+		if n := len(slicedAt(level)); n != want {
+			t.Errorf("%d tables of %d are sliced at level %d; want %d", n, len(sliced), level, want)
+		}
 	}
 }

@@ -18,6 +18,9 @@ const (
 // sendSignal gives a message to the run that waits for it, or keeps it until one does or its TTL passes.
 // The same id again is answered like the first.
 func (t *turn) sendSignal(r *v1.SendSignalRequest) (proto.Message, *Refusal) {
+	if t.m.keyed() && byKey(r) {
+		return t.correlate(r)
+	}
 	i, refusal := t.instance(r.InstanceId)
 	if refusal != nil {
 		return nil, refusal
@@ -28,28 +31,61 @@ func (t *turn) sendSignal(r *v1.SendSignalRequest) (proto.Message, *Refusal) {
 	case !i.live():
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
 	}
+	i, seen, refusal := t.receiver(r.InstanceId, r)
+	switch {
+	case refusal != nil:
+		return nil, refusal
+	case seen != nil:
+		return &v1.SendSignalResponse{Delivered: seen.Delivered, Duplicate: true}, nil
+	}
+	return &v1.SendSignalResponse{Delivered: t.receive(i, &signalReceived{i: i, signal: t.signalOf(r)})}, nil
+}
+
+// receiver is a live instance that a signal is sent to, and what it has seen of that, or why it can take none.
+func (t *turn) receiver(id string, r *v1.SendSignalRequest) (*instance, *logv1.SignalSeen, *Refusal) {
+	i, refusal := t.instance(id)
+	if refusal != nil {
+		return nil, nil, refusal
+	}
 	t.trimSignals(i)
-	for _, seen := range i.rec.Seen {
-		if seen.SignalId == r.SignalId {
-			return &v1.SendSignalResponse{Delivered: seen.Delivered, Duplicate: true}, nil
-		}
+	if seen := i.saw(r.SignalId); seen != nil {
+		return i, seen, nil
 	}
 	if len(i.rec.Seen) >= maxSignals {
-		return nil, Refuse(v1.Code_CODE_OVERLOADED, "instance %q keeps %d signals already", r.InstanceId, maxSignals)
+		return nil, nil, Refuse(v1.Code_CODE_OVERLOADED, "instance %q keeps %d signals already", id, maxSignals)
 	}
+	return i, nil, nil
+}
+
+// saw is what an instance remembers of a signal; nil when that is nothing.
+func (i *instance) saw(id string) *logv1.SignalSeen {
+	for _, seen := range i.rec.Seen {
+		if seen.SignalId == id {
+			return seen
+		}
+	}
+	return nil
+}
+
+func (t *turn) signalOf(r *v1.SendSignalRequest) *logv1.Signal {
 	ttl := r.Ttl.AsDuration().Nanoseconds()
 	if ttl <= 0 {
 		ttl = defaultSignalTTL
 	}
-	t.emit(&signalReceived{i: i, signal: &logv1.Signal{Name: r.Name, SignalId: r.SignalId, Payload: r.PayloadBytes, ExpireAt: t.uptime() + ttl}})
+	return &logv1.Signal{Name: r.Name, SignalId: r.SignalId, Payload: r.PayloadBytes, ExpireAt: t.uptime() + ttl}
+}
+
+// receive gives an instance a signal; it says whether a run waited for it, which goes on with it.
+func (t *turn) receive(i *instance, e *signalReceived) (delivered bool) {
+	t.emit(e)
 	for at, run := range i.all() {
-		if run.State == v1.RunState_RUN_STATE_WAITING && i.step(at).Signal == r.Name {
+		if run.State == v1.RunState_RUN_STATE_WAITING && i.step(at).Signal == e.signal.Name {
 			t.takeSignal(i, at)
 			t.advanceInstance(i, at)
-			return &v1.SendSignalResponse{Delivered: true}, nil
+			return true
 		}
 	}
-	return &v1.SendSignalResponse{}, nil
+	return false
 }
 
 // trimSignals forgets signals whose TTL passed.
@@ -80,15 +116,19 @@ func (t *turn) takeSignal(i *instance, at at) bool {
 	return true
 }
 
+// signalReceived: an instance has a signal. One that was kept under a key was in a place there.
 type signalReceived struct {
 	i      *instance
 	signal *logv1.Signal
+	key    *v1.Key
+	place  int64
 }
 
 func (e *signalReceived) kind() string { return "lockstep.signal.received.v1" }
 func (e *signalReceived) fill(d *v1.EventData) string {
 	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
 	d.Name, d.Code, d.PayloadSize = e.signal.Name, e.signal.SignalId, int64(len(e.signal.Payload.GetBytes()))
+	d.KeyName, d.KeyValue = e.key.GetName(), e.key.GetValue()
 	return e.i.subject()
 }
 func (e *signalReceived) evolve(t *turn) {
@@ -96,6 +136,9 @@ func (e *signalReceived) evolve(t *turn) {
 	e.i.rec.Seen = append(e.i.rec.Seen, &logv1.SignalSeen{SignalId: e.signal.SignalId, ExpireAt: e.signal.ExpireAt})
 	t.m.touch(e.i)
 	t.m.dirtyBytes += len(e.signal.Payload.GetBytes())
+	if e.key != nil {
+		t.took(e.key, e.signal.SignalId, e.i, e.place)
+	}
 }
 
 type signalDelivered struct {

@@ -35,14 +35,24 @@ const sliceLevel = 3
 // sliced are the tables, in the order in which Group.slice_from has them; new ones go to the end, at a new level.
 var sliced = [...]byte{
 	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate, tablePayload,
-	tableNumbered,
-	tableSchedule, // from level 9 on
+	tableNumbered,                             // nothing of it is there below aheadLevel
+	tableSchedule,                             // from scheduleLevel on
+	tableKey, tableKept, tableTold, tableOver, // from keysLevel on
 }
+
+// slicedFirst is how many of them there are from sliceLevel on, and slicedThen at scheduleLevel.
+const (
+	slicedFirst = 12
+	slicedThen  = slicedFirst + 1
+)
 
 // slicedAt are those of a cluster level.
 func slicedAt(level uint32) []byte {
-	if level < scheduleLevel {
-		return sliced[:len(sliced)-1]
+	switch {
+	case level < scheduleLevel:
+		return sliced[:slicedFirst]
+	case level < keysLevel:
+		return sliced[:slicedThen]
 	}
 	return sliced[:]
 }

@@ -3,7 +3,6 @@ package fsm
 import (
 	"bytes"
 	"fmt"
-	"math/rand"
 	"slices"
 	"testing"
 
@@ -78,6 +77,10 @@ var changes = map[byte]func([]byte) []byte{
 	tableBlock:     changedEvent(func(e *v1.Event) { e.Traceparent += "!" }),
 	tableHistory:   nil, // it is only keys: they are dropped
 	tableSchedule:  changed(func(m *logv1.Schedule) { m.Skipped++ }),
+	tableKey:       nil, // as these are
+	tableOver:      nil,
+	tableKept:      changed(func(m *logv1.Signal) { m.Name += "!" }),
+	tableTold:      changed(func(m *logv1.SignalTold) { m.Reached++ }),
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
 }
 

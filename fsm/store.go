@@ -38,10 +38,17 @@ const (
 	tableHistory   = 'h' // namespace, instance, first position -> positions (history.go)
 	tableLate      = 't' // namespace, instance, token -> LateResult
 	tableSchedule  = 'c' // namespace, schedule -> Schedule
+	tableKey       = 'k' // namespace, key's name and value, instance (key.go)
+	tableKept      = 'b' // namespace, key's name and value, place -> Signal (correlate.go)
+	tableTold      = 'm' // namespace, key's name and value, signal's id -> SignalTold
+	tableOver      = 'x' // namespace, uptime, key's name and value, signal's id
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver}
+
+// looseTables are those of loose rows (loose.go).
+var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver}
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -196,6 +203,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err != nil {
 		return err
 	}
+	m.overAt(ns, m.nextOver(ns))
 	prefix := key(tablePending, name)
 	var failed error
 	err = m.engine.Scan(prefix, table.End(prefix), func(k, value []byte) bool {
@@ -334,6 +342,7 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	for _, s := range d.schedules {
 		m.flushSchedule(b, s)
 	}
+	m.flushLoose(b)
 	for _, w := range d.workflows {
 		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))
 	}

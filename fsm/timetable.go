@@ -23,6 +23,7 @@ const (
 	deadlineWait deadlineKind = iota + 1
 	deadlineRun
 	deadlineSession
+	deadlineSignals
 )
 
 func (d deadline) less(o deadline) bool {
@@ -32,7 +33,7 @@ func (d deadline) less(o deadline) bool {
 	if d.kind != o.kind {
 		return d.kind < o.kind
 	}
-	if d.kind == deadlineRun {
+	if d.kind == deadlineRun || d.kind == deadlineSignals {
 		return d.run.compare(o.run) < 0
 	}
 	return cmp.Or(cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -39,7 +40,7 @@ func (m *Machine) explainWaiting(i *instance, at at, e *v1.Explanation) {
 	switch n.Kind {
 	case graph.KindSignal:
 		e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_SIGNAL_PENDING, []string{n.Signal}
-		e.Sentence = fmt.Sprintf("Step %q waits for the signal %q to this instance.", n.ID, n.Signal)
+		e.Sentence = fmt.Sprintf("Step %q waits for the signal %q to this instance%s.", n.ID, n.Signal, sayKeys(i.rec.Keys))
 	case graph.KindTimer:
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_TIMER_PENDING
 		if r.TimerDate == 0 {
@@ -60,6 +61,14 @@ func (m *Machine) explainWaiting(i *instance, at at, e *v1.Explanation) {
 			e.Sentence = fmt.Sprintf("Step %q waits until somebody of %q approves or rejects it.", n.ID, n.Role)
 		}
 	}
+}
+
+// sayKeys says by which keys an instance is found.
+func sayKeys(keys []*logv1.Pair) (text string) {
+	for _, p := range keys {
+		text += fmt.Sprintf(", or by the key %s=%s", p.Key, p.Value)
+	}
+	return text
 }
 
 // runWaiting has a run wait. Of a timer it says when that fires: in uptime, or at a date.

@@ -176,10 +176,10 @@ func retryable(err error) bool {
 
 func (c *cli) instanceList() *cobra.Command {
 	var workflow, state, page string
-	var labels map[string]string
+	var labels, keys map[string]string
 	var limit int32
 	cmd := &cobra.Command{Use: "list", Short: "List instances", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		r := &v1.ListInstancesRequest{Namespace: c.namespace, Workflow: workflow, Labels: labels, Limit: limit, Page: page}
+		r := &v1.ListInstancesRequest{Namespace: c.namespace, Workflow: workflow, Labels: labels, Keys: keys, Limit: limit, Page: page}
 		if state != "" {
 			value, ok := v1.InstanceState_value["INSTANCE_STATE_"+strings.ToUpper(state)]
 			if !ok {
@@ -208,6 +208,7 @@ func (c *cli) instanceList() *cobra.Command {
 	f.StringVar(&workflow, "workflow", "", "only of this workflow")
 	f.StringVar(&state, "state", "", "only in this state")
 	f.StringToStringVar(&labels, "label", nil, "only with these labels")
+	f.StringToStringVar(&keys, "key", nil, "only with these correlation keys")
 	f.StringVar(&page, "page", "", "go on behind a page")
 	f.Int32Var(&limit, "limit", 100, "how many")
 	return cmd
@@ -343,40 +344,6 @@ func (c *cli) instanceCancel() *cobra.Command {
 		return c.print(res, func() { fmt.Fprintf(c.stdout, "%s  %s\n", args[0], c.state(res.State)) })
 	}}
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
-	return cmd
-}
-
-func (c *cli) instanceSignal() *cobra.Command {
-	var id, payload string
-	cmd := &cobra.Command{Use: "signal ID NAME", Short: "Send a signal to an instance", Args: cobra.ExactArgs(2), RunE: func(cmd *cobra.Command, args []string) error {
-		p, err := c.jsonInput("payload", payload)
-		if err != nil {
-			return err
-		}
-		if id == "" {
-			var b [8]byte
-			rand.Read(b[:])
-			id = hex.EncodeToString(b[:])
-		}
-		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
-			return a.instances.SendSignal
-		}, &v1.SendSignalRequest{Namespace: c.namespace, InstanceId: args[0], Name: args[1], SignalId: id, PayloadBytes: p})
-		if err != nil {
-			return err
-		}
-		return c.print(res, func() {
-			switch {
-			case res.Duplicate:
-				fmt.Fprintln(c.stdout, "was sent before")
-			case res.Delivered:
-				fmt.Fprintln(c.stdout, "delivered")
-			default:
-				fmt.Fprintln(c.stdout, "kept until a step waits for it")
-			}
-		})
-	}}
-	cmd.Flags().StringVar(&id, "signal-id", "", "makes sending it again harmless; default: made up")
-	cmd.Flags().StringVar(&payload, "payload", "", "payload as JSON, @FILE, or -")
 	return cmd
 }
 

@@ -116,7 +116,7 @@ func (r *reader) signal(path string, v any) string {
 		return ""
 	}
 	if _, ok := o.Get("key"); ok {
-		r.unsupported(At(path, "key"), "signals by key are not supported by this version; remove key and send the signal to the instance's id")
+		r.unsupported(At(path, "key"), "keys of steps are not supported by this version; remove key, start the instance with it, and send the signal by that key")
 	}
 	r.known(path, o, "name", "key")
 	return r.name(path, o, "name", "")

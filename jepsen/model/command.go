@@ -433,10 +433,12 @@ func (s *State) start(c *Command) func() {
 		return nil // it was not registered yet
 	}
 	s.must(c)
+	waited := s.awaiting(c.Keys)
 	return func() {
 		if s.instance(c.Instance) == nil {
 			fault("S5", "%s is told done, and there is no instance", c.say())
 		}
+		tookAll(waited, c.Instance)
 	}
 }
 

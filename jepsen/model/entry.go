@@ -128,6 +128,9 @@ type Command struct {
 	TTL, Wait                int64
 	Input, Output            int64 // the number in an instance's input, and in a step's output
 	Signal, Name             string
+	Key                      Key // of a signal by key
+	Broadcast, Starts        bool
+	Keys                     []Key // of an instance, by name
 	Queues                   []string
 	Count                    int32
 	Credit, HasNext          bool
@@ -154,6 +157,9 @@ type Answer struct {
 	Existing bool
 	// Of a signal.
 	Delivered, Duplicate bool
+	Instance             string
+	Reached              int
+	Started              bool
 	State                string
 	// Of a time of a schedule.
 	Taken        bool
@@ -187,6 +193,7 @@ type Fact struct {
 	Session, Token           int64
 	Attempt, Used            int32
 	Lock, Code, Name         string
+	Key                      Key
 	Delay, Lag               int64
 	Take, Slot               int32
 	Shared, Late             bool

@@ -18,6 +18,10 @@ func (s *State) fact(f *Fact) {
 		s.lockReleased(f)
 	case "signal.received":
 		s.signalReceived(f)
+	case "signal.kept", "signal.correlated", "signal.broadcast":
+		s.signalTold(f, f.Kind[len("signal."):])
+	case "signal.expired":
+		s.letterExpired(f)
 	case "instance.started":
 		s.instanceStarted(f)
 	case "workflow.registered":
@@ -142,7 +146,10 @@ func (s *State) instanceStarted(f *Fact) {
 		return
 	}
 	x := s.startedBy(f)
-	started := c != nil && c.Kind == Start && c.Instance == f.Instance && c.Workflow == f.Workflow || x != nil && x.plan.Workflow == f.Workflow
+	if x == nil && c != nil && c.Kind == Signal && (!c.Starts || len(s.keyed(c.Key)) > 0) {
+		fault("S4", "instance %s is started by %s, whose key is that of %d", f.Instance, c.say(), len(s.keyed(c.Key)))
+	}
+	started := c != nil && (c.Kind == Start || c.Kind == Signal) && c.Instance == f.Instance && c.Workflow == f.Workflow || x != nil && x.plan.Workflow == f.Workflow
 	if !started || flow == nil || s.instances[f.Instance] != nil || s.newborn != nil {
 		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
 	}
@@ -150,7 +157,7 @@ func (s *State) instanceStarted(f *Fact) {
 	if x != nil {
 		i.plan, i.input, s.newborn = x.name, x.plan.Input, i
 	} else {
-		i.input = c.Input
+		i.input, i.keys, s.fresh = c.Input, c.Keys, i
 	}
 	s.begins(i)
 }

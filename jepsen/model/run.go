@@ -39,6 +39,7 @@ type instance struct {
 	from, ends string
 	// When it fails unless it has ended; zero is never.
 	deadline int64
+	keys     []Key // by name
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen

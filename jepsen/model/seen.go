@@ -20,6 +20,15 @@ const (
 	SignalKept    Class = "signal kept and taken"
 	SignalAgain   Class = "signal told again"
 	SignalExpired Class = "signal kept too long"
+	KeyFound      Class = "signal found its instance by key"
+	KeyKept       Class = "signal kept under a key"
+	KeyTaken      Class = "signal taken from under a key"
+	KeyExpired    Class = "signal kept under a key too long"
+	KeyAgain      Class = "signal by key told again"
+	KeyAmbiguous  Class = "key of several refused"
+	KeyBroadcast  Class = "signal broadcast"
+	BroadcastMany Class = "signal broadcast to several"
+	KeyStarted    Class = "instance started by a signal"
 	PriorityFirst Class = "overtaken by priority"
 	TimeoutRun    Class = "run timeout"
 	TimeoutBeat   Class = "heartbeat timeout"
@@ -101,7 +110,8 @@ const (
 // Classes lists them all.
 func Classes() []Class {
 	return []Class{
-		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired, PriorityFirst,
+		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
+		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst,
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,

@@ -100,7 +100,7 @@ func (s *State) others(f *Fact, x *session) bool {
 		return false // a schedule started it when the given back lease was the last to hold up the one before it
 	}
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "step.incident", "timer.fired":
+	case "session.expired", "step.lapsed", "step.incident", "timer.fired", "signal.expired":
 		return true
 	case "step.failed": // but for a step whose body the given back lease was the last to hold up
 		r := s.run(f.Instance, f.Step)

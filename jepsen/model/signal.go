@@ -39,6 +39,9 @@ func (i *instance) oldest(name string) int {
 
 // signal decides on a message to an instance.
 func (s *State) signal(c *Command) func() {
+	if c.Key.Name != "" || c.Broadcast {
+		return s.byKey(c)
+	}
 	i := s.instance(c.Instance)
 	switch {
 	case i == nil:
@@ -56,7 +59,7 @@ func (s *State) signal(c *Command) func() {
 		s.saw(SignalAgain)
 		return nil
 	}
-	waits := slices.ContainsFunc(i.runs, func(r *run) bool { return r.state == Waiting && r.step.Signal == c.Name })
+	waits := i.waitsFor(c.Name)
 	s.must(c)
 	return func() {
 		x := i.seen[c.Signal]
@@ -74,15 +77,20 @@ func (s *State) signal(c *Command) func() {
 
 func (s *State) signalReceived(f *Fact) {
 	i, c := s.instance(f.Instance), s.cause.command
+	if i != nil && (f.Key.Name != "" || c != nil && c.Key.Name != "") {
+		s.has(i, f, s.received(f, i))
+		return
+	}
 	if i == nil || c == nil || c.Kind != Signal || c.Instance != f.Instance || c.Signal != f.Code || c.Name != f.Name || i.seen[f.Code] != nil || over(i.state) {
 		fault("S5", "signal %s of %s is received by %s", f.Code, f.Instance, c.say())
 	}
-	ttl := c.TTL
-	if ttl <= 0 {
-		ttl = signalTTL
-	}
-	i.messages = append(i.messages, message{f.Name, f.Code, s.Uptime + ttl})
-	i.seen[f.Code] = &seen{expireAt: s.Uptime + ttl}
+	s.has(i, f, s.Uptime+c.signalTTL())
+}
+
+// has gives an instance a signal, which it keeps so long.
+func (s *State) has(i *instance, f *Fact, until int64) {
+	i.messages = append(i.messages, message{f.Name, f.Code, until})
+	i.seen[f.Code] = &seen{expireAt: until}
 	s.touch(i)
 }
 

@@ -26,6 +26,7 @@ type State struct {
 	backoff   []*run
 	ready     map[string][]*run // that are ready and need no lock, by queue
 	idling    []*run            // that are ready, or wait
+	letters   []*letter         // signals by key that are remembered
 	limited   []*instance       // that fail by themselves when they take too long
 	schedules map[string]*schedule
 
@@ -44,6 +45,7 @@ type State struct {
 	claim   *claim
 	firing  *firing
 	newborn *instance // that a schedule has started, until it says so
+	fresh   *instance // that was started by the cause
 }
 
 // cause is what facts follow from: a command, a renewal, or the tick.
@@ -168,7 +170,7 @@ func (s *State) next() *Fact {
 // begin has a new cause.
 func (s *State) begin(c cause) {
 	s.over()
-	s.cause = c
+	s.cause, s.fresh = c, nil
 }
 
 // over checks that a cause left nothing half done.
@@ -229,6 +231,7 @@ func (s *State) overdue() {
 			fault("liveness", "step %s of %s waits beyond its time", r.step.Name, r.of.id)
 		}
 	}
+	s.lettersOver()
 	s.limited = slices.DeleteFunc(s.limited, func(i *instance) bool { return i.state != Running })
 	for _, i := range s.limited {
 		if due(i.deadline, s.horizon) {

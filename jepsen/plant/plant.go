@@ -74,6 +74,11 @@ const (
 
 	FiredTwice     Bug = "fired-twice"
 	OverlapIgnored Bug = "overlap-ignored"
+
+	KeptTwice    Bug = "kept-twice"
+	EndedMatches Bug = "ended-matches"
+	ToldForgets  Bug = "told-forgets"
+	StartsTwice  Bug = "starts-twice"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -126,6 +131,10 @@ var All = []Row{
 	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},
 	{FiredTwice, "schedule", "a time of a schedule that was taken is taken again when it is proposed again"},
 	{OverlapIgnored, "schedule", "a time of a schedule is started although the instance of an earlier one runs"},
+	{KeptTwice, "S1", "a signal that was kept under a key is given to every instance that is started with it"},
+	{EndedMatches, "S4", "an instance that has ended is still found by its keys"},
+	{StartsTwice, "S4", "a signal that may start an instance starts one beside that which has the key"},
+	{ToldForgets, "S5", "a signal by key is remembered by the instance alone, and is another one when that has ended"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

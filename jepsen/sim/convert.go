@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -125,7 +127,7 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Token = model.Revoke, b.RevokeLease.Token
 	case *logv1.Command_StartInstance:
 		m.Kind, m.Instance, m.Workflow = model.Start, b.StartInstance.InstanceId, b.StartInstance.Workflow
-		m.Input = amount(b.StartInstance.InputPayload)
+		m.Input, m.Keys = amount(b.StartInstance.InputPayload), keysOf(b.StartInstance.Keys)
 	case *logv1.Command_CancelInstance:
 		m.Kind, m.Instance = model.Cancel, b.CancelInstance.InstanceId
 	case *logv1.Command_CompensateInstance:
@@ -134,6 +136,11 @@ func command(c *logv1.Command) model.Command {
 	case *logv1.Command_SendSignal:
 		p := b.SendSignal
 		m.Kind, m.Instance, m.Name, m.Signal, m.TTL = model.Signal, p.InstanceId, p.Name, p.SignalId, p.Ttl.AsDuration().Nanoseconds()
+		if p.Start != nil {
+			m.Starts, m.Workflow, m.Input, m.Keys = true, p.Start.Workflow, amount(p.Start.InputPayload), keysWith(p)
+			m.Instance = cmp.Or(p.Start.InstanceId, p.Key.GetName()+"/"+p.Key.GetValue())
+		}
+		m.Key, m.Broadcast = model.Key{Name: p.Key.GetName(), Value: p.Key.GetValue()}, p.Broadcast
 	case *logv1.Command_ApproveStep:
 		m.Kind, m.Instance, m.Step = model.Approve, b.ApproveStep.InstanceId, runName(b.ApproveStep)
 	case *logv1.Command_RejectStep:
@@ -196,7 +203,8 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Existing = r.Existing
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.SendSignalResponse:
-		m.Delivered, m.Duplicate = r.Delivered, r.Duplicate
+		m.Delivered, m.Duplicate, m.Instance, m.Reached = r.Delivered, r.Duplicate, r.InstanceId, int(r.Reached)
+		m.Started = r.Started
 	case *v1.CompensateInstanceResponse:
 		m.State, m.Steps = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_"), r.Steps
 	case *v1.ApproveStepResponse:
@@ -214,6 +222,21 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}
 	return m
+}
+
+// keysWith are those of what a signal by key starts.
+func keysWith(r *v1.SendSignalRequest) []model.Key {
+	keys := map[string]string{r.Key.GetName(): r.Key.GetValue()}
+	maps.Copy(keys, r.Start.Keys)
+	return keysOf(keys)
+}
+
+// keysOf are keys in the order of their names.
+func keysOf(keys map[string]string) (out []model.Key) {
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		out = append(out, model.Key{Name: name, Value: keys[name]})
+	}
+	return out
 }
 
 func grants(runs ...*v1.LeasedRun) []model.Grant {
@@ -240,6 +263,7 @@ func factOf(e *v1.Event) model.Fact {
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count,
+		Key: model.Key{Name: d.KeyName, Value: d.KeyValue},
 	}
 }
 

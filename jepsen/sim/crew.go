@@ -148,14 +148,21 @@ func (s *starter) next() {
 	flow := pick(s.c.draws, w.workflows)
 	s.started++
 	s.open++
+	if s.c.draws.one(6) {
+		s.startBySignal(flow)
+		return
+	}
 	id := fmt.Sprintf("%s-%d", s.c.name, s.started)
 	if s.started > 1 && s.c.draws.one(20) {
 		id = fmt.Sprintf("%s-%d", s.c.name, 1+s.c.draws.IntN(s.started-1)) // again, and perhaps another
 	}
-	n := s.c.draws.IntN(4)
+	n, keys := s.c.draws.IntN(4), s.keys(id)
+	if s.c.draws.one(4) {
+		s.signals(id, flow) // by its key, before there is anybody who has it
+	}
 	r := &request{commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
-			InstanceId: id, Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, n)},
+			InstanceId: id, Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, n)}, Keys: keys,
 		}}}}
 	}}
 	s.c.call(r, options{kind: "start"}, func(res *response) {
@@ -184,6 +191,48 @@ func (s *starter) talk(id string, flow model.Workflow, deep int) {
 	}
 }
 
+// startBySignal has a signal start an instance, unless somebody has the key by then: senders race for a few keys.
+func (s *starter) startBySignal(flow model.Workflow) {
+	d := s.c.draws
+	start := &v1.StartInstanceRequest{Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, d.IntN(4))}}
+	if !d.one(8) {
+		start.InstanceId = fmt.Sprintf("%s-%d", s.c.name, s.started)
+	}
+	if d.one(2) {
+		start.Keys = map[string]string{"group": pick(d, theGroups)}
+	}
+	message := &v1.SendSignalRequest{Key: &v1.Key{Name: "sole", Value: fmt.Sprint(d.IntN(3))}, Name: pick(d, theSignals), SignalId: fmt.Sprint(s.c.name, d.IntN(s.started)), Start: start}
+	if d.one(2) {
+		message.Ttl = durationpb.New(d.between(100*time.Millisecond, 10*time.Second))
+	}
+	s.c.call(&request{commands: one(signal(message))}, options{kind: "signal"}, func(res *response) {
+		if !res.ok() || res.outcomes[0].Refusal != nil {
+			s.open--
+			return
+		}
+		id := res.outcomes[0].Reply.(*v1.SendSignalResponse).InstanceId
+		if id == "" { // it is kept: that was told before
+			s.open--
+			return
+		}
+		s.signals(id, flow)
+		s.decide(id, flow)
+		s.wait(id)
+	})
+}
+
+// keys are those of an instance: one of its own, and often one that it shares with others.
+func (s *starter) keys(id string) map[string]string {
+	keys := map[string]string{"own": id}
+	if !s.c.draws.one(3) {
+		keys["group"] = pick(s.c.draws, theGroups)
+	}
+	return keys
+}
+
+// theGroups are values of a key that instances share; now and then nobody has one.
+var theGroups = []string{"g0", "g1", "g2", "g3", "g4", "g5", "g6", "g7"}
+
 // signals sends what the steps of an instance wait for: before or after they do, now and then twice, or never.
 func (s *starter) signals(id string, flow model.Workflow) {
 	d := s.c.draws
@@ -192,6 +241,9 @@ func (s *starter) signals(id string, flow model.Workflow) {
 			continue
 		}
 		message := &v1.SendSignalRequest{InstanceId: id, Name: step.Signal, SignalId: step.Name, PayloadBytes: &v1.Payload{Bytes: []byte("1")}}
+		if d.one(2) {
+			message.InstanceId, message.Key = "", &v1.Key{Name: "own", Value: id}
+		}
 		if d.one(3) {
 			message.Ttl = durationpb.New(d.between(100*time.Millisecond, 2*time.Second))
 		}

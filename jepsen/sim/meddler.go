@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -113,6 +115,8 @@ func (m *meddler) command() *logv1.Command {
 	case n == 24 && known:
 		message := &v1.SendSignalRequest{InstanceId: run.instance, Name: pick(d, theSignals), SignalId: fmt.Sprint("m", d.IntN(3))}
 		return signal(message)
+	case n == 27 || n == 28:
+		return signal(m.byKey())
 	case n == 26 && known:
 		return decision(run.instance, run.step, run.index, d.one(2))
 	case n == 23 && known:
@@ -121,6 +125,19 @@ func (m *meddler) command() *logv1.Command {
 		return nil
 	}
 	return c
+}
+
+// byKey draws a signal by a key: one that instances share or nobody has, or that of one.
+func (m *meddler) byKey() *v1.SendSignalRequest {
+	d, w := m.c.draws, m.c.w
+	r := &v1.SendSignalRequest{Key: &v1.Key{Name: "group", Value: pick(d, theGroups)}, Name: pick(d, theSignals), SignalId: fmt.Sprint("k", d.IntN(40)), Broadcast: d.one(2)}
+	if run, known := late(d, w.crew.runs); known && d.one(4) {
+		r.Key = &v1.Key{Name: "own", Value: run.instance}
+	}
+	if d.one(2) {
+		r.Ttl = durationpb.New(d.between(100*time.Millisecond, 10*time.Second))
+	}
+	return r
 }
 
 // remembered makes a request of the session: a new one, or an old one once more.

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"time"
 
 	"connectrpc.com/connect"
@@ -13,7 +15,15 @@ import (
 )
 
 func checkStart(r *v1.StartInstanceRequest) error {
-	if err := names("instanceId", r.InstanceId, "workflow", r.Workflow); err != nil {
+	if err := name("instanceId", r.InstanceId); err != nil {
+		return err
+	}
+	return checkStarting(r)
+}
+
+// checkStarting is checkStart but for the id.
+func checkStarting(r *v1.StartInstanceRequest) error {
+	if err := name("workflow", r.Workflow); err != nil {
 		return err
 	}
 	if err := version(r.Version); err != nil {
@@ -87,16 +97,64 @@ func (s *service) CancelInstance(ctx context.Context, r *connect.Request[v1.Canc
 	})
 }
 
-// SendSignal sends a message to an instance.
+// checkReceiver checks to whom a signal goes: to an instance, or by a key.
+func checkReceiver(r *v1.SendSignalRequest) error {
+	switch k := r.Key; {
+	case k != nil && r.InstanceId != "":
+		return invalid("a signal goes to instanceId %q or by the key %s=%s, not both", r.InstanceId, k.Name, k.Value)
+	case k != nil:
+		return pairs("key", map[string]string{k.Name: k.Value}, 1)
+	case r.Broadcast:
+		return invalid("a broadcast goes by a key")
+	}
+	return name("instanceId", r.InstanceId)
+}
+
+func checkSignal(r *v1.SendSignalRequest) error {
+	if err := checkReceiver(r); err != nil {
+		return err
+	}
+	if err := names("name", r.Name, "signalId", r.SignalId); err != nil {
+		return err
+	}
+	if ttl := r.Ttl.AsDuration(); r.Ttl != nil && (!r.Ttl.IsValid() || ttl < 0 || ttl > maxTTL) {
+		return invalid("ttl is %s, and must be between 0 (7 days are taken) and %s", ttl, maxTTL)
+	}
+	if err := checkStarted(r); err != nil {
+		return err
+	}
+	return payloadOf("payload", &r.Payload, &r.PayloadBytes)
+}
+
+// checkStarted checks what a signal by key may start. It will have that key.
+func checkStarted(r *v1.SendSignalRequest) error {
+	start := r.Start
+	switch {
+	case start == nil:
+		return nil
+	case r.Key == nil || r.Broadcast:
+		return invalid("a signal that starts an instance goes by a key, and is no broadcast")
+	}
+	if err := within(r.Namespace, start.Namespace); err != nil {
+		return err
+	}
+	keys := maps.Clone(start.Keys)
+	if keys == nil {
+		keys = map[string]string{}
+	}
+	keys[r.Key.Name] = r.Key.Value
+	if err := pairs("start.keys, with the signal's", keys, maxKeys); err != nil {
+		return err
+	}
+	if err := name("start.instanceId, or NAME/VALUE of the key in its place,", cmp.Or(start.InstanceId, r.Key.Name+"/"+r.Key.Value)); err != nil {
+		return err
+	}
+	return checkStarting(start)
+}
+
+// SendSignal sends a message to an instance, or to those that have a key.
 func (s *service) SendSignal(ctx context.Context, r *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error) {
-	err := names("instanceId", r.Msg.InstanceId, "name", r.Msg.Name, "signalId", r.Msg.SignalId)
-	if err == nil && r.Msg.Ttl != nil && (!r.Msg.Ttl.IsValid() || r.Msg.Ttl.AsDuration() < 0) {
-		err = invalid("ttl is %s", r.Msg.Ttl.AsDuration())
-	}
-	if err == nil {
-		err = payloadOf("payload", &r.Msg.Payload, &r.Msg.PayloadBytes)
-	}
-	if err != nil {
+	if err := checkSignal(r.Msg); err != nil {
 		return nil, asConnect(err)
 	}
 	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.SendSignalRequest) (*v1.SendSignalResponse, error) {
@@ -118,6 +176,9 @@ func checkList(r *v1.ListInstancesRequest) error {
 		return err
 	}
 	if err := pairs("labels", r.Labels, maxLabels); err != nil {
+		return err
+	}
+	if err := pairs("keys", r.Keys, maxKeys); err != nil {
 		return err
 	}
 	return page(r.Limit, r.Page)

@@ -23,7 +23,8 @@ const (
 	maxWait       = 60 * time.Second
 	maxText       = 4 << 10
 	maxDefinition = 512 << 10
-	maxTokens     = 100_000 // that a renewal lists
+	maxTTL        = 3650 * 24 * time.Hour // of a signal
+	maxTokens     = 100_000               // that a renewal lists
 	maxTrace      = 64
 )
 

@@ -136,6 +136,9 @@ const (
 	// The name is taken by a schedule that says something else.
 	// Next: delete that one first if this is to take its place, or choose another name.
 	Code_CODE_SCHEDULE_EXISTS Code = 36
+	// Several live instances have the key, or more than a broadcast reaches.
+	// Next: send to one by its instanceId, or with a key that only one has; to all of a few, with broadcast.
+	Code_CODE_KEY_AMBIGUOUS Code = 37
 )
 
 // Enum value maps for Code.
@@ -178,6 +181,7 @@ var (
 		34: "CODE_MEMBER_CONFLICT",
 		35: "CODE_SCHEDULE_NOT_FOUND",
 		36: "CODE_SCHEDULE_EXISTS",
+		37: "CODE_KEY_AMBIGUOUS",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -217,6 +221,7 @@ var (
 		"CODE_MEMBER_CONFLICT":     34,
 		"CODE_SCHEDULE_NOT_FOUND":  35,
 		"CODE_SCHEDULE_EXISTS":     36,
+		"CODE_KEY_AMBIGUOUS":       37,
 	}
 )
 
@@ -673,7 +678,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\x9b\a\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xb3\a\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -712,7 +717,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x0eCODE_NOT_READY\x10!\x12\x18\n" +
 	"\x14CODE_MEMBER_CONFLICT\x10\"\x12\x1b\n" +
 	"\x17CODE_SCHEDULE_NOT_FOUND\x10#\x12\x18\n" +
-	"\x14CODE_SCHEDULE_EXISTS\x10$*A\n" +
+	"\x14CODE_SCHEDULE_EXISTS\x10$\x12\x16\n" +
+	"\x12CODE_KEY_AMBIGUOUS\x10%*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

@@ -30,7 +30,7 @@ type Event struct {
 	// As in lockstep.step.completed.v1
 	Type string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
-	// What it is about: instance/ID, lock/NAME, session/ID, workflow/NAME, namespace/NAME, schedule/NAME.
+	// What it is about: instance/ID, lock/NAME, session/ID, workflow/NAME, key/NAME/VALUE, namespace/NAME, schedule/NAME.
 	Subject       string `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
 	CorrelationId string `protobuf:"bytes,6,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// The raft entry and the place in it of the command that caused it.
@@ -178,7 +178,10 @@ type EventData struct {
 	OtherStep     string `protobuf:"bytes,26,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
 	OtherIndex    int32  `protobuf:"varint,27,opt,name=other_index,json=otherIndex,proto3" json:"other_index,omitempty"`
 	// How many times of a schedule it is about, when that is not one.
-	Count         int32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
+	Count int32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
+	// The correlation key by which a signal was sent.
+	KeyName       string `protobuf:"bytes,29,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
+	KeyValue      string `protobuf:"bytes,30,opt,name=key_value,json=keyValue,proto3" json:"key_value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +412,20 @@ func (x *EventData) GetCount() int32 {
 	return 0
 }
 
+func (x *EventData) GetKeyName() string {
+	if x != nil {
+		return x.KeyName
+	}
+	return ""
+}
+
+func (x *EventData) GetKeyValue() string {
+	if x != nil {
+		return x.KeyValue
+	}
+	return ""
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -564,7 +581,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xc1\x06\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xf9\x06\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -598,7 +615,9 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"other_step\x18\x1a \x01(\tR\totherStep\x12\x1f\n" +
 	"\vother_index\x18\x1b \x01(\x05R\n" +
 	"otherIndex\x12\x14\n" +
-	"\x05count\x18\x1c \x01(\x05R\x05count\x1a9\n" +
+	"\x05count\x18\x1c \x01(\x05R\x05count\x12\x19\n" +
+	"\bkey_name\x18\x1d \x01(\tR\akeyName\x12\x1b\n" +
+	"\tkey_value\x18\x1e \x01(\tR\bkeyValue\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +

@@ -766,6 +766,59 @@ func (x *Instance) GetScheduled() *timestamppb.Timestamp {
 	return nil
 }
 
+// Key is one of the correlation keys that an instance was started with.
+type Key struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Key) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Key) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type StartInstanceRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -784,7 +837,7 @@ type StartInstanceRequest struct {
 
 func (x *StartInstanceRequest) Reset() {
 	*x = StartInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +849,7 @@ func (x *StartInstanceRequest) String() string {
 func (*StartInstanceRequest) ProtoMessage() {}
 
 func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +862,7 @@ func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceRequest.ProtoReflect.Descriptor instead.
 func (*StartInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StartInstanceRequest) GetNamespace() string {
@@ -881,7 +934,7 @@ type StartInstanceResponse struct {
 
 func (x *StartInstanceResponse) Reset() {
 	*x = StartInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +946,7 @@ func (x *StartInstanceResponse) String() string {
 func (*StartInstanceResponse) ProtoMessage() {}
 
 func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +959,7 @@ func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceResponse.ProtoReflect.Descriptor instead.
 func (*StartInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StartInstanceResponse) GetInstanceId() string {
@@ -947,7 +1000,7 @@ type StartInstancesRequest struct {
 
 func (x *StartInstancesRequest) Reset() {
 	*x = StartInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1012,7 @@ func (x *StartInstancesRequest) String() string {
 func (*StartInstancesRequest) ProtoMessage() {}
 
 func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1025,7 @@ func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesRequest.ProtoReflect.Descriptor instead.
 func (*StartInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StartInstancesRequest) GetNamespace() string {
@@ -998,7 +1051,7 @@ type StartInstancesResponse struct {
 
 func (x *StartInstancesResponse) Reset() {
 	*x = StartInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1063,7 @@ func (x *StartInstancesResponse) String() string {
 func (*StartInstancesResponse) ProtoMessage() {}
 
 func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1076,7 @@ func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesResponse.ProtoReflect.Descriptor instead.
 func (*StartInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StartInstancesResponse) GetOutcomes() []*StartOutcome {
@@ -1043,7 +1096,7 @@ type StartOutcome struct {
 
 func (x *StartOutcome) Reset() {
 	*x = StartOutcome{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1108,7 @@ func (x *StartOutcome) String() string {
 func (*StartOutcome) ProtoMessage() {}
 
 func (x *StartOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1121,7 @@ func (x *StartOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
 func (*StartOutcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StartOutcome) GetStarted() *StartInstanceResponse {
@@ -1096,7 +1149,7 @@ type GetInstanceRequest struct {
 
 func (x *GetInstanceRequest) Reset() {
 	*x = GetInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1161,7 @@ func (x *GetInstanceRequest) String() string {
 func (*GetInstanceRequest) ProtoMessage() {}
 
 func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1174,7 @@ func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetInstanceRequest) GetNamespace() string {
@@ -1156,7 +1209,7 @@ type WaitInstanceRequest struct {
 
 func (x *WaitInstanceRequest) Reset() {
 	*x = WaitInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1221,7 @@ func (x *WaitInstanceRequest) String() string {
 func (*WaitInstanceRequest) ProtoMessage() {}
 
 func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1234,7 @@ func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceRequest.ProtoReflect.Descriptor instead.
 func (*WaitInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WaitInstanceRequest) GetNamespace() string {
@@ -1215,7 +1268,7 @@ type WaitInstanceResponse struct {
 
 func (x *WaitInstanceResponse) Reset() {
 	*x = WaitInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1280,7 @@ func (x *WaitInstanceResponse) String() string {
 func (*WaitInstanceResponse) ProtoMessage() {}
 
 func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1293,7 @@ func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceResponse.ProtoReflect.Descriptor instead.
 func (*WaitInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WaitInstanceResponse) GetDone() bool {
@@ -1258,21 +1311,23 @@ func (x *WaitInstanceResponse) GetInstance() *Instance {
 }
 
 type ListInstancesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	State         InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Page          string                 `protobuf:"bytes,5,opt,name=page,proto3" json:"page,omitempty"`
-	Limit         int32                  `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
-	Consistency   Consistency            `protobuf:"varint,7,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Namespace   string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Workflow    string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	State       InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	Labels      map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Page        string                 `protobuf:"bytes,5,opt,name=page,proto3" json:"page,omitempty"`
+	Limit       int32                  `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	Consistency Consistency            `protobuf:"varint,7,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
+	// Correlation keys. With a state that is not the end the index of live instances is read, and with none every instance is looked at.
+	Keys          map[string]string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1339,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1352,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -1349,6 +1404,13 @@ func (x *ListInstancesRequest) GetConsistency() Consistency {
 	return Consistency_CONSISTENCY_UNSPECIFIED
 }
 
+func (x *ListInstancesRequest) GetKeys() map[string]string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 type ListInstancesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Instances     []*Instance            `protobuf:"bytes,1,rep,name=instances,proto3" json:"instances,omitempty"`
@@ -1359,7 +1421,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1433,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1446,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -1412,7 +1474,7 @@ type CancelInstanceRequest struct {
 
 func (x *CancelInstanceRequest) Reset() {
 	*x = CancelInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +1486,7 @@ func (x *CancelInstanceRequest) String() string {
 func (*CancelInstanceRequest) ProtoMessage() {}
 
 func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +1499,7 @@ func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CancelInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelInstanceRequest) GetNamespace() string {
@@ -1470,7 +1532,7 @@ type CancelInstanceResponse struct {
 
 func (x *CancelInstanceResponse) Reset() {
 	*x = CancelInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1482,7 +1544,7 @@ func (x *CancelInstanceResponse) String() string {
 func (*CancelInstanceResponse) ProtoMessage() {}
 
 func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1495,7 +1557,7 @@ func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CancelInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelInstanceResponse) GetState() InstanceState {
@@ -1520,7 +1582,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1594,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1607,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -1594,7 +1656,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1606,7 +1668,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1619,7 +1681,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -1637,23 +1699,30 @@ func (x *CompensateInstanceResponse) GetSteps() []string {
 }
 
 type SendSignalRequest struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	Name       string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	// Deduplicates: the same id again is answered like the first. Required.
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// To whom: this, or a key.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Name       string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Deduplicates: the same id again, to the same instance or by the same key, is answered like the first. Required.
 	SignalId     string          `protobuf:"bytes,4,opt,name=signal_id,json=signalId,proto3" json:"signal_id,omitempty"`
 	Payload      *structpb.Value `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`
 	PayloadBytes *Payload        `protobuf:"bytes,6,opt,name=payload_bytes,json=payloadBytes,proto3" json:"payload_bytes,omitempty"`
 	// How long it is kept while nothing waits for it. Zero means 7 days.
-	Ttl           *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Ttl *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Key *Key                 `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
+	// By key: to all live instances that have it now, up to 100; with none it is not kept.
+	Broadcast bool `protobuf:"varint,9,opt,name=broadcast,proto3" json:"broadcast,omitempty"`
+	// By key: what to start when no live instance has the key. It is started with that key beside its own, and has the signal before
+	// its first step. Without an instanceId it is called NAME/VALUE after the key.
+	Start         *StartInstanceRequest `protobuf:"bytes,10,opt,name=start,proto3" json:"start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1734,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1747,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -1730,18 +1799,45 @@ func (x *SendSignalRequest) GetTtl() *durationpb.Duration {
 	return nil
 }
 
+func (x *SendSignalRequest) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *SendSignalRequest) GetBroadcast() bool {
+	if x != nil {
+		return x.Broadcast
+	}
+	return false
+}
+
+func (x *SendSignalRequest) GetStart() *StartInstanceRequest {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
 type SendSignalResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// True when a waiting run took it at once; else it is buffered.
-	Delivered     bool `protobuf:"varint,1,opt,name=delivered,proto3" json:"delivered,omitempty"`
-	Duplicate     bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// True when a waiting run took it at once; else it is buffered. Of a broadcast: when some did.
+	Delivered bool `protobuf:"varint,1,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Duplicate bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// By key: who has it. Empty when it is kept until an instance is started with the key, and of a broadcast.
+	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Of a broadcast: how many instances have it by that.
+	Reached int32 `protobuf:"varint,4,opt,name=reached,proto3" json:"reached,omitempty"`
+	// True when the instance was started for the signal.
+	Started       bool `protobuf:"varint,5,opt,name=started,proto3" json:"started,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1849,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1862,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -1779,6 +1875,27 @@ func (x *SendSignalResponse) GetDelivered() bool {
 func (x *SendSignalResponse) GetDuplicate() bool {
 	if x != nil {
 		return x.Duplicate
+	}
+	return false
+}
+
+func (x *SendSignalResponse) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *SendSignalResponse) GetReached() int32 {
+	if x != nil {
+		return x.Reached
+	}
+	return 0
+}
+
+func (x *SendSignalResponse) GetStarted() bool {
+	if x != nil {
+		return x.Started
 	}
 	return false
 }
@@ -1796,7 +1913,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1925,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1938,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -1870,7 +1987,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1999,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2012,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -1925,7 +2042,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2054,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2067,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -1999,7 +2116,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2128,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2141,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -2055,7 +2172,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2184,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2197,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -2129,7 +2246,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2141,7 +2258,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2154,7 +2271,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -2194,7 +2311,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2323,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2336,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -2308,7 +2425,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2437,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2450,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -2376,7 +2493,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2505,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2518,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -2437,7 +2554,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2566,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2579,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -2493,7 +2610,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2622,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2635,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -2565,7 +2682,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2694,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2707,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -2667,7 +2784,10 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf0\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
+	"\x03Key\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\x03\n" +
 	"\x14StartInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2710,7 +2830,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"]\n" +
 	"\x14WaitInstanceResponse\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\bR\x04done\x121\n" +
-	"\binstance\x18\x02 \x01(\v2\x15.lockstep.v1.InstanceR\binstance\"\xea\x02\n" +
+	"\binstance\x18\x02 \x01(\v2\x15.lockstep.v1.InstanceR\binstance\"\xe4\x03\n" +
 	"\x14ListInstancesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x120\n" +
@@ -2718,8 +2838,12 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2-.lockstep.v1.ListInstancesRequest.LabelsEntryR\x06labels\x12\x12\n" +
 	"\x04page\x18\x05 \x01(\tR\x04page\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12:\n" +
-	"\vconsistency\x18\a \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\x1a9\n" +
+	"\vconsistency\x18\a \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\x12?\n" +
+	"\x04keys\x18\b \x03(\v2+.lockstep.v1.ListInstancesRequest.KeysEntryR\x04keys\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
+	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"i\n" +
 	"\x15ListInstancesResponse\x123\n" +
@@ -2741,7 +2865,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04skip\x18\x05 \x01(\bR\x04skip\"d\n" +
 	"\x1aCompensateInstanceResponse\x120\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x14\n" +
-	"\x05steps\x18\x02 \x03(\tR\x05steps\"\x9d\x02\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\"\x98\x03\n" +
 	"\x11SendSignalRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2750,10 +2874,18 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\tsignal_id\x18\x04 \x01(\tR\bsignalId\x120\n" +
 	"\apayload\x18\x05 \x01(\v2\x16.google.protobuf.ValueR\apayload\x129\n" +
 	"\rpayload_bytes\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\fpayloadBytes\x12+\n" +
-	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\"P\n" +
+	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\"\n" +
+	"\x03key\x18\b \x01(\v2\x10.lockstep.v1.KeyR\x03key\x12\x1c\n" +
+	"\tbroadcast\x18\t \x01(\bR\tbroadcast\x127\n" +
+	"\x05start\x18\n" +
+	" \x01(\v2!.lockstep.v1.StartInstanceRequestR\x05start\"\xa5\x01\n" +
 	"\x12SendSignalResponse\x12\x1c\n" +
 	"\tdelivered\x18\x01 \x01(\bR\tdelivered\x12\x1c\n" +
-	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\x95\x01\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\x12\x1f\n" +
+	"\vinstance_id\x18\x03 \x01(\tR\n" +
+	"instanceId\x12\x18\n" +
+	"\areached\x18\x04 \x01(\x05R\areached\x12\x18\n" +
+	"\astarted\x18\x05 \x01(\bR\astarted\"\x95\x01\n" +
 	"\x12ApproveStepRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2890,7 +3022,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -2898,134 +3030,139 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*Run)(nil),                        // 3: lockstep.v1.Run
 	(*RunName)(nil),                    // 4: lockstep.v1.RunName
 	(*Instance)(nil),                   // 5: lockstep.v1.Instance
-	(*StartInstanceRequest)(nil),       // 6: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),      // 7: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),      // 8: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil),     // 9: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),               // 10: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),         // 11: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),        // 12: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),       // 13: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),       // 14: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),      // 15: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),      // 16: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil),     // 17: lockstep.v1.CancelInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 18: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 19: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 20: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 21: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 22: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 23: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 24: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 25: lockstep.v1.RejectStepResponse
-	(*GetHistoryRequest)(nil),          // 26: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 27: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 28: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 29: lockstep.v1.Waiting
-	(*ListWaitsRequest)(nil),           // 30: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 31: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 32: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 33: lockstep.v1.ExplainResponse
-	nil,                                // 34: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 35: lockstep.v1.Instance.KeysEntry
-	nil,                                // 36: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 37: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 38: lockstep.v1.ListInstancesRequest.LabelsEntry
-	(*structpb.Value)(nil),             // 39: google.protobuf.Value
-	(*Payload)(nil),                    // 40: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 41: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 42: google.protobuf.Duration
-	(*Refusal)(nil),                    // 43: lockstep.v1.Refusal
-	(Consistency)(0),                   // 44: lockstep.v1.Consistency
-	(*Event)(nil),                      // 45: lockstep.v1.Event
-	(*Holder)(nil),                     // 46: lockstep.v1.Holder
+	(*Key)(nil),                        // 6: lockstep.v1.Key
+	(*StartInstanceRequest)(nil),       // 7: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 8: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 9: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 10: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 11: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 12: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 13: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 14: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 15: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 16: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 17: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 18: lockstep.v1.CancelInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 19: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 20: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 21: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 22: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 23: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 24: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 25: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 26: lockstep.v1.RejectStepResponse
+	(*GetHistoryRequest)(nil),          // 27: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 28: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 29: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 30: lockstep.v1.Waiting
+	(*ListWaitsRequest)(nil),           // 31: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 32: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 33: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 34: lockstep.v1.ExplainResponse
+	nil,                                // 35: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 36: lockstep.v1.Instance.KeysEntry
+	nil,                                // 37: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 38: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 39: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 40: lockstep.v1.ListInstancesRequest.KeysEntry
+	(*structpb.Value)(nil),             // 41: google.protobuf.Value
+	(*Payload)(nil),                    // 42: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 43: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 44: google.protobuf.Duration
+	(*Refusal)(nil),                    // 45: lockstep.v1.Refusal
+	(Consistency)(0),                   // 46: lockstep.v1.Consistency
+	(*Event)(nil),                      // 47: lockstep.v1.Event
+	(*Holder)(nil),                     // 48: lockstep.v1.Holder
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	39, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	40, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	41, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	39, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	41, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	42, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	43, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	41, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	39, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	40, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	39, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	40, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	34, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	35, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	41, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	41, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	41, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	42, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	41, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	42, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	35, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	36, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	43, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	43, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	3,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	42, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	44, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	4,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	41, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
-	39, // 18: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	40, // 19: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	36, // 20: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	37, // 21: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	43, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	41, // 18: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	42, // 19: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	37, // 20: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	38, // 21: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
 	0,  // 22: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	6,  // 23: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	10, // 24: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	7,  // 25: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	43, // 26: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	44, // 27: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	42, // 28: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	7,  // 23: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	11, // 24: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	8,  // 25: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	45, // 26: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	46, // 27: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	44, // 28: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
 	5,  // 29: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
 	0,  // 30: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	38, // 31: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	44, // 32: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	5,  // 33: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 34: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 35: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	39, // 36: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	40, // 37: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	42, // 38: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	0,  // 39: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 40: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	44, // 41: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	45, // 42: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	2,  // 43: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	46, // 44: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	42, // 45: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	29, // 46: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	4,  // 47: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	4,  // 48: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 49: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	44, // 50: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	29, // 51: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	44, // 52: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	28, // 53: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	6,  // 54: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	8,  // 55: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	11, // 56: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	12, // 57: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	14, // 58: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	16, // 59: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	18, // 60: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	20, // 61: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	22, // 62: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	24, // 63: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	26, // 64: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	32, // 65: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	30, // 66: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	7,  // 67: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	9,  // 68: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	5,  // 69: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	13, // 70: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	15, // 71: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	17, // 72: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	19, // 73: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	21, // 74: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	23, // 75: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	25, // 76: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	27, // 77: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	33, // 78: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	31, // 79: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	67, // [67:80] is the sub-list for method output_type
-	54, // [54:67] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	39, // 31: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	46, // 32: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	40, // 33: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	5,  // 34: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 35: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 36: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	41, // 37: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	42, // 38: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	44, // 39: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	6,  // 40: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	7,  // 41: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,  // 42: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 43: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	46, // 44: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	47, // 45: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	2,  // 46: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	48, // 47: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	44, // 48: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	30, // 49: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	4,  // 50: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	4,  // 51: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 52: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	46, // 53: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	30, // 54: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	46, // 55: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	29, // 56: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	7,  // 57: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	9,  // 58: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	12, // 59: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	13, // 60: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	15, // 61: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	17, // 62: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	19, // 63: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	21, // 64: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	23, // 65: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	25, // 66: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	27, // 67: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	33, // 68: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	31, // 69: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	8,  // 70: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	10, // 71: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	5,  // 72: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	14, // 73: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	16, // 74: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	18, // 75: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	20, // 76: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	22, // 77: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	24, // 78: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	26, // 79: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	28, // 80: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	34, // 81: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	32, // 82: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	70, // [70:83] is the sub-list for method output_type
+	57, // [57:70] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3041,7 +3178,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   36,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1219,6 +1219,94 @@ func (x *SignalSeen) GetDelivered() bool {
 	return false
 }
 
+// SignalTold is what was answered to a signal by key, until its TTL is over.
+type SignalTold struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ExpireAt  int64                  `protobuf:"varint,1,opt,name=expire_at,json=expireAt,proto3" json:"expire_at,omitempty"`
+	Delivered bool                   `protobuf:"varint,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	// Who has it.
+	InstanceId string `protobuf:"bytes,3,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Reached    int32  `protobuf:"varint,4,opt,name=reached,proto3" json:"reached,omitempty"`
+	// While it is kept: its place among what is kept under the key.
+	Kept int64 `protobuf:"varint,5,opt,name=kept,proto3" json:"kept,omitempty"`
+	// It was started for the signal.
+	Started       bool `protobuf:"varint,6,opt,name=started,proto3" json:"started,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignalTold) Reset() {
+	*x = SignalTold{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignalTold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignalTold) ProtoMessage() {}
+
+func (x *SignalTold) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
+func (*SignalTold) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SignalTold) GetExpireAt() int64 {
+	if x != nil {
+		return x.ExpireAt
+	}
+	return 0
+}
+
+func (x *SignalTold) GetDelivered() bool {
+	if x != nil {
+		return x.Delivered
+	}
+	return false
+}
+
+func (x *SignalTold) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *SignalTold) GetReached() int32 {
+	if x != nil {
+		return x.Reached
+	}
+	return 0
+}
+
+func (x *SignalTold) GetKept() int64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *SignalTold) GetStarted() bool {
+	if x != nil {
+		return x.Started
+	}
+	return false
+}
+
 // RunPage, Run and Pending were rows of the first format.
 type RunPage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1229,7 +1317,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1329,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1342,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -1321,7 +1409,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1421,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1434,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Run) GetNode() int32 {
@@ -1604,7 +1692,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1704,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1717,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -1701,7 +1789,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1713,7 +1801,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1726,7 +1814,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -1777,7 +1865,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1789,7 +1877,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1802,7 +1890,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -1848,7 +1936,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1948,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1961,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Lock) GetLock() string {
@@ -1930,7 +2018,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2030,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2043,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2049,7 +2137,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2149,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2162,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2180,7 +2268,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2280,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2293,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -2279,7 +2367,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2379,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2392,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -2364,7 +2452,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2464,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2477,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -2519,7 +2607,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2619,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2632,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -2606,7 +2694,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2618,7 +2706,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2631,7 +2719,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -2652,7 +2740,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2752,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2765,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2829,7 +2917,16 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"SignalSeen\x12\x1b\n" +
 	"\tsignal_id\x18\x01 \x01(\tR\bsignalId\x12\x1b\n" +
 	"\texpire_at\x18\x02 \x01(\x03R\bexpireAt\x12\x1c\n" +
-	"\tdelivered\x18\x03 \x01(\bR\tdelivered\"3\n" +
+	"\tdelivered\x18\x03 \x01(\bR\tdelivered\"\xb0\x01\n" +
+	"\n" +
+	"SignalTold\x12\x1b\n" +
+	"\texpire_at\x18\x01 \x01(\x03R\bexpireAt\x12\x1c\n" +
+	"\tdelivered\x18\x02 \x01(\bR\tdelivered\x12\x1f\n" +
+	"\vinstance_id\x18\x03 \x01(\tR\n" +
+	"instanceId\x12\x18\n" +
+	"\areached\x18\x04 \x01(\x05R\areached\x12\x12\n" +
+	"\x04kept\x18\x05 \x01(\x03R\x04kept\x12\x18\n" +
+	"\astarted\x18\x06 \x01(\bR\astarted\"3\n" +
 	"\aRunPage\x12(\n" +
 	"\x04runs\x18\x01 \x03(\v2\x14.lockstep.log.v1.RunR\x04runs\"\xc2\b\n" +
 	"\x03Run\x12\x12\n" +
@@ -3000,7 +3097,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
@@ -3011,67 +3108,68 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Firing)(nil),         // 6: lockstep.log.v1.Firing
 	(*Signal)(nil),         // 7: lockstep.log.v1.Signal
 	(*SignalSeen)(nil),     // 8: lockstep.log.v1.SignalSeen
-	(*RunPage)(nil),        // 9: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 10: lockstep.log.v1.Run
-	(*Pending)(nil),        // 11: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 12: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 13: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 14: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 15: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 16: lockstep.log.v1.Session
-	(*Lease)(nil),          // 17: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 18: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 19: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 20: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 21: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 22: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 23: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 24: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 25: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 26: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 27: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 28: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 29: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 30: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 31: lockstep.v1.Event
+	(*SignalTold)(nil),     // 9: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),        // 10: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 11: lockstep.log.v1.Run
+	(*Pending)(nil),        // 12: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 13: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 14: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 15: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 16: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 17: lockstep.log.v1.Session
+	(*Lease)(nil),          // 18: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 19: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 20: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 21: lockstep.log.v1.LateResult
+	(*EventBlock)(nil),     // 22: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 23: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 24: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 25: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 26: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 27: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 28: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 29: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 30: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 31: lockstep.v1.Refusal
+	(*v1.Event)(nil),       // 32: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	23, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	24, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	25, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	25, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	24, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	25, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	26, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	26, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	3,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	3,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
 	7,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
 	8,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	24, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	25, // 9: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	25, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	26, // 9: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
 	3,  // 10: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	26, // 11: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	27, // 11: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
 	6,  // 12: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	27, // 13: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	25, // 14: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	10, // 15: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	28, // 16: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	25, // 17: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	25, // 18: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	25, // 19: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	12, // 20: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	13, // 21: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	28, // 22: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	12, // 23: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	28, // 24: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	15, // 25: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	15, // 26: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	18, // 27: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	17, // 28: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	19, // 29: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	29, // 30: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	30, // 31: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	12, // 32: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	25, // 33: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	29, // 34: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	31, // 35: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	28, // 13: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	26, // 14: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	11, // 15: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	29, // 16: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	26, // 17: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	26, // 18: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	26, // 19: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	13, // 20: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	14, // 21: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	29, // 22: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	13, // 23: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	29, // 24: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	16, // 25: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	16, // 26: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	19, // 27: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	18, // 28: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	20, // 29: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	30, // 30: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	31, // 31: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	13, // 32: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	26, // 33: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	30, // 34: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	32, // 35: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
 	0,  // 36: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
 	37, // [37:37] is the sub-list for method output_type
 	37, // [37:37] is the sub-list for method input_type
@@ -3091,7 +3189,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -85,6 +85,8 @@ type InstanceServiceClient interface {
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
+	// SendSignal sends a message to an instance: by its id, or by a key, to the one live instance that has it. With none that has it
+	// a signal by key is kept for the first that is started with it.
 	SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error)
 	// ApproveStep completes a step that waits for an approval, and RejectStep fails it. The first decision counts: told again it is
 	// answered like the first time, and the other one is refused.
@@ -288,6 +290,8 @@ type InstanceServiceHandler interface {
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
+	// SendSignal sends a message to an instance: by its id, or by a key, to the one live instance that has it. With none that has it
+	// a signal by key is kept for the first that is started with it.
 	SendSignal(context.Context, *connect.Request[v1.SendSignalRequest]) (*connect.Response[v1.SendSignalResponse], error)
 	// ApproveStep completes a step that waits for an approval, and RejectStep fails it. The first decision counts: told again it is
 	// answered like the first time, and the other one is refused.
