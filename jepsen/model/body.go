@@ -39,6 +39,7 @@ func (i *instance) activate(owner *run, steps []Step) *frame {
 	}
 	for at := range steps {
 		r := &run{of: i, step: &steps[at], name: named(steps[at].Name, n), frame: f, state: Pending}
+		r.other = r.names()
 		f.runs, i.runs = append(f.runs, r), append(i.runs, r)
 	}
 	if owner != nil {

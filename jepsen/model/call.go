@@ -19,8 +19,8 @@ type Await struct {
 	Step           string
 }
 
-// other is the id of the instance that a step waits for.
-func (r *run) other() string {
+// names is the id of the instance that a step waits for.
+func (r *run) names() string {
 	switch s := r.step; {
 	case s.Call != nil:
 		return r.of.id + ":" + r.name
@@ -52,7 +52,7 @@ func (r *run) stops() bool { return r.calls() && (r.stage == stageUndoing || !r.
 
 // ends is how that has ended which a run waits for, as the run then does; empty when it has not.
 func (s *State) ends(r *run) (state, code string) {
-	i := s.instance(r.other())
+	i := s.instance(r.other)
 	if i == nil {
 		return "", ""
 	}
@@ -86,7 +86,7 @@ func (s *State) ends(r *run) (state, code string) {
 func (s *State) called(f *Fact) *instance {
 	p := s.run(f.Other, f.OtherStep)
 	if p == nil || p.step.Call == nil || p.state != Waiting || p.begun || !p.wanted() || s.cause.command != nil ||
-		f.Instance != p.other() || f.Workflow != p.step.Call.Workflow || s.instances[f.Instance] != nil {
+		f.Instance != p.other || f.Workflow != p.step.Call.Workflow || s.instances[f.Instance] != nil {
 		fault("S1", "instance %s of %s is called by step %s of %s", f.Instance, f.Workflow, f.OtherStep, f.Other)
 	}
 	p.begun, s.changed = true, true
@@ -96,8 +96,8 @@ func (s *State) called(f *Fact) *instance {
 
 // dependsOn has a run wait for another instance: as its definition says.
 func (s *State) dependsOn(f *Fact, r *run) {
-	if f.Other != r.other() || f.OtherStep != r.otherStep() {
-		fault("S1", "step %s of %s waits for %s of %q, and is to wait for %s of %q", f.Step, f.Instance, f.OtherStep, f.Other, r.otherStep(), r.other())
+	if f.Other != r.other || f.OtherStep != r.otherStep() {
+		fault("S1", "step %s of %s waits for %s of %q, and is to wait for %s of %q", f.Step, f.Instance, f.OtherStep, f.Other, r.otherStep(), r.other)
 	}
 	s.dependents, s.changed = append(s.dependents, r), true
 }
@@ -182,7 +182,7 @@ func (s *State) circular(from *run) bool {
 	for list := []*run{from}; len(list) > 0; {
 		r := list[len(list)-1]
 		list = list[:len(list)-1]
-		for _, o := range s.dependents {
+		for _, o := range s.runs(r.other) {
 			if !o.depends() || seen[o] || !r.waitsBehind(o) {
 				continue
 			}
@@ -196,11 +196,8 @@ func (s *State) circular(from *run) bool {
 	return false
 }
 
-// waitsBehind: what a run waits for does not end before another wait does.
+// waitsBehind: what a run waits for does not end before another wait does, of the instance that it waits for.
 func (r *run) waitsBehind(o *run) bool {
-	if o.of.id != r.other() {
-		return false
-	}
 	outer := o
 	if around := o.around(); len(around) > 0 {
 		outer = around[len(around)-1]
@@ -224,11 +221,11 @@ func (s *State) dependentsWhole(events int) {
 		switch {
 		case r.state != Waiting:
 		case !r.depends():
-			fault("liveness", "step %s of %s calls %s, which is not started", r.name, r.of.id, r.other())
+			fault("liveness", "step %s of %s calls %s, which is not started", r.name, r.of.id, r.other)
 		case state != "":
-			fault("liveness", "step %s of %s waits for %s of %s, which is %s", r.name, r.of.id, r.otherStep(), r.other(), state)
-		case r.stops() && s.instance(r.other()).state == Running:
-			fault("saga", "step %s of %s has stopped, and %s, which it called, runs on", r.name, r.of.id, r.other())
+			fault("liveness", "step %s of %s waits for %s of %s, which is %s", r.name, r.of.id, r.otherStep(), r.other, state)
+		case r.stops() && s.instance(r.other).state == Running:
+			fault("saga", "step %s of %s has stopped, and %s, which it called, runs on", r.name, r.of.id, r.other)
 		case s.changed && r.step.Await != nil && s.circular(r):
 			fault("liveness", "step %s of %s is in a cycle of waits", r.name, r.of.id)
 		}

@@ -61,7 +61,8 @@ type run struct {
 	lapsed bool
 	// A step that waits has what it waited for, or was rejected; its timer's time, and whether its date had passed before.
 	delivered, rejected bool
-	begun               bool // of a call: it has started its instance
+	begun               bool   // of a call: it has started its instance
+	other               string // the id of the instance that it waits for, if it is to wait for one
 	fires               int64
 	atOnce              bool
 	output              int64  // of a completed run
@@ -117,6 +118,14 @@ func (s *State) run(id, step string) *run {
 		return nil
 	}
 	return i.run(step)
+}
+
+// runs are those of an instance, if it was started.
+func (s *State) runs(id string) []*run {
+	if i := s.instances[id]; i != nil {
+		return i.runs
+	}
+	return nil
 }
 
 func (i *instance) run(name string) *run {
