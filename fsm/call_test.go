@@ -281,12 +281,13 @@ func (r *rig) drain() (entries int) {
 	return entries
 }
 
-// An entry does so much and no more: what is left is the next one's, over any opening between.
+// An entry does so much and no more: what is left is the next one's, over any opening between. The calls have an input of their own, or
+// each would be given, and decode, the whole list.
 func TestManyCallsTakeManyEntries(t *testing.T) {
 	items := "[" + strings.TrimSuffix(strings.Repeat("0,", 2500), ",") + "]"
 	scenario(t, func(r *rig) {
 		r.register("workflow: leaf\nsteps:\n  a: {queue: q}\n")
-		r.register("workflow: w\nsteps:\n  each: {forEach: {in: \"${input}\", width: 2500, steps: {sub: {call: {workflow: leaf}}}}}\n")
+		r.register("workflow: w\nsteps:\n  each: {forEach: {in: \"${input}\", width: 2500, steps: {sub: {input: {}, call: {workflow: leaf}}}}}\n")
 		r.start("w", "i", items)
 		if left := r.m.todos.Len(); left != 2500-laterMost {
 			r.t.Fatalf("%d are left to be started", left)
@@ -329,7 +330,7 @@ func TestADeletedNamespaceCallsNobody(t *testing.T) {
 		r.do(c)
 	}
 	r.do(&logv1.Command{Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}})
-	for _, yaml := range []string{"workflow: leaf\nsteps:\n  a: {queue: q}\n", "workflow: w\nsteps:\n  each: {forEach: {in: \"${input}\", width: 1500, steps: {sub: {call: {workflow: leaf}}}}}\n"} {
+	for _, yaml := range []string{"workflow: leaf\nsteps:\n  a: {queue: q}\n", "workflow: w\nsteps:\n  each: {forEach: {in: \"${input}\", width: 1500, steps: {sub: {input: {}, call: {workflow: leaf}}}}}\n"} {
 		in(registration(yaml))
 	}
 	in(startOf("w", "i", "["+strings.TrimSuffix(strings.Repeat("0,", 1500), ",")+"]"))
