@@ -61,30 +61,49 @@ func (r *run) adopt(f *frame) {
 func (t *turn) awaitBody(i *instance, at at) (over bool) {
 	n := i.step(at)
 	waiting := &runWaiting{i: i, at: at}
-	width := 1
+	count := 1
 	if n.Kind == graph.KindForEach {
-		list, count, err := i.graph.Items(int(at.node), t.view(i, i.frame(at)))
+		list, items, err := i.graph.Items(int(at.node), t.view(i, i.frame(at)))
 		if err != nil {
 			return t.incident(i, at, "ITEMS_INVALID", err)
 		}
-		if count == 0 {
+		if items == 0 {
 			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_SKIPPED, code: "NO_ITEMS", reason: "there are no items"})
 			return true
 		}
-		waiting.input = &v1.Payload{Bytes: list}
-		width = min(n.Width, count)
-		if plant.Is(plant.WidthIgnored) {
-			width = count
-		}
+		waiting.input, count = &v1.Payload{Bytes: list}, items
 	}
 	t.emit(waiting)
 	if n.Kind == graph.KindLoop {
 		return t.nextTurn(i, at)
 	}
-	for n := 0; n < width && i.stage(at) == stageRuns && i.wanted(at); n++ { // what fails as it begins stops what it is in
+	t.fill(i, at, count)
+	return false
+}
+
+// fill begins frames of a scope or a forEach, of which there are to be so many, until as many are open as may be; or postpones the rest.
+func (t *turn) fill(i *instance, at at, count int) {
+	width := max(1, i.step(at).Width)
+	if plant.Is(plant.WidthIgnored) {
+		width = count
+	}
+	room := func(begun int) bool {
+		frames, over := i.run(at).frames(), 0
+		if len(frames) > 0 {
+			over = i.run(at).body.over
+		}
+		if t.m.level() < workLevel { // what is begun behind an item that is over already comes on top of that
+			return begun < width && len(frames) < count
+		}
+		return len(frames)-over < width && len(frames) < count
+	}
+	for n := 0; i.stage(at) == stageRuns && i.wanted(at) && room(n); n++ { // what fails as it begins stops what it is in
+		if n > 0 && t.tired() {
+			t.postpone(i, at)
+			return
+		}
 		t.beginFrame(i, at)
 	}
-	return false
 }
 
 // nextTurn begins the next turn of a loop, unless it was the last. It tells whether the run has completed.
@@ -93,7 +112,7 @@ func (t *turn) nextTurn(i *instance, at at) (over bool) {
 	view := t.view(i, i.frame(at))
 	view.Index, view.Last = len(turns), nil
 	if len(turns) > 0 {
-		view.Last = t.output(i, turns[len(turns)-1])
+		view.Last = t.lastOf(i, turns[len(turns)-1])
 	}
 	again, err := i.graph.Again(int(at.node), view)
 	switch {
@@ -104,7 +123,7 @@ func (t *turn) nextTurn(i *instance, at at) (over bool) {
 	case again && i.graph.Conditional(int(at.node)):
 		t.failBody(i, at, "LOOP_LIMIT", fmt.Sprintf("its condition still holds behind %d turns", n.Turns))
 	default:
-		t.emit(&runCompleted{i: i, at: at, output: payloadOf(view.Last)})
+		t.emit(&runCompleted{i: i, at: at, output: payloadOf(view.Last.Bytes())})
 		return true
 	}
 	return false
@@ -146,16 +165,7 @@ func (t *turn) beginFrame(i *instance, owner at) {
 	i.add(f)
 	t.begin(i, f)
 	t.m.touch(i)
-	t.activateFirst(i, f)
-}
-
-// activateFirst activates the runs of a frame that need nothing.
-func (t *turn) activateFirst(i *instance, f *frame) {
-	for n := range f.runs {
-		if at := f.at(n); len(i.step(at).Needs) == 0 && i.run(at).State == v1.RunState_RUN_STATE_PENDING && t.activate(i, at) {
-			t.over = append(t.over, at)
-		}
-	}
+	t.activateFrom(i, f.first, f)
 }
 
 // frameOver counts a frame whose runs have all ended, and goes on with its run's body. It tells whether the run has completed.
@@ -217,21 +227,6 @@ func (t *turn) items(i *instance, at at) [][]byte {
 		b.items = items
 	}
 	return b.items
-}
-
-// viewBodies adds to what a frame sees the item of the innermost list, and what the turn before of the innermost loop put out.
-func (t *turn) viewBodies(i *instance, f *frame, v *graph.View) {
-	item, last := false, false
-	for ; f != &i.root && !(item && last); f = i.frame(f.owner) {
-		switch kind := i.step(f.owner).Kind; {
-		case kind == graph.KindForEach && !item:
-			v.Item, item = t.items(i, f.owner)[f.place], true
-		case kind == graph.KindLoop && !last:
-			if last = true; f.place > 0 {
-				v.Last = t.output(i, i.run(f.owner).frames()[f.place-1])
-			}
-		}
-	}
 }
 
 // explainBody says how far a run with a body is.

@@ -559,6 +559,9 @@ func TestBodiesAreNotWithoutEnd(t *testing.T) {
 		r := newRig(t)
 		r.register("workflow: w\nsteps:\n  a: " + c.body + "\n")
 		r.start("w", "i", c.input)
+		for r.m.todos.Len() > 0 {
+			r.apply(&logv1.Entry{})
+		}
 		i, err := r.m.GetInstance(&v1.GetInstanceRequest{InstanceId: "i"})
 		if err != nil || i.State != v1.InstanceState_INSTANCE_STATE_FAILED || i.Code != "TOO_MANY_RUNS" {
 			t.Errorf("%s: it is %v (%s), %v", c.name, i.GetState(), i.GetCode(), err)

@@ -82,6 +82,7 @@ func (t *turn) call(i *instance, at at) {
 		t.failWait(i, at, "INSTANCE_EXISTS", fmt.Sprintf("there is an instance %q already, which this step did not start", r.Other))
 		return
 	}
+	t.work.Decoded += len(jsonOf(input))
 	if err := v.compiled().CheckInput(jsonOf(input)); err != nil {
 		t.failWait(i, at, "INPUT_INVALID", fmt.Sprintf("the input does not fit workflow %s version %d: %v", n.Call.Workflow, v.rec.Version, err))
 		return

@@ -287,7 +287,7 @@ func TestManyCallsTakeManyEntries(t *testing.T) {
 	items := "[" + strings.TrimSuffix(strings.Repeat("0,", 2500), ",") + "]"
 	scenario(t, func(r *rig) {
 		r.register("workflow: leaf\nsteps:\n  a: {queue: q}\n")
-		r.register("workflow: w\nsteps:\n  each: {forEach: {in: \"${input}\", width: 2500, steps: {sub: {input: {}, call: {workflow: leaf}}}}}\n")
+		r.register("workflow: w\nsteps:\n  each: {forEach: {in: \"${input}\", width: 2500, steps: {sub: {call: {workflow: leaf}, input: {}}}}}\n")
 		r.start("w", "i", items)
 		if left := r.m.todos.Len(); left != 2500-laterMost {
 			r.t.Fatalf("%d are left to be started", left)

@@ -226,7 +226,7 @@ func checkCompensation(i *instance) error {
 		if i.run(of).State != v1.RunState_RUN_STATE_COMPLETED || !ended(r.State) && i.stage(i.undoing(at)) != stageUndoes {
 			return fmt.Errorf("%s is %s, while the instance is %s and its step %s", i.step(at).ID, r.State, i.rec.State, i.run(of).State)
 		}
-		if blocked := i.blocked(of); !ended(r.State) && blocked != (r.State == v1.RunState_RUN_STATE_PENDING) {
+		if blocked := i.blocked(of); !ended(r.State) && blocked != (r.State == v1.RunState_RUN_STATE_PENDING && r.Todo == 0) {
 			return fmt.Errorf("%s is %s, and it is to wait for others: %v", i.step(at).ID, r.State, blocked)
 		}
 	}

@@ -112,7 +112,7 @@ func (t *turn) undo(i *instance, ready []at) {
 		n := i.step(step)
 		switch {
 		case n.Compensation > 0 && i.run(step.beside(n.Compensation)).State == v1.RunState_RUN_STATE_PENDING:
-			t.activate(i, step.beside(n.Compensation))
+			t.undoes(i, step.beside(n.Compensation))
 		case n.Body > 0 && t.undoFrames(i, step):
 		default:
 			ready = append(ready, t.passBack(i, step)...)
@@ -161,7 +161,7 @@ func (t *turn) undoNewest(i *instance, owner at) {
 		}
 	}
 	if last > 0 {
-		t.activate(i, newest)
+		t.undoes(i, newest)
 	}
 }
 
@@ -210,6 +210,7 @@ func (t *turn) inputOf(i *instance, at at) (*v1.Payload, error) {
 			given = whole
 		}
 		value, err = graph.Undo(jsonOf(t.payload(i, given, roleInput)), jsonOf(t.payload(i, of, roleOutput)))
+		t.work.Encoded += 2 * len(value) // it is decoded for that
 	}
 	if value == nil || err != nil {
 		return nil, err
@@ -275,7 +276,7 @@ func (t *turn) resume(i *instance, from int32, r *v1.CompensateInstanceRequest) 
 			continue
 		}
 		t.emit(&runResumed{i: i, at: at, reason: r.Reason})
-		t.activate(i, at)
+		t.undoes(i, at)
 	}
 	reply.State = i.rec.State
 	return reply

@@ -43,7 +43,7 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		return out, nil
 	}
 	for at, run := range i.all() {
-		if !ended(run.State) && run.State != v1.RunState_RUN_STATE_PENDING {
+		if !ended(run.State) && (run.State != v1.RunState_RUN_STATE_PENDING || run.Todo > 0) {
 			out.Explanations = append(out.Explanations, m.explainRun(i, at))
 		}
 	}
@@ -72,7 +72,7 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
 		e.Sentence = fmt.Sprintf("Step %q is not undone, unless the instance fails or is cancelled behind its completion.", i.step(of).ID)
 	case v1.RunState_RUN_STATE_PENDING:
-		if compensates {
+		if compensates && r.Todo == 0 {
 			i.explainUndo(of, e)
 			break
 		}
@@ -122,6 +122,9 @@ func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
 		waits = append(waits, id)
 	}
 	e.Sentence = fmt.Sprintf("Step %q waits for %s.", e.Step, strings.Join(waits, ", "))
+	if i.run(at).Todo > 0 || len(waits) == 0 {
+		explainPostponed(e)
+	}
 }
 
 func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {

@@ -201,7 +201,7 @@ func (t *turn) begun(e *instanceStarted) *instance {
 
 // goes begins the first steps of a new instance.
 func (t *turn) goes(i *instance) {
-	t.activateFirst(i, &i.root)
+	t.activateFrom(i, 0, &i.root)
 	t.advanceInstance(i)
 }
 
@@ -315,34 +315,6 @@ func (t *turn) complete(i *instance) {
 		output = &v1.Payload{Bytes: value}
 	}
 	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_COMPLETED, output: output})
-}
-
-// view is what the expressions of a frame see: its own runs, and those of the frames that it is in.
-func (t *turn) view(i *instance, f *frame) graph.View {
-	v := graph.View{
-		Input: jsonOf(t.payload(i, whole, roleInput)), Index: int(f.place),
-		Output: func(node int) ([]byte, bool) {
-			at := i.seen(f, node)
-			if i.run(at).State != v1.RunState_RUN_STATE_COMPLETED {
-				return nil, false
-			}
-			return jsonOf(t.payload(i, at, roleOutput)), true
-		},
-		Failure: func(node int) (code, reason string, failed bool) {
-			r := i.run(i.seen(f, node))
-			return r.Code, r.Reason, r.State == v1.RunState_RUN_STATE_FAILED
-		},
-	}
-	t.viewBodies(i, f, &v)
-	return v
-}
-
-// seen is where the run of a node is that a frame sees.
-func (i *instance) seen(f *frame, node int) at {
-	for int32(i.graph.Nodes[node].Scope) != f.scope {
-		f = i.frame(f.owner)
-	}
-	return at{int32(node), f.index}
 }
 
 // instanceChanged is an instance's change of state.

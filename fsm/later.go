@@ -4,6 +4,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 // What one instance does to another is not done where it is decided, but behind the commands and the tick of the entry, one thing after
@@ -36,7 +37,8 @@ func (m *Machine) nextTodo() int64 {
 
 // later does what is to be done, as much of it as an entry may.
 func (t *turn) later() {
-	for done := 0; done < laterMost && (done == 0 || len(t.result.Kinds) < laterEvents); done += t.spent {
+	t.nextShare()
+	for done := 0; done < laterMost && (done == 0 || len(t.result.Kinds) < laterEvents && !t.tired()); done += t.spent {
 		next, ok := t.m.todos.Min()
 		if !ok {
 			return
@@ -56,6 +58,8 @@ func (t *turn) do(k runKey) {
 	}
 	t.m.change(i, k.at, func(r *run) { r.Todo = 0 })
 	switch {
+	case i.run(k.at).State == v1.RunState_RUN_STATE_PENDING || i.step(k.at).Body > 0:
+		t.takeUp(i, k.at)
 	case i.run(k.at).Stage == stageUndoes:
 		t.callOff(i, k.at)
 	case i.isCall(k.at):

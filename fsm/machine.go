@@ -26,6 +26,8 @@ type Machine struct {
 	engine table.Engine
 	begins uint32 // the level of a new cluster
 
+	workMost int // see work.go
+
 	group      *logv1.Group
 	flushed    uint64
 	namespaces map[string]*namespace
@@ -84,6 +86,8 @@ type Result struct {
 	Lags []int64
 	// How late the times of schedules were that were decided, in nanoseconds.
 	FiringLags []int64
+	// What was begun by itself inside instances, in units of work: see work.go.
+	Work int
 
 	events []byte // encoded
 }
@@ -131,6 +135,7 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 	m := &Machine{
 		engine:     engine,
 		begins:     begins,
+		workMost:   workMost,
 		group:      &logv1.Group{Format: format},
 		planned:    1,
 		namespaces: map[string]*namespace{},
@@ -204,6 +209,7 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	t.ordinal, t.cmd, t.env, t.cause = 0, nil, nil, ""
 	t.tick(header)
 	t.later()
+	t.result.Work = t.worked()
 	m.rested()
 	m.group.Index, m.group.Term = index, term
 	m.seal(t)

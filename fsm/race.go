@@ -35,8 +35,12 @@ func (t *turn) skipLost(i *instance, at at) {
 func (t *turn) endRace(i *instance, won at) (skipped []at) {
 	for _, rival := range i.step(won).Rivals {
 		if other := won.beside(rival); !ended(i.run(other).State) {
+			postponed := i.run(other).Todo > 0
 			t.skipLost(i, other)
 			skipped = append(skipped, other)
+			if postponed && len(i.step(other).Needs) == 0 { // those behind it were to be begun with it
+				t.activateFrom(i, other.node+1, i.frame(other))
+			}
 		}
 	}
 	return skipped

@@ -403,7 +403,7 @@ func register(t testing.TB) *logv1.Entry {
 
 // answers tells what an entry answered, for comparing replicas.
 func answers(r Result) string {
-	text := ""
+	text := fmt.Sprintf("w %d\n", r.Work)
 	for _, o := range r.Outcomes {
 		text += fmt.Sprintf("%v|%v|%v\n", wire(o.Reply), wire(o.Refusal), o.Parked)
 	}
@@ -433,16 +433,18 @@ func wire(m proto.Message) string {
 func replay(t testing.TB, seed int64, entries int) (completed int) {
 	w := newWalk(seed)
 	memory := table.NewMemory()
-	a, err := Open(memory)
-	must(err)
+	limited := func(m *Machine, err error) *Machine {
+		must(err)
+		m.LimitWork([]int{workMost, 1, 150, 2000}[seed%4])
+		return m
+	}
+	a := limited(Open(memory))
 	disk, err := table.OpenPebble("db", table.Options{FS: vfs.NewMem(), CacheBytes: 1 << 20, MemtableBytes: 1 << 20})
 	must(err)
-	b, err := Open(disk)
-	must(err)
+	b := limited(Open(disk))
 	defer b.Close()
 	third := table.NewMemory()
-	c, err := Open(third)
-	must(err)
+	c := limited(Open(third))
 	r := &rig{engine: third}
 	done := map[string]int64{}
 	var lastToken int64
@@ -497,15 +499,14 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 		}
 		if w.pick(12) == 0 {
 			must(c.Flush())
-			if c, err = Open(r.engine); err != nil {
-				t.Fatal(err)
-			}
+			c = limited(Open(r.engine))
 			if got, want := dump(c), dump(a); got != want {
 				t.Fatalf("seed %d, entry %d: opened again it differs:\n%s", seed, n, cmp.Diff(want, got))
 			}
 		}
 		if w.pick(40) == 0 {
 			c, r.engine = restored(t, c)
+			limited(c, nil)
 		}
 	}
 	return len(done)

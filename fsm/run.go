@@ -316,17 +316,12 @@ func (t *turn) follow(i *instance, over at, need *graph.Edge) {
 			r.Done++
 		}
 	})
-	if i.run(follower).State != v1.RunState_RUN_STATE_PENDING || !i.wanted(follower) {
+	r := i.run(follower)
+	if r.State != v1.RunState_RUN_STATE_PENDING || r.Todo > 0 || !i.wanted(follower) {
 		return
 	}
-	switch joined(i.step(follower), i.run(follower), met) {
-	case joinSkip:
-		t.emit(&runEnded{i: i, at: follower, to: v1.RunState_RUN_STATE_SKIPPED})
-		t.over = append(t.over, follower)
-	case joinGo:
-		if t.activate(i, follower) {
-			t.over = append(t.over, follower)
-		}
+	if verdict := joined(i.step(follower), r, met); verdict != joinWait {
+		t.reach(i, follower, verdict)
 	}
 }
 

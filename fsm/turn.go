@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -33,7 +34,11 @@ type turn struct {
 	over      []at
 	advancing bool // that is being gone on
 
-	spent int // how much of what an entry may do later the thing at hand is
+	spent   int        // how much of what an entry may do later the thing at hand is
+	work    graph.Work // what evaluations did
+	reached int        // runs that were begun, or skipped: see work.go
+	before  int        // what the entry had done when its second share began
+	data    data       // what evaluations have read
 
 	events []byte // the canonical encoding of this entry's events
 

@@ -12,17 +12,16 @@ import (
 // maxResult is how large a computed payload may be.
 const maxResult = 256 << 10
 
-// evaluation is one call into a graph: it decodes what its expressions read, once, and holds their
-// common budget. It is the activation of its programs.
+// evaluation is one call into a graph: it holds what its expressions read, and their common budget. It is the activation of its
+// programs.
 type evaluation struct {
-	graph   *Graph
-	view    View
-	input   any
-	decoded bool
-	item    any
-	last    any
-	steps   map[string]any
-	cost    uint64
+	graph *Graph
+	view  View
+	input any
+	item  any
+	last  any
+	steps map[string]any
+	cost  uint64
 }
 
 func (g *Graph) evaluation(view View) *evaluation { return &evaluation{graph: g, view: view} }
@@ -57,9 +56,12 @@ func (v *evaluation) eval(e *expression) (ref.Val, error) {
 		return nil, err
 	}
 	result, details, err := p.Eval(v)
+	var cost uint64
 	if details != nil && details.ActualCost() != nil {
-		v.cost += *details.ActualCost()
+		cost = *details.ActualCost()
 	}
+	v.cost += cost
+	v.view.Work.evaluated(cost)
 	if v.cost > maxCost {
 		return nil, e.failed(CostLimit)
 	}
@@ -73,27 +75,26 @@ func (e *expression) failed(code string) *EvalError {
 	return &EvalError{Code: code, Where: e.where, Expression: e.text}
 }
 
-// prepare decodes what a program reads and no evaluation before it has read.
+// prepare decodes what a program reads.
 func (v *evaluation) prepare(p *program) error {
-	if p.input && !v.decoded {
-		input, err := decodePayload(v.view.Input)
-		if err != nil {
+	if p.input {
+		var err error
+		if v.input, err = v.view.Input.decode(v.view.Work, v.graph.shape()); err != nil {
 			return &EvalError{Code: DataInvalid, Where: "input"}
 		}
-		v.input, v.decoded = v.graph.shape().fit(input), true
 	}
-	for _, payload := range [...]struct {
+	for _, data := range [...]struct {
 		read bool
-		json []byte
+		from *Data
 		to   *any
 		name string
 	}{{p.item, v.view.Item, &v.item, "item"}, {p.last, v.view.Last, &v.last, "last"}} {
-		if !payload.read || *payload.to != nil {
+		if !data.read {
 			continue
 		}
 		var err error
-		if *payload.to, err = decodePayload(payload.json); err != nil {
-			return &EvalError{Code: DataInvalid, Where: payload.name}
+		if *data.to, err = data.from.decode(v.view.Work, nil); err != nil {
+			return &EvalError{Code: DataInvalid, Where: data.name}
 		}
 	}
 	if len(p.steps) > 0 && v.steps == nil {
@@ -115,7 +116,7 @@ func (v *evaluation) step(id string) error {
 	state := map[string]any{}
 	if node, ok := v.graph.byID[id]; ok {
 		if data, completed := v.view.Output(node); completed {
-			output, err := decodePayload(data)
+			output, err := data.decode(v.view.Work, nil)
 			if err != nil {
 				return &EvalError{Code: DataInvalid, Where: At("steps", id) + ".output"}
 			}

@@ -31,7 +31,7 @@ func FuzzCompile(f *testing.F) {
 			t.Fatalf("compiles differently: %v", err)
 		}
 		s := graph.View{
-			Input: data, Output: func(node int) ([]byte, bool) { return data, node%2 == 0 },
+			Input: graph.JSON(data), Output: func(node int) (*graph.Data, bool) { return graph.JSON(data), node%2 == 0 },
 			Failure: func(node int) (code, reason string, failed bool) { return "CODE", string(data), node%3 == 0 },
 		}
 		forward, backward := results(g, s, false), results(again, s, true)
@@ -51,7 +51,7 @@ func results(g *graph.Graph, s graph.View, backward bool) []string {
 			asks = append(asks, func() string { return evaluate(g, "input", node, s) })
 		}
 	}
-	asks = append(asks, func() string { return evaluate(g, "output", 0, s) }, func() string { return fmt.Sprint(g.CheckInput(s.Input)) })
+	asks = append(asks, func() string { return evaluate(g, "output", 0, s) }, func() string { return fmt.Sprint(g.CheckInput(s.Input.Bytes())) })
 	out := make([]string, len(asks))
 	for i := range asks {
 		if backward {
@@ -75,7 +75,7 @@ func FuzzPayload(f *testing.F) {
 		return define(t, `{"workflow":"w","steps":{"a":{"input":"${input}"}}}`)
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		out, err := g(t).Input(0, graph.View{Input: payload})
+		out, err := g(t).Input(0, graph.View{Input: graph.JSON(payload)})
 		if checked := g(t).CheckInput(payload); checked != nil && err == nil || checked == nil && err != nil && strings.Contains(err.Error(), graph.DataInvalid) {
 			t.Fatalf("%q is checked with %v, and read with %v", payload, checked, err)
 		}
@@ -88,7 +88,7 @@ func FuzzPayload(f *testing.F) {
 		if len(payload) > 0 && !json.Valid(payload) {
 			t.Fatalf("took %q for %s", payload, out)
 		}
-		once, err := g(t).Input(0, graph.View{Input: out})
+		once, err := g(t).Input(0, graph.View{Input: graph.JSON(out)})
 		if err != nil || !bytes.Equal(once, out) {
 			t.Fatalf("%q is %s, then %s, %v", payload, out, once, err)
 		}

@@ -184,6 +184,7 @@ func (g *Graph) Output(view View) ([]byte, error) { return g.render(g.output, "o
 func (g *Graph) render(t *template, where string, view View) ([]byte, error) {
 	out := encoder{max: maxResult}
 	err := t.render(&out, g.evaluation(view))
+	view.Work.encoded(len(out.buf))
 	var json []byte
 	if err == nil {
 		json, err = out.done()

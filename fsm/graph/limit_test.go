@@ -24,16 +24,16 @@ func jsonString(n int) []byte { return []byte(`"` + strings.Repeat("x", n-2) + `
 func TestResultLimit(t *testing.T) {
 	const limit = 256 << 10
 	whole := define(t, `{"workflow":"w","steps":{"a":{"input":"${input}"}}}`)
-	if out, err := whole.Input(0, graph.View{Input: jsonString(limit)}); err != nil || len(out) != limit {
+	if out, err := whole.Input(0, graph.View{Input: graph.JSON(jsonString(limit))}); err != nil || len(out) != limit {
 		t.Errorf("at the limit: %d bytes, %v", len(out), err)
 	}
-	if _, err := whole.Input(0, graph.View{Input: jsonString(limit + 1)}); code(err) != graph.TooLarge {
+	if _, err := whole.Input(0, graph.View{Input: graph.JSON(jsonString(limit + 1))}); code(err) != graph.TooLarge {
 		t.Errorf("above the limit: %v", err)
 	}
 	list := strings.TrimSuffix(strings.Repeat(`"${input}",`, 10_000), ",")
 	many := define(t, `{"workflow":"w","steps":{"a":{"input":[`+list+`]},"b":{"input":"`+strings.Repeat("${input}", 10_000)+`"}}}`)
 	for node := range 2 {
-		if _, err := many.Input(node, graph.View{Input: jsonString(limit)}); code(err) != graph.TooLarge {
+		if _, err := many.Input(node, graph.View{Input: graph.JSON(jsonString(limit))}); code(err) != graph.TooLarge {
 			t.Errorf("10,000 times the largest payload: %v", err)
 		}
 	}
@@ -48,7 +48,7 @@ func TestCostLimit(t *testing.T) {
 	}{{19, "<nil>"}, {20, graph.CostLimit}} {
 		list := strings.TrimSuffix(strings.Repeat(`"${input.all(x, x >= 0)}",`, c.times), ",")
 		g := define(t, `{"workflow":"w","steps":{"a":{"input":[`+list+`]}}}`)
-		if _, err := g.Input(0, graph.View{Input: input}); code(err) != c.want {
+		if _, err := g.Input(0, graph.View{Input: graph.JSON(input)}); code(err) != c.want {
 			t.Errorf("%d times: %v, want %s", c.times, err, c.want)
 		}
 	}
@@ -56,10 +56,10 @@ func TestCostLimit(t *testing.T) {
 
 func TestLockNameLimit(t *testing.T) {
 	g := define(t, `{"workflow":"w","steps":{"a":{"locks":["l/${input}"]}}}`)
-	if locks, err := g.LocksOf(0, graph.View{Input: jsonString(256)}); err != nil || len(locks[0].Name) != 256 {
+	if locks, err := g.LocksOf(0, graph.View{Input: graph.JSON(jsonString(256))}); err != nil || len(locks[0].Name) != 256 {
 		t.Errorf("at the limit: %v", err)
 	}
-	if _, err := g.LocksOf(0, graph.View{Input: jsonString(257)}); code(err) != graph.LockInvalid {
+	if _, err := g.LocksOf(0, graph.View{Input: graph.JSON(jsonString(257))}); code(err) != graph.LockInvalid {
 		t.Errorf("above the limit: %v", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestDepthLimit(t *testing.T) {
 		want  string
 	}{{1000, "<nil>"}, {1001, graph.DataInvalid}, {100_000, graph.DataInvalid}} {
 		input := strings.Repeat("[", c.depth) + strings.Repeat("]", c.depth)
-		if _, err := g.Input(0, graph.View{Input: []byte(input)}); code(err) != c.want {
+		if _, err := g.Input(0, graph.View{Input: graph.JSON([]byte(input))}); code(err) != c.want {
 			t.Errorf("%d deep: %v, want %s", c.depth, err, c.want)
 		}
 	}
@@ -137,11 +137,11 @@ func TestConcurrentEvaluation(t *testing.T) {
 	var group sync.WaitGroup
 	for n := 1; n <= 8; n++ {
 		group.Go(func() {
-			s := graph.View{Input: fmt.Appendf(nil, `{"n":%d}`, n)}
+			s := graph.View{Input: graph.JSON(fmt.Appendf(nil, `{"n":%d}`, n))}
 			runs, err := g.When(0, s)
 			input, err2 := g.Input(0, s)
 			locks, err3 := g.LocksOf(0, s)
-			if err := errors.Join(err, err2, err3, g.CheckInput(s.Input)); err != nil {
+			if err := errors.Join(err, err2, err3, g.CheckInput(s.Input.Bytes())); err != nil {
 				t.Error(err)
 				return
 			}

@@ -1,6 +1,9 @@
 package graph
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Ends are the ends of a step that a need counts: a set.
 type Ends uint8
@@ -49,7 +52,8 @@ func (n *Node) Takes(code string) bool {
 // Edge is how a node needs another, which is one of its needs.
 func (g *Graph) Edge(from, to int) *Edge {
 	edges := g.Nodes[from].Successors
-	return &edges[slices.IndexFunc(edges, func(e Edge) bool { return e.To == to })]
+	n, _ := slices.BinarySearchFunc(edges, to, func(e Edge, to int) int { return cmp.Compare(e.To, to) })
+	return &edges[n]
 }
 
 func endsNames() []string { return []string{"completed", "failed", "any"} }

@@ -80,14 +80,16 @@ type Timeouts struct{ Queue, Run, Total, Heartbeat int64 }
 
 // View is what expressions see.
 type View struct {
-	// Input is the instance's input, JSON; nil is null.
-	Input []byte
-	// Output returns a step's output, JSON, if the step has completed.
-	Output func(node int) (json []byte, completed bool)
+	// Input is the instance's input; nil is null.
+	Input *Data
+	// Output returns a step's output, if the step has completed.
+	Output func(node int) (output *Data, completed bool)
 	// Failure returns why a step failed, if it did.
 	Failure func(node int) (code, reason string, failed bool)
 	// Index is the run's; of a turn, its number.
 	Index int
-	// Item is that of the list for which a body is done, and Last what the turn before put out, JSON; nil is null.
-	Item, Last []byte
+	// Item is that of the list for which a body is done, and Last what the turn before put out; nil is null.
+	Item, Last *Data
+	// Work is where what is done is counted; nil is nowhere.
+	Work *Work
 }

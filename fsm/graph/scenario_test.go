@@ -118,9 +118,9 @@ func nodeOf(t *testing.T, g *graph.Graph, id string) int {
 func view(t *testing.T, g *graph.Graph, data string) graph.View {
 	outputs, failures := map[int][]byte{}, map[int][]string{}
 	s := graph.View{
-		Output: func(node int) ([]byte, bool) {
+		Output: func(node int) (*graph.Data, bool) {
 			output, completed := outputs[node]
-			return output, completed
+			return graph.JSON(output), completed
 		},
 		Failure: func(node int) (code, reason string, failed bool) {
 			f := failures[node]
@@ -134,11 +134,11 @@ func view(t *testing.T, g *graph.Graph, data string) graph.View {
 		switch name, json, _ := strings.Cut(line, " "); name {
 		case "":
 		case "input":
-			s.Input = []byte(json)
+			s.Input = graph.JSON([]byte(json))
 		case "item":
-			s.Item = []byte(json)
+			s.Item = graph.JSON([]byte(json))
 		case "last":
-			s.Last = []byte(json)
+			s.Last = graph.JSON([]byte(json))
 		case "index":
 			s.Index, _ = strconv.Atoi(json)
 		case "failed":
