@@ -120,13 +120,13 @@ func (r *run) open() (n int) {
 // again: one more frame of a body is to begin now.
 func (r *run) again() bool {
 	b := r.step.Body
-	if r.state != Waiting || r.stage != stageRunning || !r.wanted() || len(r.frames) >= r.count() {
+	if r.state != Waiting || r.stage != stageRunning || !r.wanted() || len(r.frames) >= r.count() || r.spoiled() {
 		return false
 	}
 	switch {
 	case b.Items > 0:
 		return r.open() < b.Width
-	case b.While && len(r.frames) >= int(r.of.input):
+	case b.While && len(r.frames) >= r.wantedTurns():
 		return false
 	}
 	return r.open() == 0
@@ -135,11 +135,13 @@ func (r *run) again() bool {
 // limited: a loop whose condition holds has had all its turns.
 func (r *run) limited() bool {
 	b := r.step.Body
-	return b.While && r.open() == 0 && len(r.frames) == b.Turns && b.Turns < int(r.of.input)
+	return b.While && r.open() == 0 && len(r.frames) == b.Turns && b.Turns < r.wantedTurns() && !r.spoiled()
 }
 
 // finished: all that is inside a step has ended well.
-func (r *run) finished() bool { return r.open() == 0 && !r.again() && !r.limited() }
+func (r *run) finished() bool {
+	return r.open() == 0 && !r.again() && !r.limited() && !r.unsoundTurn() && !r.spoiled()
+}
 
 // begun names a run, which may be the first that is told of in a frame that begins with it.
 func (s *State) begun(i *instance, name string) *run {
@@ -147,18 +149,43 @@ func (s *State) begun(i *instance, name string) *run {
 		return r
 	}
 	step, _, _ := strings.Cut(name, "#")
+	owner := s.nextOwner(i, step)
+	if owner == nil {
+		return nil
+	}
+	f := i.activate(owner, owner.step.Body.Steps)
+	for i.run(name) == nil && s.unseen(owner) {
+		f = i.activate(owner, owner.step.Body.Steps)
+	}
+	if i.run(name) == nil {
+		fault("S1", "%s of %s is told of, and what begins is %s", name, i.id, f.runs[0].name)
+	}
+	return i.run(name)
+}
+
+// nextOwner is the step with a body that begins the next frame in which a step is: one that has begun itself, or else the one of which what
+// was inside it ended first.
+func (s *State) nextOwner(i *instance, step string) (next *run) {
 	for _, owner := range i.runs {
 		b := owner.step.Body
-		if b == nil || !owner.again() || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
+		if b == nil || !owner.again() && !s.unseen(owner) || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
 			continue
 		}
-		if f := i.activate(owner, owner.step.Body.Steps); i.run(name) != nil {
-			return i.run(name)
-		} else {
-			fault("S1", "%s of %s is told of, and what begins is %s", name, i.id, f.runs[0].name)
+		if next == nil || owner.lastEnd() < next.lastEnd() {
+			next = owner
 		}
 	}
-	return nil
+	return next
+}
+
+// lastEnd is when the newest of what is inside a step ended; zero when nothing has begun.
+func (r *run) lastEnd() (last int) {
+	for _, f := range r.frames {
+		for _, o := range f.runs {
+			last = max(last, o.overAt, 1)
+		}
+	}
+	return last
 }
 
 // failing has a step with a body stop: a failure inside it that nobody needs, its own time, or turns without an end.
@@ -176,6 +203,15 @@ func (s *State) failing(f *Fact, r *run) {
 	case "LOOP_LIMIT":
 		reason = reason || r.limited()
 		s.saw(LoopLimit)
+	case "CONDITION_INVALID":
+		reason = reason || r.step.Body != nil && r.unsoundTurn()
+		if o := r.frame.owner; o != nil && o.step.Body.Items > 0 && len(r.frames) == 0 {
+			s.saw(UnsoundItem)
+		}
+		s.saw(UnsoundTurn)
+	case "OUTPUT_INVALID":
+		reason = reason || r.step.Body != nil && r.spoiled()
+		s.saw(UnsoundOutput)
 	}
 	if r.step.Body == nil || r.state != Waiting || r.stage != stageRunning || !r.wanted() || !reason {
 		fault("S1", "step %s of %s fails as %s, for no reason; it is %s", f.Step, f.Instance, f.Code, r.state)
@@ -215,6 +251,9 @@ func (s *State) bodyWhole(r *run) {
 	case r.stage == stageStopping && r.wanted() && !r.busy():
 		fault("liveness", "step %s of %s stops, and nothing inside it is leased", r.name, r.of.id)
 	case r.stage != stageRunning || !r.wanted():
+	case r.spoiled():
+		fault("liveness", "step %s of %s waits, and what is inside it puts out nothing", r.name, r.of.id)
+	case r.again() && s.Limit > 0:
 	case r.again():
 		fault("liveness", "step %s of %s has room for one more of what is inside it, and it is not begun", r.name, r.of.id)
 	case r.open() == 0:

@@ -213,7 +213,7 @@ const mostLater = 900
 // dependentsWhole checks behind an entry that nothing between instances is left undone.
 func (s *State) dependentsWhole(events int) {
 	s.dependents = slices.DeleteFunc(s.dependents, func(r *run) bool { return over(r.state) })
-	if events > mostLater {
+	if events > mostLater || s.Limit > 0 {
 		return
 	}
 	for _, r := range s.dependents {

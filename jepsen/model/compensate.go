@@ -148,7 +148,7 @@ func (s *State) undoReady(r *run) {
 }
 
 // compensationWhole checks that a command or a tick left an instance that compensates in one of the states that it may rest in.
-func (i *instance) compensationWhole() {
+func (s *State) compensationWhole(i *instance) {
 	open := 0
 	for _, r := range i.runs {
 		switch {
@@ -156,7 +156,7 @@ func (i *instance) compensationWhole() {
 			continue
 		case r.undoes == nil:
 			fault("saga", "%s compensates, and its step %s is %s", i.id, r.step.Name, r.state)
-		case r.blocked() != (r.state == Pending):
+		case r.blocked() != (r.state == Pending) && (r.blocked() || !s.leaves(r)):
 			fault("saga", "%s of %s is %s, and something is before it: %v", r.step.Name, i.id, r.state, r.blocked())
 		}
 		open++
@@ -169,7 +169,8 @@ func (i *instance) compensationWhole() {
 // runIncident: a compensation stands still where a step would fail.
 func (s *State) runIncident(f *Fact, r *run) {
 	if r.undoes == nil {
-		fault("S1", "step %s of %s stands still", f.Step, f.Instance)
+		s.stoodStill(f, r)
+		return
 	}
 	s.fails(f, r)
 	s.runStopped(r, Incident)
@@ -196,7 +197,7 @@ func (s *State) compensate(c *Command) func() {
 	var still []*run
 	var names []string
 	for _, r := range i.runs {
-		if r.state == Incident && i.since(c.From, r.undoes) {
+		if r.state == Incident && r.undoes != nil && i.since(c.From, r.undoes) {
 			still, names = append(still, r), append(names, r.step.Name) // the answer names steps
 		}
 	}
@@ -231,7 +232,7 @@ func undoable(steps []Step) bool {
 // byHand: the command at hand is about what stands still of an instance, and about that run.
 func (s *State) byHand(r *run, skip bool) bool {
 	c := s.cause.command
-	return c != nil && c.Kind == Compensate && c.Instance == r.of.id && c.Skip == skip && r.state == Incident && r.of.since(c.From, r.undoes)
+	return c != nil && c.Kind == Compensate && c.Instance == r.of.id && c.Skip == skip && r.state == Incident && r.undoes != nil && r.of.since(c.From, r.undoes)
 }
 
 // runResumed: what stands still is tried again with all its attempts.

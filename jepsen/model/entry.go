@@ -41,6 +41,9 @@ type Body struct {
 	// Of a loop: how many turns at most, and, when While, only as long as the number of the turn is less than that in the instance's input.
 	Turns int
 	While bool
+	// The list cannot be evaluated when the number in the input is odd; nor can a loop's condition, which holds for as many turns as
+	// three leaves of the number, where it does not hold; nor, when Spoils, what the body puts out, when the number is odd.
+	Unsound, Spoils bool
 }
 
 // Failure is what a need counts of a step's failures: those with one of the codes, or all.

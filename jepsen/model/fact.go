@@ -142,7 +142,7 @@ func (s *State) instanceStarted(f *Fact) {
 	if f.Other != "" && flow != nil {
 		i := s.called(f)
 		i.id, i.flow = f.Instance, flow
-		s.begins(i)
+		s.comes(i)
 		return
 	}
 	x := s.startedBy(f)
@@ -159,10 +159,10 @@ func (s *State) instanceStarted(f *Fact) {
 	} else {
 		i.input, i.keys, s.fresh = c.Input, c.Keys, i
 	}
-	s.begins(i)
+	s.comes(i)
 }
 
-func (s *State) begins(i *instance) {
+func (s *State) comes(i *instance) {
 	i.state, i.seen = Running, map[string]*seen{}
 	i.activate(nil, i.flow.Steps)
 	s.instances[i.id] = i
@@ -210,6 +210,9 @@ func (s *State) runReady(f *Fact, r *run) {
 	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
+	}
+	if first {
+		s.begins(r)
 	}
 	switch {
 	case first && r.undoes != nil:

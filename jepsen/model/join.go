@@ -6,6 +6,8 @@ import "slices"
 type When struct {
 	Step  string // empty: the input
 	Above int64
+	// It cannot be evaluated where it is not met.
+	Unsound bool
 }
 
 // verdict is what a step's needs say of it.
@@ -129,9 +131,13 @@ func (s *State) runSkipped(f *Fact, r *run) {
 		return
 	}
 	v := r.joined()
-	byCondition := v == goes && (!r.meets(r.step.When) || r.step.Body != nil && r.step.Body.Items > 0 && r.count() == 0)
+	_, stands := r.standsStill()
+	byCondition := v == goes && !stands && (!r.meets(r.step.When) || r.step.Body != nil && r.step.Body.Items > 0 && r.count() == 0)
 	if !lost && (r.state != Pending || v != skips && !byCondition) || !r.wanted() {
 		fault("S1", "step %s of %s is skipped while it is %s", f.Step, f.Instance, r.state)
+	}
+	if !lost {
+		s.begins(r)
 	}
 	switch {
 	case lost && r.state == Pending:

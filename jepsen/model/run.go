@@ -68,8 +68,9 @@ type run struct {
 	output              int64  // of a completed run
 	code                string // of a failed run
 	undoes              *run   // of a compensation
-	// Position of the completion.
+	// Position of the completion, and the place of the end among all ends.
 	completedAt int64
+	overAt      int
 	// Its place in its queue: the order, and behind that when it became ready.
 	order, readyAt                          int64
 	queueDeadline, totalDeadline            int64
@@ -145,10 +146,10 @@ func (s *State) enter(r *run, state string) {
 	if state == Ready && len(r.step.Locks) == 0 {
 		s.ready[r.step.Queue] = append(s.ready[r.step.Queue], r)
 	}
-	if r.state == Ready || r.state == Waiting {
+	if r.state == Ready || r.state == Waiting || r.state == Incident {
 		s.idling = without(s.idling, r)
 	}
-	if state == Ready || state == Waiting {
+	if state == Ready || state == Waiting || state == Incident {
 		s.idling = append(s.idling, r)
 	}
 	if state == Ready {
@@ -172,6 +173,10 @@ func (s *State) enter(r *run, state string) {
 		s.backoff = append(s.backoff, r)
 	}
 	r.state = state
+	if over(state) {
+		s.ended++
+		r.overAt = s.ended
+	}
 	s.touch(r.of)
 }
 
@@ -190,7 +195,7 @@ func without(list []*run, r *run) []*run {
 // instanceWhole checks that a command or a tick left an instance in one of the states that it may rest in.
 func (s *State) instanceWhole(i *instance) {
 	if i.state == Compensating {
-		i.compensationWhole()
+		s.compensationWhole(i)
 		return
 	}
 	leased, open := 0, 0
@@ -203,9 +208,10 @@ func (s *State) instanceWhole(i *instance) {
 		case r.state == Leased:
 			leased++
 		case r.undoes != nil && !over(r.state):
-			if r.blocked() != (r.state == Pending) || r.undoer() == nil {
+			if r.blocked() != (r.state == Pending) && (r.blocked() || !s.leaves(r)) || r.undoer() == nil {
 				fault("saga", "%s of %s is %s, and something is before it: %v", r.name, i.id, r.state, r.blocked())
 			}
+		case r.wanted() && r.state == Pending && r.joined() != waits && s.leaves(r):
 		case r.wanted() && r.state == Pending && r.joined() != waits:
 			fault("liveness", "step %s of %s has all that it needs or can have, and is not begun", r.name, i.id)
 		case r.wanted() && r.state == Failed && !r.handled():

@@ -14,6 +14,12 @@ const (
 	BodyFailed    Class = "body failed"
 	BodyUndone    Class = "body undone"
 	LoopLimit     Class = "loop without an end"
+	UnsoundWhen   Class = "condition that cannot be evaluated"
+	UnsoundItems  Class = "list that cannot be evaluated"
+	UnsoundTurn   Class = "loop whose condition cannot be evaluated"
+	UnsoundItem   Class = "item that fails as it begins"
+	UnsoundOutput Class = "body whose output cannot be evaluated"
+	LeftToNext    Class = "begun in a later entry"
 	JoinAny       Class = "join any before the rest"
 	JoinAtLeast   Class = "join atLeast before the rest"
 	SignalAtOnce  Class = "signal taken at once"
@@ -36,6 +42,7 @@ const (
 	TimeoutTotal  Class = "total timeout"
 	TimeoutSignal Class = "total timeout of a signal"
 	TimeoutAsked  Class = "total timeout of an approval"
+	TimeoutStill  Class = "total timeout of a step that stands still"
 	TimeoutWhole  Class = "total timeout of an instance"
 	TimerFired    Class = "timer fired"
 	TimerDate     Class = "timer fired at its date"
@@ -110,9 +117,9 @@ const (
 // Classes lists them all.
 func Classes() []Class {
 	return []Class{
-		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
+		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, UnsoundWhen, UnsoundItems, UnsoundTurn, UnsoundItem, UnsoundOutput, LeftToNext, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
 		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst,
-		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutWhole,
+		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutStill, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,

@@ -93,19 +93,25 @@ func (s *State) renew(r *Renewal) {
 
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
-	if s.between(f) {
+	if s.between(f) || s.wasLeft(f) {
 		return true
 	}
 	if i := s.instance(f.Instance); i != nil && slices.Contains(s.cause.born, i) {
 		return false // a schedule started it when the given back lease was the last to hold up the one before it
 	}
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "step.incident", "timer.fired", "signal.expired":
+	case "session.expired", "step.lapsed", "timer.fired", "signal.expired":
 		return true
+	case "step.incident": // but of a step that was to be begun
+		r := s.run(f.Instance, f.Step)
+		return r == nil || r.undoes != nil
 	case "step.failed": // but for a step whose body the given back lease was the last to hold up
 		r := s.run(f.Instance, f.Step)
 		return r == nil || r.stage == stageRunning
-	case "step.failing", "instance.failing": // but by such a step
+	case "step.failing", "instance.failing": // but by such a step, or as it begins
+		if f.Code == "CONDITION_INVALID" || f.Code == "OUTPUT_INVALID" {
+			return false
+		}
 		i, owner := s.instance(f.Instance), s.run(f.Instance, f.Step)
 		return i == nil || !slices.ContainsFunc(i.runs, func(r *run) bool {
 			return r.frame.owner == owner && r.stage != stageRunning && r.state == Failed && !r.handled()

@@ -25,7 +25,7 @@ type State struct {
 	dropped   []*wait // in this entry
 	backoff   []*run
 	ready     map[string][]*run // that are ready and need no lock, by queue
-	idling    []*run            // that are ready, or wait
+	idling    []*run            // that are ready, wait, or stand still
 	letters   []*letter         // signals by key that are remembered
 	limited   []*instance       // that fail by themselves when they take too long
 	schedules map[string]*schedule
@@ -33,9 +33,15 @@ type State struct {
 	dependents []*run // that wait for other instances, or did
 	changed    bool   // one more has begun to in this entry
 
+	ended int // runs, so far
+
 	// Completions accepted, late ones among them, and sessions that expired.
 	Completed, Late, Expired int
 	Seen                     map[Class]int
+
+	Limit   Limit
+	left    map[*run]uint64 // runs that are to be begun, by the entry that left them
+	started int             // in this entry
 
 	// Of the entry, and of the cause that is being looked at.
 	e       *Entry
@@ -75,7 +81,7 @@ func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
-		schedules: map[string]*schedule{},
+		schedules: map[string]*schedule{}, left: map[*run]uint64{},
 	}
 }
 
@@ -102,6 +108,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.Index, s.Term, s.e = e.Index, e.Term, e
 	clear(s.told)
+	s.started = 0
 	events := len(e.Facts)
 	s.advance(e)
 	s.positions(e)
@@ -120,6 +127,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.over()
 	s.dependentsWhole(events)
+	s.limitKept()
 	s.settlements()
 	if ticks {
 		s.overdue()

@@ -12,6 +12,9 @@ func (s *State) timedOut(f *Fact, r *run) {
 	case f.Code == "TIMEOUT_QUEUE":
 		s.saw(TimeoutQueue)
 		reason = r.state == Ready && due(r.queueDeadline, s.horizon)
+	case r.state == Incident:
+		s.saw(TimeoutStill)
+		reason = due(r.totalDeadline, s.horizon)
 	case r.step.depends():
 		s.saw(TimeoutAwait)
 		reason = r.state == Waiting && due(r.totalDeadline, s.horizon) && !r.calls()

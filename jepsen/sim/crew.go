@@ -58,7 +58,7 @@ func (w *world) hire() {
 	for _, n := range w.nodes {
 		clocks = append(clocks, n.wall)
 	}
-	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"), clocks)
+	w.workflows = drawWorkflows(newDraws(w.config.Seed, "workflows"), clocks, w.deepest())
 	w.history.model.Know(w.workflows)
 	w.crew.pace = paces(d)
 	for i := range w.crew.pace.workers {

@@ -59,7 +59,7 @@ func (n *node) start() {
 
 // open finds the state to go on from: the engine's, or the newest snapshot's when that is ahead.
 func (n *node) open() (err error) {
-	n.machine, err = fsm.Open(n.disk.store)
+	n.machine, err = n.machineOf(n.disk.store)
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,15 @@ func (n *node) open() (err error) {
 	return nil
 }
 
+// machineOf opens a machine, which does as much in an entry as those of the other nodes.
+func (n *node) machineOf(engine table.Engine) (*fsm.Machine, error) {
+	m, err := fsm.Open(engine)
+	if err == nil && n.w.mostWork > 0 {
+		m.LimitWork(n.w.mostWork)
+	}
+	return m, err
+}
+
 // restore builds the snapshot's state aside, and puts it in place.
 func (n *node) restore(s *snapshot) error {
 	var stream bytes.Buffer
@@ -97,7 +106,7 @@ func (n *node) restore(s *snapshot) error {
 	if _, err := fsm.ReadSnapshot(&stream, into); err != nil {
 		return err
 	}
-	machine, err := fsm.Open(into)
+	machine, err := n.machineOf(into)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/cluster/propose"
+	"github.com/lockstep-dev/lockstep/fsm"
 	"github.com/lockstep-dev/lockstep/jepsen/model"
 )
 
@@ -45,6 +46,7 @@ type world struct {
 	flushes   time.Duration
 	flushy    bool // machines also flush behind any entry: what is clean may be forgotten
 	workflows []model.Workflow
+	mostWork  int // see fsm.Machine.LimitWork; zero is as in production
 	crew      crew
 	stopping  bool
 }
@@ -126,6 +128,10 @@ func (w *world) build() {
 		n.raft = &raft{n: n, w: w}
 		w.nodes = append(w.nodes, n)
 		w.hosts = append(w.hosts, newDraws(w.config.Seed, fmt.Sprint("host", i)))
+	}
+	if d := newDraws(w.config.Seed, "limits"); d.one(3) {
+		w.mostWork = pick(d, []int{1, 1, 200, 500})
+		w.history.model.Limit = model.Limit((w.mostWork + fsm.RunWork - 1) / fsm.RunWork)
 	}
 	w.register = &register{w: w, at: w.process("register"), values: map[string]int64{}}
 	for _, n := range w.nodes {

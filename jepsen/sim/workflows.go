@@ -13,7 +13,7 @@ var theSignals = []string{"g0", "g1"}
 
 // drawWorkflows draws a few definitions: graphs with conditions, joins, signals, timers, approvals, races and priorities, locks
 // of each kind, retries and timeouts. Dates are such as some node's clock comes by.
-func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
+func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflow {
 	var out []model.Workflow
 	for i := range 2 + d.IntN(3) {
 		f := model.Workflow{Name: fmt.Sprint("w", i)}
@@ -21,7 +21,7 @@ func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 			f.Steps = append(f.Steps, drawStep(d, f.Steps, fmt.Sprint("s", j)))
 		}
 		if d.one(2) {
-			f.Steps = drawBody(d, f.Steps, "b", 1)
+			f.Steps = drawBody(d, f.Steps, "b", deepest)
 			f.Steps = append(f.Steps, drawStep(d, f.Steps, "t"))
 		}
 		if d.one(3) {
@@ -37,6 +37,15 @@ func drawWorkflows(d draws, clocks []time.Duration) []model.Workflow {
 		out = append(out, f)
 	}
 	return out
+}
+
+// deepest is how many bodies are inside each other, beside the outermost. Where entries leave frames to later ones nothing tells of, the
+// oracle could not tell whose they are if the same step had several of them at a time.
+func (w *world) deepest() int {
+	if w.mostWork > 0 {
+		return 0
+	}
+	return 2
 }
 
 func drawStep(d draws, before []model.Step, name string) model.Step {
@@ -58,14 +67,18 @@ func drawStep(d draws, before []model.Step, name string) model.Step {
 	}
 	if d.one(6) {
 		drawWait(d, &s)
-		return s
+	} else {
+		drawWork(d, &s)
 	}
-	drawWork(d, &s)
+	if s.When != nil && s.When.Step == "" && s.After == 0 && d.one(4) { // it stands still, and a timer's step would for ever
+		s.When.Unsound = true
+		s.Total = ms(d, 500, 4000)
+	}
 	return s
 }
 
 // drawBody adds a step with a body to those before it, and at times one inside that.
-func drawBody(d draws, before []model.Step, name string, depth int) []model.Step {
+func drawBody(d draws, before []model.Step, name string, deeper int) []model.Step {
 	s := drawStep(d, before, name)
 	b := &model.Body{}
 	s = model.Step{Name: name, Needs: s.Needs, Failures: s.Failures, AtLeast: s.AtLeast, When: s.When, Body: b, Total: ms(d, 2000, 20000)}
@@ -75,11 +88,16 @@ func drawBody(d draws, before []model.Step, name string, depth int) []model.Step
 	case 1:
 		b.Turns, b.While = 1+d.IntN(4), d.one(2)
 	}
+	b.Unsound, b.Spoils = !b.Fed && d.one(3), d.one(8)
 	for at := range 1 + d.IntN(3) {
 		b.Steps = append(b.Steps, drawStep(d, b.Steps, fmt.Sprint(name, "s", at)))
 	}
-	if depth < 3 && d.one(3) {
-		b.Steps = drawBody(d, b.Steps, name+"b", depth+1)
+	if deeper > 0 && d.one(3) {
+		b.Steps = drawBody(d, b.Steps, name+"b", deeper-1)
+	} else if deeper > 0 && b.Items > 0 { // an item may fail as it begins
+		b.Steps = append(b.Steps, model.Step{Name: name + "f", Total: s.Total, Body: &model.Body{
+			Turns: 1 + d.IntN(3), While: true, Unsound: true, Steps: []model.Step{drawStep(d, nil, name+"fs")},
+		}})
 	}
 	return append(before, s)
 }
@@ -91,7 +109,7 @@ func drawFailure(d draws, failures map[string]model.Failure, need string) map[st
 	}
 	f := model.Failure{Either: d.one(3)}
 	if d.one(2) {
-		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE", "CANCELLED", "AWAIT_CYCLE"}), "REJECTED"}
+		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE", "CANCELLED", "AWAIT_CYCLE", "CONDITION_INVALID"}), "REJECTED"}
 	}
 	failures[need] = f
 	return failures
@@ -247,6 +265,8 @@ func writeSteps(b *strings.Builder, indent string, steps []model.Step) {
 			fmt.Fprintf(b, "%sjoin: {atLeast: %d}\n", within, s.AtLeast)
 		}
 		switch w := s.When; {
+		case w != nil && w.Unsound:
+			fmt.Fprintf(b, "%swhen: input.n > %d || input.none\n", within, w.Above)
 		case w != nil && w.Step == "":
 			fmt.Fprintf(b, "%swhen: input.n > %d\n", within, w.Above)
 		case w != nil:
@@ -277,17 +297,26 @@ func writeBody(b *strings.Builder, indent string, body *model.Body) {
 			items = append(items, fmt.Sprint(n))
 		}
 		list := "[" + strings.Join(items, ", ") + "]"
-		if body.Fed {
+		switch {
+		case body.Unsound:
+			list = fmt.Sprintf("\"${input.n %% 2 == 0 ? %s : input.none}\"", list)
+		case body.Fed:
 			list = fmt.Sprintf("\"${%s.filter(x, x < input.n)}\"", list)
 		}
 		fmt.Fprintf(b, "%sforEach:\n%sin: %s\n%swidth: %d\n", indent, within, list, within, body.Width)
 	case body.Turns > 0:
 		fmt.Fprintf(b, "%sloop:\n%smax: %d\n", indent, within, body.Turns)
-		if body.While {
+		switch {
+		case body.While && body.Unsound:
+			fmt.Fprintf(b, "%swhile: index < input.n %% 3 || input.none\n", within)
+		case body.While:
 			fmt.Fprintf(b, "%swhile: index < input.n\n", within)
 		}
 	default:
 		fmt.Fprintf(b, "%sscope:\n", indent)
+	}
+	if body.Spoils {
+		fmt.Fprintf(b, "%soutput: \"${input.n %% 2 == 0 ? 1 : input.none}\"\n", within)
 	}
 	fmt.Fprintf(b, "%ssteps:\n", within)
 	writeSteps(b, within+"  ", body.Steps)

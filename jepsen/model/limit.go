@@ -1,0 +1,63 @@
+package model
+
+// Limit is how many runs an entry begins, or skips, behind its commands and its tick, and then again as many of those that were left
+// to it; zero is all. What is more is left to the entries behind it. Expressions count as well, and the model does not know how much:
+// so it holds that no entry does more, that what is left stays as it was, and that it is not left for long.
+type Limit int
+
+// mostLeft is for how many entries a run is left, at most: each begins one that was.
+const mostLeft = 2000
+
+// begins counts a run that is begun, or skipped, by itself.
+func (s *State) begins(r *run) {
+	s.started++
+	if s.left[r] > 0 {
+		s.saw(LeftToNext)
+		delete(s.left, r)
+	}
+}
+
+// leaves says whether a run may be left as it is until an entry comes to it.
+func (s *State) leaves(r *run) bool {
+	if s.Limit == 0 {
+		return false
+	}
+	if s.left[r] == 0 {
+		s.left[r] = s.Index
+	}
+	return true
+}
+
+// limitKept checks behind an entry that it has done no more than it may, and that nothing was left for long.
+func (s *State) limitKept() {
+	if s.Limit == 0 {
+		return
+	}
+	if s.started > 2*int(s.Limit) {
+		fault("liveness", "entry %d begins %d runs; the limit is twice %d", s.Index, s.started, s.Limit)
+	}
+	for r, since := range s.left {
+		switch {
+		case r.state != Pending || !r.wanted():
+			delete(s.left, r)
+		case s.Index-since > mostLeft:
+			fault("liveness", "step %s of %s is not begun since entry %d", r.name, r.of.id, since)
+		}
+	}
+}
+
+// unseen says whether a step with a body may have a frame of which nothing was told: its runs were left.
+func (s *State) unseen(owner *run) bool {
+	b := owner.step.Body
+	return s.Limit > 0 && len(owner.frames) < owner.count() && !(b.While && len(owner.frames) >= owner.wantedTurns())
+}
+
+// wasLeft says whether a fact begins a run that an entry before had left, or may be of one of which nothing was told.
+func (s *State) wasLeft(f *Fact) bool {
+	switch f.Kind {
+	case "step.waiting", "step.ready", "step.skipped", "step.incident":
+		r := s.run(f.Instance, f.Step)
+		return s.Limit > 0 && (r == nil || s.left[r] > 0)
+	}
+	return false
+}
