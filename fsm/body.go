@@ -97,7 +97,8 @@ func (t *turn) fill(i *instance, at at, count int) {
 		}
 		return len(frames)-over < width && len(frames) < count
 	}
-	for n := 0; i.stage(at) == stageRuns && i.wanted(at) && room(n); n++ { // what fails as it begins stops what it is in
+	goesOn := func() bool { return i.stage(at) == stageRuns && i.wanted(at) || plant.Is(plant.ItemsGoOn) }
+	for n := 0; goesOn() && room(n); n++ { // what fails as it begins stops what it is in
 		if n > 0 && t.tired() {
 			t.postpone(i, at)
 			return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -35,7 +36,9 @@ func (t *turn) worked() int {
 }
 
 // tired says that the entry begins nothing more by itself.
-func (t *turn) tired() bool { return t.worked()-t.before >= t.m.workMost && t.m.level() >= workLevel }
+func (t *turn) tired() bool {
+	return t.worked()-t.before >= t.m.workMost && t.m.level() >= workLevel && !plant.Is(plant.EntryUnbounded)
+}
 
 // nextShare has a new share begin: what is done later is not to wait for an entry without commands.
 func (t *turn) nextShare() { t.before = t.worked() }
@@ -88,6 +91,9 @@ func (t *turn) takeUp(i *instance, at at) {
 
 // verdict is what the needs of a run have come to, which are settled: it does not change by what ends behind that.
 func (i *instance) verdict(at at) joinVerdict {
+	if plant.Is(plant.NeedsForgotten) {
+		return joinGo
+	}
 	n, newest := i.step(at), needMet
 	for _, need := range n.Needs {
 		over := i.run(at.beside(need))

@@ -79,6 +79,10 @@ const (
 	EndedMatches Bug = "ended-matches"
 	ToldForgets  Bug = "told-forgets"
 	StartsTwice  Bug = "starts-twice"
+
+	ItemsGoOn      Bug = "items-go-on"
+	EntryUnbounded Bug = "entry-unbounded"
+	NeedsForgotten Bug = "needs-forgotten"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -135,6 +139,9 @@ var All = []Row{
 	{EndedMatches, "S4", "an instance that has ended is still found by its keys"},
 	{StartsTwice, "S4", "a signal that may start an instance starts one beside that which has the key"},
 	{ToldForgets, "S5", "a signal by key is remembered by the instance alone, and is another one when that has ended"},
+	{ItemsGoOn, "S7", "a list goes on with its items where one has failed it as it began"},
+	{EntryUnbounded, "liveness", "an entry begins all that it could leave to those behind it"},
+	{NeedsForgotten, "S1", "a step that an entry left to another is begun, whatever its needs have come to"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.
