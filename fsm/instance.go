@@ -152,8 +152,7 @@ func jsonOf(p *v1.Payload) []byte {
 
 // startInstance starts an instance under the id that the caller chose; the same again finds the first.
 func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusal) {
-	v, refusal := t.ns.version(r.Workflow, r.Version)
-	if refusal != nil {
+	if _, refusal := t.ns.version(r.Workflow, r.Version); refusal != nil {
 		return nil, refusal
 	}
 	if i := t.known(r.InstanceId); i != nil {
@@ -162,7 +161,8 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 		}
 		return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: i.rec.Version, State: i.rec.State, Existing: true}, nil
 	}
-	if v, refusal = t.startable(r); refusal != nil {
+	v, refusal := t.startable(r)
+	if refusal != nil {
 		return nil, refusal
 	}
 	i := t.begins(&instanceStarted{request: r, version: v})
