@@ -61,7 +61,7 @@ func completed(steps ...string) (needs []check.Need) {
 }
 
 // waits are the signals that steps of the workloads wait for.
-var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "offer/bought": "go", "rush/bought": "go"}
+var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go"}
 
 // offers are the workloads' instances that wait for anything else.
 var offers = map[string]check.Waiting{
@@ -80,7 +80,7 @@ func (w *world) needs() map[string][]string {
 		"trade/open": nil, "trade/news": nil, "trade/parcel": {"open"}, "trade/end": {"parcel", "news"}, "parcel/pack": nil, "parcel/send": {"pack"},
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
-		"beat/rest": nil, "beat/end": {"rest"},
+		"beat/rest": nil, "beat/end": {"rest"}, "letter/heard": nil, "letter/end": {"heard"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
 	for flow, steps := range failures {
@@ -135,6 +135,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("who is called ends before who called", "saga", check.Calls(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
+	w.report.check("a signal by key finds who has the key", "S4", check.Keys(ops, events))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
 	w.report.check("each time of a schedule is decided once", "schedule", check.Schedules(ops, events, plans()))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
@@ -152,6 +153,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.undone(events)
 	w.report.waited(events)
 	w.report.scheduled(events)
+	w.report.keyed(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -160,7 +162,7 @@ func (w *world) judge(ctx context.Context) error {
 // finish takes every instance that was started to its end; one that does not get there is explained. A queue that moves is not
 // stuck, however long it is; what has not ended when nothing moves any more is.
 func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact) {
-	told, wait := started(ops, slices.Collect(maps.Keys(sagas))...), started(ops, slices.Collect(maps.Keys(offers))...)
+	told, wait := started(ops, append(slices.Collect(maps.Keys(sagas)), "letter")...), started(ops, slices.Collect(maps.Keys(offers))...)
 	limited, cancel := context.WithTimeout(ctx, 10*time.Minute) // what is stuck must not keep the rest from being checked
 	defer cancel()
 	moving := whileItMoves(limited, 30*time.Second, w.position)
@@ -209,11 +211,14 @@ func ended(s v1.InstanceState) bool {
 	return s == v1.InstanceState_INSTANCE_STATE_COMPLETED || s == v1.InstanceState_INSTANCE_STATE_FAILED || s == v1.InstanceState_INSTANCE_STATE_CANCELLED
 }
 
-// started are the instances of which a start was acknowledged: of some workflows, or all.
+// started are the instances of which a start was acknowledged, or that a signal by key was told to have reached: of some workflows, or all.
 func started(ops []*check.Op, workflows ...string) (ids []string) {
+	seen := map[string]bool{}
 	for _, op := range ops {
 		workflow, _, _ := strings.Cut(op.Instance, "-")
-		if op.Kind == "start" && op.Outcome == check.OK && (len(workflows) == 0 || slices.Contains(workflows, workflow)) {
+		is := (op.Kind == "start" || op.Kind == "message" && op.Instance != "") && op.Outcome == check.OK && !seen[op.Instance]
+		if is && (len(workflows) == 0 || slices.Contains(workflows, workflow)) {
+			seen[op.Instance] = true
 			ids = append(ids, op.Instance)
 		}
 	}
@@ -312,7 +317,9 @@ func event(e *v1.Event) check.Event {
 	}
 	switch {
 	case strings.HasPrefix(kind, "signal."):
-		out.Signal, out.Name = d.GetCode(), d.GetName()
+		if out.Signal, out.Name = d.GetCode(), d.GetName(); d.GetKeyName() != "" {
+			out.Key = d.KeyName + "=" + d.KeyValue
+		}
 	case strings.HasPrefix(kind, "schedule."):
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	}

@@ -43,6 +43,10 @@ type report struct {
 	Timers        int               `json:"timers"`
 	Races         int               `json:"races"` // that another than the first won
 	Approvals     int               `json:"approvals"`
+	Kept          int               `json:"kept"`       // signals by key that found nobody
+	Taken         int               `json:"taken"`      // of these, by who was started later
+	Correlated    int               `json:"correlated"` // that one had, or was started for
+	Broadcast     int               `json:"broadcast"`  // that several had
 	Fired         int               `json:"fired"`      // times of schedules that started an instance
 	Overlapped    int               `json:"overlapped"` // that came while an earlier one's ran, or waited
 	Missed        int               `json:"missed"`     // that came too late to be caught up with
@@ -355,6 +359,7 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "\t%d changes of leader\t%d worker pauses\t%d late writes refused, %d instances undone, %d compensations tried again by hand, %d went on behind failures, %d signals applied, %d events\n",
 		r.LeaderChanges, r.WorkerPauses, r.FencedWrites, r.Undone, r.Resumed, r.WentOn, r.Signals, r.Events)
 	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n", r.Timers, r.Races, r.Approvals)
+	fmt.Fprintf(t, "\t%d signals by key kept, %d taken\t%d found one or started it\t%d broadcast to several\n", r.Kept, r.Taken, r.Correlated, r.Broadcast)
 	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

@@ -25,6 +25,7 @@ const (
 	undoing       = 2
 	waiting       = 2
 	scheduling    = 2
+	posting       = 2
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -58,6 +59,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range waiting {
 		lane(func(c *client.Client, n int) { w.history.Waits(ctx, c, n, w.Seed) })
+	}
+	for range posting {
+		lane(func(c *client.Client, n int) { w.history.Letters(ctx, c, n, w.Seed) })
 	}
 	for range scheduling {
 		lane(func(c *client.Client, n int) { w.history.Schedules(ctx, c, n, w.Seed) })

@@ -20,11 +20,13 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
 	Signal   string        `json:"signal,omitempty"` // its id
+	Keys     []string      `json:"keys,omitempty"`   // of the instance that is started; a message goes by the first
+	Starts   string        `json:"starts,omitempty"` // what a message may start, which has them all
 	Schedule string        `json:"schedule,omitempty"`
 	At       int64         `json:"at,omitempty"` // the time that a schedule is fired for by hand, in unix nanoseconds
 	Lock     string        `json:"lock,omitempty"`
@@ -48,6 +50,7 @@ type Event struct {
 	Token    int64
 	Signal   string // its id
 	Name     string // the signal's, or the schedule's
+	Key      string // by which a signal was sent
 	Lock     string
 	Shared   bool
 	Take     int64
@@ -201,63 +204,6 @@ func (s *feed) grant(e Event) {
 	}
 }
 
-// caused names the event that an accepted operation must have left.
-func (op *Op) caused() (key string, ok bool) {
-	switch op.Kind {
-	case "start", "trigger":
-		return "instance.started " + op.Instance, op.Instance != ""
-	case "schedule", "pause", "resume", "unschedule":
-		return "schedule " + op.Kind + " " + op.Schedule, true
-	case "signal":
-		return "signal.received " + op.Instance + " " + op.Signal, true
-	case "cancel":
-		return "instance stops: " + op.Instance, true
-	case "approve":
-		return "step.approved " + op.Instance + " " + op.Step, true
-	case "reject":
-		return "step.rejected " + op.Instance + " " + op.Step, true
-	case "lease":
-		return fmt.Sprint("step.leased ", op.Token), true
-	case "complete":
-		return fmt.Sprint("step.completed ", op.Token), true
-	case "acquire":
-		return fmt.Sprint("lock.granted ", op.Token), true
-	case "unlock":
-		return fmt.Sprint("lock.released ", op.Token), true
-	}
-	return "", false
-}
-
-func (e *Event) key() string {
-	switch e.Type {
-	case "instance.started":
-		return e.Type + " " + e.Instance
-	case "schedule.created", "schedule.paused", "schedule.resumed", "schedule.deleted":
-		return "schedule " + onSchedule[e.Type] + " " + e.Name
-	case "signal.received":
-		return e.Type + " " + e.Instance + " " + e.Signal
-	case "step.approved", "step.rejected":
-		return e.Type + " " + e.Instance + " " + e.Step
-	case "instance.cancelling", "instance.compensating": // who cancels what is undone already is told yes
-		return "instance stops: " + e.Instance
-	}
-	return fmt.Sprint(e.Type, " ", e.Token)
-}
-
-// onSchedule are the kinds of operations that leave such events.
-var onSchedule = map[string]string{"schedule.created": "schedule", "schedule.paused": "pause", "schedule.resumed": "resume", "schedule.deleted": "unschedule"}
-
-// positions are where the feed tells of something first.
-func positions(events []Event) map[string]int64 {
-	at := map[string]int64{}
-	for i := range events {
-		if key := events[i].key(); at[key] == 0 {
-			at[key] = events[i].Position
-		}
-	}
-	return at
-}
-
 // placed is an operation with the place of its event in the feed.
 type placed struct {
 	*Op
@@ -304,11 +250,6 @@ func answered(ops []*Op, refused *Op) bool {
 		return op != refused && op.Kind == refused.Kind && op.Token == refused.Token && op.Outcome != Refused
 	})
 }
-
-// again are the kinds of which the same once more is told yes for what happened before.
-var again = []string{"start", "schedule", "pause", "resume", "unschedule", "trigger", "signal", "cancel", "approve", "reject", "unlock"}
-
-func (op *Op) retold() bool { return slices.Contains(again, op.Kind) }
 
 // inOrder checks real-time order. In order of invocation, nothing may lie before what had returned by then.
 func inOrder(f *faults, order []placed) {
