@@ -84,6 +84,15 @@ func (i *instance) undoing(run at) (undoer at) {
 	return undoer
 }
 
+// undone: something that a run is in undoes what was completed inside it, or has.
+func (i *instance) undone(run at) (is bool) {
+	i.around(run, func(owner at) bool {
+		is = i.stage(owner) >= stageUndoes
+		return !is
+	})
+	return is
+}
+
 // busy: something inside an activation is leased, or being undone. What was called and is cancelled counts as being undone.
 func (i *instance) busy(owner at) bool {
 	inside := i.inside(owner)

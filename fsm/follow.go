@@ -80,6 +80,9 @@ func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 func (t *turn) follow(i *instance, over at, need *graph.Edge) {
 	follower := over.beside(need.To)
 	met := meets(need, i.run(over))
+	if t.m.level() >= workLevel && i.undone(follower) {
+		return // what failed meanwhile, as it began, has all undone: it counts what is behind it now, and not what it needs
+	}
 	t.m.change(i, follower, func(r *run) {
 		r.Pending--
 		if met == needMet {

@@ -249,3 +249,35 @@ steps:
 		r.is("i", "CANCELLED a=COMPLETED yes=CANCELLED never=CANCELLED b=CANCELLED a.compensate=COMPLETED")
 	})
 }
+
+// What fails as it begins may have all undone while those who need the same step are still to be told of its end. They count what is
+// to be undone behind them then, and no needs: else the step before them is never undone.
+func TestWhatFailsAsItBeginsDoesNotMiscountWhatIsUndone(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(`
+workflow: w
+steps:
+  a: {queue: late, compensate: {}}
+  b: {needs: [a], loop: {while: "input.x > 1", max: 3, steps: {c: {queue: q}}}}
+  d: {needs: [a], queue: q}
+  e: {queue: q}
+  f: {needs: [d, e], join: any, queue: q, compensate: {}}
+`)
+		r.start("w", "i", `{}`)
+		worker := r.session(3600 * second)
+		a := r.poll(worker, "late", 1)[0]
+		r.work(worker, "e")
+		r.work(worker, "f")
+		r.done(a, `{}`) // and the condition of b cannot be evaluated
+		r.midway()
+		r.work(worker, "f.compensate")
+		if undone := r.poll(worker, "late", 1); len(undone) != 1 || undone[0].Compensates != "a" {
+			r.t.Fatalf("%v is to be undone behind it", undone)
+		} else {
+			r.done(undone[0], `{}`)
+		}
+		if i, err := r.m.GetInstance(&v1.GetInstanceRequest{InstanceId: "i"}); err != nil || i.State != v1.InstanceState_INSTANCE_STATE_FAILED {
+			r.t.Fatalf("%v, %v", i, err)
+		}
+	})
+}
