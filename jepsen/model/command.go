@@ -195,6 +195,9 @@ func (s *State) find(c *Command) *run {
 		return nil
 	}
 	r := i.run(c.Step)
+	if r == nil && s.Limit > 0 && c.Answer.Code != "RUN_NOT_FOUND" { // the answer may be the first that is heard of a frame
+		r = s.begun(i, c.Step)
+	}
 	if r != nil {
 		return r
 	}
