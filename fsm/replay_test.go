@@ -435,7 +435,7 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 	memory := table.NewMemory()
 	limited := func(m *Machine, err error) *Machine {
 		must(err)
-		m.LimitWork([]int{workMost, 1, 150, 2000}[seed%4])
+		m.LimitWork([]int{workMost, 1, 150, 2000}[uint64(seed)%4])
 		return m
 	}
 	a := limited(Open(memory))
