@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 )
 
 // The bar of a command is 20 allocations, its share of flushes and of the tables' memory included.
 func TestACommandAllocatesLittle(t *testing.T) {
+	require.WithoutRace(t)
 	const commands = 2048
 	before := flag.Lookup("test.benchtime").Value.String()
 	set := func(benchtime string) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -463,6 +464,7 @@ output: "${steps.each.output}"
 // The largest list, all of it at once: the last item fails, and the others are undone. What one command costs does not grow with
 // the list, or this would take minutes. One item more stands still.
 func TestTheLongestList(t *testing.T) {
+	require.WithoutRace(t)
 	const most = 10_000
 	r := newRig(t)
 	r.register(`
@@ -508,6 +510,7 @@ steps:
 
 // The longest loop takes its turns, and none more.
 func TestTheLongestLoop(t *testing.T) {
+	require.WithoutRace(t)
 	const most = 10_000
 	r := newRig(t)
 	r.register("workflow: w\nsteps:\n  a:\n    loop:\n      while: \"true\"\n      max: 10000\n      steps:\n        turn: {queue: q}\n")
@@ -551,6 +554,7 @@ steps:
 
 // Bodies multiply: the step fails whose next activation would be one too many for its instance, and no entry is without end.
 func TestBodiesAreNotWithoutEnd(t *testing.T) {
+	require.WithoutRace(t)
 	list := "[" + strings.Repeat("1,", 9_999) + "1]"
 	for _, c := range []struct{ name, body, input string }{
 		{"loops", "{loop: {max: 10000, steps: {b: {loop: {max: 10000, steps: {c: {queue: q, when: \"input != 1\"}}}}}}}", "1"},

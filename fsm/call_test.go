@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -284,6 +285,7 @@ func (r *rig) drain() (entries int) {
 // An entry does so much and no more: what is left is the next one's, over any opening between. The calls have an input of their own, or
 // each would be given, and decode, the whole list.
 func TestManyCallsTakeManyEntries(t *testing.T) {
+	require.WithoutRace(t)
 	items := "[" + strings.TrimSuffix(strings.Repeat("0,", 2500), ",") + "]"
 	scenario(t, func(r *rig) {
 		r.register("workflow: leaf\nsteps:\n  a: {queue: q}\n")
@@ -309,6 +311,7 @@ func TestManyCallsTakeManyEntries(t *testing.T) {
 
 // Calls that end at once are turns of a loop that ends, some entries later.
 func TestALoopOfCallsThatEndAtOnce(t *testing.T) {
+	require.WithoutRace(t)
 	scenario(t, func(r *rig) {
 		r.register("workflow: leaf\nsteps:\n  a: {when: \"input.n > 0\", queue: q}\n")
 		r.register("workflow: w\nsteps:\n  often: {loop: {max: 2000, steps: {sub: {call: {workflow: leaf}}}}}\n")

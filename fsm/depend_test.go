@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -243,6 +244,7 @@ func TestACycleThroughABody(t *testing.T) {
 
 // A crowd that waits for one end is told in as many entries as it takes.
 func TestACrowdIsToldOfAnEnd(t *testing.T) {
+	require.WithoutRace(t)
 	scenario(t, func(r *rig) {
 		worker := r.batches()
 		const crowd = 1500
@@ -266,6 +268,7 @@ func TestACrowdIsToldOfAnEnd(t *testing.T) {
 // One that a crowd waits for may wait itself: the side where nobody is says that there is no cycle. Where a crowd is on both sides it is
 // not looked for, and that says so.
 func TestACycleIsLookedForSoFar(t *testing.T) {
+	require.WithoutRace(t)
 	r := newRig(t)
 	r.register(onWhole)
 	r.register("workflow: w\nsteps:\n  gate: {signal: {name: go}}\n  wait: {needs: [gate], await: {instance: far}}\n")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -536,7 +537,7 @@ var (
 
 func TestReplicasAgree(t *testing.T) {
 	first, seeds, entries := *replaySeed, *replaySeeds, 600
-	if testing.Short() {
+	if testing.Short() || require.Race {
 		seeds, entries = 3, 300
 	}
 	completed := 0

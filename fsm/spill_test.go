@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -53,6 +54,7 @@ func (c *crashing) crash() {
 // What was written ahead of a flush that never came is not the state: whoever opens the engine is as one that wrote nothing ahead,
 // in what it answers, in its digests, and in its rows. Some clusters begin at the level before payloads had numbers.
 func TestACrashBehindASpill(t *testing.T) {
+	require.WithoutRace(t)
 	for seed := range int64(12) {
 		chance := rand.New(rand.NewSource(seed))
 		w := newWalk(seed)

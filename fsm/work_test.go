@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -74,6 +75,7 @@ var unfoldings = map[string]struct {
 
 // Whatever follows from a command by itself, an entry does so much of it and no more; and it comes to its end.
 func TestAnEntryDoesSoMuch(t *testing.T) {
+	require.WithoutRace(t)
 	const limit = workMost / 10
 	for name, u := range unfoldings {
 		t.Run(name, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/lockstep-dev/lockstep/jepsen/require"
 )
 
 // rows reads a whole reader, forward, and checks that backward is the same.
@@ -69,6 +71,7 @@ func randomBatch(random *rand.Rand, step int) *Batch {
 
 // Both engines hold the same rows after any sequence of batches, now and in every snapshot, also after a restart.
 func TestEnginesAgree(t *testing.T) {
+	require.WithoutRace(t)
 	for seed := range uint64(4) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		fs := vfs.NewMem()

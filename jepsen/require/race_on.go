@@ -1,0 +1,6 @@
+//go:build race
+
+package require
+
+// Race is whether the race detector looks on.
+const Race = true
