@@ -48,7 +48,7 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 	f.IntVar(&config.Instances, "instances", 10_000, "instances that live at a time")
 	f.IntVar(&config.Steps, "steps", 10, "steps of an instance, one after the other")
 	f.IntVar(&config.Payload, "payload", 256, "bytes that go in and come out of each step")
-	f.Float64Var(&config.Rate, "rate", 0, "cycles a second that fall due whatever becomes of them (open loop); 0: the next when one is done")
+	f.Float64Var(&config.Rate, "rate", 0, "cycles a second: so many steps of instances that fall due whatever becomes of them (open loop); 0: the next when one is done")
 	f.BoolVar(&config.Unary, "unary", false, "poll and complete steps by calls of the clients, in place of worker streams (steps)")
 	heartbeatFlag(f, &config.Heartbeat)
 	f.IntVar(&config.Kills, "kills", 20, "how often the leader is killed (failover)")

@@ -28,7 +28,8 @@ type Config struct {
 	Workers, Credit, Clients int
 	// Instances live at a time, of Steps steps each; Payload bytes go in and come out of each step.
 	Instances, Steps, Payload int
-	// Rate is of cycles a second, offered whatever becomes of them; zero offers the next when one is done.
+	// Rate is of cycles a second: so many steps of instances that fall due to be started, whatever becomes of those before. Zero starts an
+	// instance when another ends.
 	Rate float64
 	// Unary has Clients poll and complete steps by calls, in place of workers with streams.
 	Unary bool

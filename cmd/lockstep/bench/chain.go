@@ -16,11 +16,12 @@ import (
 )
 
 // chain is the workflow of a load, a step after the other, and its instances: so many live at a time, as long as it
-// feeds, each followed by another when it ends.
+// feeds, each followed by another when it ends. In an open loop these rest, and others come beside them.
 type chain struct {
 	t      *target
 	client *client.Client
 	name   string // of the workflow and of its queue, and how ids begin
+	rest   string // the same of instances that rest; empty: none do
 	last   string // step
 	pad    string // what fills payloads up
 
@@ -35,29 +36,61 @@ const maxBatch = 100
 // newChain registers the workflow under a name of its own, so that loads do not meet.
 func newChain(ctx context.Context, t *target) (*chain, error) {
 	c := &chain{t: t, name: "bench-" + strconv.FormatInt(time.Now().UnixNano(), 36), pad: strings.Repeat("x", t.Payload), wanted: make(chan int, 1<<16)}
-	source := strings.Builder{}
-	fmt.Fprintf(&source, "workflow: %s\nsteps:\n", c.name)
-	for n := range t.Steps {
-		needs := ""
-		if n > 0 {
-			needs = ", needs: [" + c.step(n-1) + "]"
-		}
-		fmt.Fprintf(&source, "  %s: {queue: %s%s}\n", c.step(n), c.name, needs)
-	}
 	c.last = c.step(t.Steps - 1)
 	var err error
 	if c.client, err = t.client(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := c.client.Register(ctx, source.String()); err != nil {
-		c.client.Close()
-		return nil, err
+	if t.Rate > 0 {
+		c.rest = c.name + "-rest"
+	}
+	for _, queue := range c.queues() {
+		if _, err := c.client.Register(ctx, c.source(queue)); err != nil {
+			c.client.Close()
+			return nil, err
+		}
 	}
 	return c, nil
 }
 
+// queues are those in which runs of the chain ever are.
+func (c *chain) queues() []string {
+	if c.rest == "" {
+		return []string{c.name}
+	}
+	return []string{c.name, c.rest}
+}
+
+// source is the definition of the workflow whose name is that of a queue.
+func (c *chain) source(queue string) string {
+	b := strings.Builder{}
+	fmt.Fprintf(&b, "workflow: %s\nsteps:\n", queue)
+	for n := range c.t.Steps {
+		needs := ""
+		if n > 0 {
+			needs = ", needs: [" + c.step(n-1) + "]"
+		}
+		fmt.Fprintf(&b, "  %s: {queue: %s%s}\n", c.step(n), queue, needs)
+	}
+	return b.String()
+}
+
+// workflow is that of an instance, by its number.
+func (c *chain) workflow(n int64) string {
+	if c.rest != "" && n < int64(c.t.Instances) {
+		return c.rest
+	}
+	return c.name
+}
+
 func (c *chain) step(n int) string       { return "s" + strconv.Itoa(n) }
 func (c *chain) instance(n int64) string { return c.name + "-" + strconv.FormatInt(n, 10) }
+
+// number is the inverse of instance.
+func (c *chain) number(instance string) int64 {
+	n, _ := strconv.ParseInt(instance[len(c.name)+1:], 10, 64) // what it has made itself is one
+	return n
+}
 
 // payload is JSON of just the size asked for, different for each run of each instance.
 func (c *chain) payload(of string) *v1.Payload {
@@ -125,8 +158,8 @@ func (c *chain) feed(ctx context.Context, until <-chan struct{}) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			// Those that ended meanwhile go along, after a moment that makes batches of them.
-			if err := pause(ctx, 2*time.Millisecond); err != nil {
+			// Those that ended meanwhile go along, after a moment that makes batches of them. In an open loop they are late by it.
+			if err := pause(ctx, 2*time.Millisecond); c.rest == "" && err != nil {
 				return err
 			}
 			for more := true; more && n < maxBatch; {
@@ -149,7 +182,7 @@ func (c *chain) start(ctx context.Context, first int64, n int) error {
 	r := &v1.StartInstancesRequest{Namespace: c.client.Namespace()}
 	for i := range int64(n) {
 		id := c.instance(first + i)
-		r.Instances = append(r.Instances, &v1.StartInstanceRequest{Namespace: r.Namespace, InstanceId: id, Workflow: c.name, InputPayload: c.payload(id)})
+		r.Instances = append(r.Instances, &v1.StartInstanceRequest{Namespace: r.Namespace, InstanceId: id, Workflow: c.workflow(first + i), InputPayload: c.payload(id)})
 	}
 	reply, err := c.client.Instances.StartInstances(ctx, connect.NewRequest(r))
 	if err != nil {

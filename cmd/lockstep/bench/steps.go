@@ -16,6 +16,7 @@ type load struct {
 	chain   *chain
 	workers []*worker
 	calling []*caller // in place of workers
+	offered *offered  // nil: the loop is closed
 	zero    time.Time
 	feeds   atomic.Bool
 
@@ -104,7 +105,10 @@ func (l *load) work(ctx context.Context, figures Figures) (err error) {
 			}
 		})
 	}
-	l.feeds.Store(true)
+	l.feeds.Store(l.t.Rate == 0)
+	if l.t.Rate > 0 {
+		l.offered = newOffered(l)
+	}
 	task(func(ctx context.Context) error { return l.chain.feed(ctx, fed) })
 	for _, w := range l.workers {
 		task(w.run)
@@ -112,8 +116,8 @@ func (l *load) work(ctx context.Context, figures Figures) (err error) {
 	for _, c := range l.calling {
 		task(c.run)
 	}
-	if l.t.Rate > 0 {
-		task(func(ctx context.Context) error { return l.offer(ctx, fed) })
+	if l.offered != nil {
+		task(func(ctx context.Context) error { return l.offered.offer(ctx, fed) })
 	}
 	err = l.window(working, figures)
 	l.feeds.Store(false)
@@ -200,31 +204,12 @@ func (l *load) tell(ctx context.Context, what string, d time.Duration) error {
 	}
 }
 
-// offer has cycles fall due at the rate, whatever becomes of them, and each worker in turn take one.
-func (l *load) offer(ctx context.Context, until <-chan struct{}) error {
-	every := time.Duration(float64(time.Second) / l.t.Rate)
-	tick := time.NewTicker(max(every, time.Millisecond))
-	defer tick.Stop()
-	began := l.now()
-	for n := 0; ; {
-		select {
-		case <-until:
-			return nil
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		for due := began + time.Duration(n)*every; due <= l.now(); due += every {
-			l.workers[n%len(l.workers)].offer(due)
-			n++
-		}
-	}
-}
-
 // drain has every instance end.
 func (l *load) drain(ctx context.Context) error {
-	for _, w := range l.workers {
-		w.free()
+	if l.offered != nil {
+		for _, w := range l.workers {
+			w.want(l.chain.queues()) // those that rested too
+		}
 	}
 	for before, quiet := int64(-1), time.Now(); l.chain.live() > 0; {
 		l.t.Say(fmt.Sprintf("%d instances to end", l.chain.live()))

@@ -16,8 +16,8 @@ import (
 // worker is one Work stream in a session and on a connection of its own. It does each run at once. A goroutine renews the
 // session while run works.
 //
-// A cycle is a lease and a completion. Its time counts from when the worker wanted a run, which in an open loop is when
-// one was due, until the completion was acknowledged.
+// A cycle is a lease and a completion. Its time counts from when the worker wanted a run, or as an open loop has it, until the
+// completion was acknowledged.
 type worker struct {
 	load    *load
 	client  *client.Client
@@ -26,17 +26,15 @@ type worker struct {
 	times   latencies // of cycles in the window
 
 	mu     sync.Mutex // guards what follows, and stream.Send
-	due    []time.Duration
+	queues []string
 	asked  []time.Duration // since when each unit of credit in force is wanted, oldest first
 	held   map[int64]held
-	spare  []*v1.LeasedRun // granted on credit that was replaced while they were on their way: for the next that is due
-	freely bool            // wants the next run by itself: a closed loop
-	opened bool            // before, nothing is asked for
 }
 
 type held struct {
-	wanted time.Duration
-	last   bool // of its instance
+	wanted   time.Duration
+	instance string
+	last     bool // of its instance
 }
 
 const ttl = 10 * time.Second
@@ -46,7 +44,7 @@ func (l *load) newWorker(ctx context.Context) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{load: l, client: c, times: newLatencies(), held: map[int64]held{}, freely: l.t.Rate == 0}
+	w := &worker{load: l, client: c, times: newLatencies(), held: map[int64]held{}, queues: []string{l.chain.name}}
 	reply, err := c.Workers.OpenSession(ctx, connect.NewRequest(&v1.OpenSessionRequest{Namespace: c.Namespace(), Ttl: durationpb.New(ttl), Worker: "bench"}))
 	if err != nil {
 		c.Close()
@@ -89,10 +87,7 @@ func (w *worker) work() error {
 	if _, err := w.stream.Receive(); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	w.opened = true
-	w.want(&v1.WorkRequest{})
-	w.mu.Unlock()
+	w.want(w.queues)
 	for {
 		m, err := w.stream.Receive()
 		if err != nil {
@@ -118,68 +113,30 @@ func (w *worker) send(m *v1.WorkRequest) error {
 	return w.stream.Send(m)
 }
 
-// offer says that cycles are due, each since a time.
-func (w *worker) offer(due ...time.Duration) {
+// want gives credit for runs of queues, in place of what was given before.
+func (w *worker) want(queues []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.due = append(w.due, due...)
-	w.want(&v1.WorkRequest{})
+	w.queues = queues
+	for len(w.asked) < w.load.t.Credit {
+		w.asked = append(w.asked, w.load.now())
+	}
+	_ = w.send(&v1.WorkRequest{Credit: &v1.Credit{Queues: w.queues, Count: int32(len(w.asked))}}) // why it failed shows in Receive
 }
 
-// free has the worker want the next run by itself from now on.
-func (w *worker) free() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.freely = true
-	w.want(&v1.WorkRequest{})
-}
-
-// want completes a message with credit for the runs that are wanted now, and sends it unless it is empty. The caller
-// holds the mutex.
-func (w *worker) want(m *v1.WorkRequest) {
-	if !w.opened {
-		return
+// do does a run: it is completed by the message. It tells whether credit was used up by that.
+func (w *worker) do(m *v1.WorkRequest, run *v1.LeasedRun) (used bool) {
+	now := w.load.now()
+	wanted := now // granted on credit that was replaced while it was on its way
+	if used = len(w.asked) > 0; used {
+		wanted, w.asked = w.asked[0], append(w.asked[1:], now)
 	}
-	for len(w.spare) > 0 && (w.freely || len(w.due) > 0) {
-		wanted := w.load.now()
-		if len(w.due) > 0 {
-			wanted, w.due = w.due[0], w.due[1:]
-		}
-		w.do(m, w.spare[0], wanted)
-		w.spare = w.spare[1:]
-	}
-	before := len(w.asked)
-	room := w.load.t.Credit - len(w.asked)
-	if !w.freely {
-		room -= len(w.held)
-	}
-	for ; room > 0 && len(w.due) > 0; room-- {
-		w.asked, w.due = append(w.asked, w.due[0]), w.due[1:]
-	}
-	if w.freely {
-		now := w.load.now()
-		for ; room > 0; room-- {
-			w.asked = append(w.asked, now)
-		}
-	}
-	switch more := len(w.asked) - before; {
-	case more > 0 && len(m.Completions) > 0:
-		m.Completions[len(m.Completions)-1].Next = &v1.Next{Count: int32(more)}
-	case more > 0: // credit replaces what was given before, and may cross with what that was used for
-		m.Credit = &v1.Credit{Queues: []string{w.load.chain.name}, Count: int32(len(w.asked))}
-	}
-	if m.Credit != nil || len(m.Completions) > 0 {
-		_ = w.send(m) // why it failed shows in Receive
-	}
-}
-
-// do does a run: it is completed by the message.
-func (w *worker) do(m *v1.WorkRequest, run *v1.LeasedRun, wanted time.Duration) {
-	w.held[run.Token] = held{wanted, run.Step == w.load.chain.last}
+	w.held[run.Token] = held{wanted, run.InstanceId, run.Step == w.load.chain.last}
 	m.Completions = append(m.Completions, &v1.CompleteStepRequest{
 		Namespace: run.Namespace, InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token,
 		OutputPayload: w.load.chain.output(run.InstanceId, run.Step),
 	})
+	return used
 }
 
 // take takes in what the cluster says, and answers.
@@ -194,6 +151,9 @@ func (w *worker) take(m *v1.WorkResponse) error {
 		}
 		delete(w.held, o.Token)
 		counts := w.load.done(now)
+		if w.load.offered != nil {
+			h.wanted = w.load.offered.since(h, now)
+		}
 		if counts {
 			w.times.add(now - h.wanted)
 		}
@@ -201,15 +161,18 @@ func (w *worker) take(m *v1.WorkResponse) error {
 			w.load.chain.endedOne(w.load.feeds.Load(), counts)
 		}
 	}
-	next := &v1.WorkRequest{}
-	for _, run := range m.Runs {
-		if len(w.asked) == 0 {
-			w.spare = append(w.spare, run)
-			continue
-		}
-		w.do(next, run, w.asked[0])
-		w.asked = w.asked[1:]
+	if len(m.Runs) == 0 {
+		return nil
 	}
-	w.want(next)
+	next, used := &v1.WorkRequest{}, int32(0)
+	for _, run := range m.Runs {
+		if w.do(next, run) {
+			used++
+		}
+	}
+	if used > 0 { // as many more are asked for by the command that completes
+		next.Completions[len(next.Completions)-1].Next = &v1.Next{Count: used, Queues: w.queues}
+	}
+	_ = w.send(next) // why it failed shows in Receive
 	return nil
 }
