@@ -44,6 +44,7 @@ var house = []layer{
 	{"fsm/table", nil, join(consensus, wire), "rows know nothing of what is kept in them"},
 	{"fsm/graph", nil, join(consensus, wire, storage, logging, network), "what a definition means must not depend on where it is read"},
 	{"fsm/graph/source", []string{"fsm/graph"}, join(consensus, wire, storage), "forms of a definition are read before proposing, never in apply"},
+	{"fsm/graph/sound", []string{"fsm/graph"}, join(consensus, wire, storage, logging, network), "what can go wrong with a definition is told by it alone, and never asked in apply"},
 
 	{"fsm/cron", nil, join(consensus, wire, storage), "times of schedules are computed before proposing, never in apply"},
 
@@ -54,7 +55,7 @@ var house = []layer{
 	{"cluster/join", []string{"cluster/gossip"}, join(wire, storage, consensus[:2]), "joining asks and suggests; the configuration is raft's, behind an interface"},
 	{"cluster/gossip", nil, join(wire, storage, []string{"github.com/hashicorp/raft"}), "gossip suggests; it never decides, so raft is out of its reach"},
 
-	{"transport/api", []string{"fsm", "fsm/cron", "fsm/graph/source", "proto/..."}, consensus, "handlers reach the cluster through an interface that they declare"},
+	{"transport/api", []string{"fsm", "fsm/cron", "fsm/graph/source", "fsm/graph/sound", "proto/..."}, consensus, "handlers reach the cluster through an interface that they declare"},
 	{"transport/peer", nil, join(wire, storage), "the port carries bytes: it knows raft's stream and nothing of what is said"},
 
 	{"client", []string{"client/...", "proto/..."}, join(consensus, storage), "whoever links the client must not link the server"},

@@ -143,16 +143,12 @@ func (t *turn) output(i *instance, f *frame) []byte {
 	return jsonOf(t.payload(i, f.self(), roleOutput))
 }
 
-// maxInside is how many runs there may be inside the steps of an instance, over or not: bodies inside bodies multiply, and all of them
-// are in memory, and can be begun in one entry.
-const maxInside = 100_000
-
 // beginFrame begins the next frame of a run's body, or fails the run if there are too many. What ends with that is told to the worklist
 // of advanceInstance.
 func (t *turn) beginFrame(i *instance, owner at) {
 	scope := int32(i.step(owner).Body)
-	if i.within+i.graph.Scopes[scope].Count > maxInside {
-		t.failBody(i, owner, "TOO_MANY_RUNS", fmt.Sprintf("instance %q would have more than %d runs inside its steps", i.rec.InstanceId, maxInside))
+	if i.within+i.graph.Scopes[scope].Count > graph.MaxInside {
+		t.failBody(i, owner, "TOO_MANY_RUNS", fmt.Sprintf("instance %q would have more than %d runs inside its steps", i.rec.InstanceId, graph.MaxInside))
 		return
 	}
 	next, _ := i.seat(scope+1, -1) // behind all of the scope

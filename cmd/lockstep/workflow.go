@@ -16,8 +16,8 @@ import (
 )
 
 func (c *cli) workflowCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "workflow", Short: "Register, list, show and import workflows"}
-	parent.AddCommand(c.workflowRegister(), c.workflowList(), c.workflowShow(), c.workflowSchema(), c.workflowGraph(), c.workflowImport())
+	parent := &cobra.Command{Use: "workflow", Short: "Check, register, list, show and import workflows"}
+	parent.AddCommand(c.workflowRegister(), c.workflowCheck(), c.workflowList(), c.workflowShow(), c.workflowSchema(), c.workflowGraph(), c.workflowImport())
 	return parent
 }
 
@@ -51,7 +51,9 @@ func (c *cli) workflowRegister() *cobra.Command {
 			return err
 		}
 		return c.print(w, func() {
-			fmt.Fprintf(c.stdout, "%s version %d, %d steps\nstart it:  lockstep instance start %s --id ID --input '{...}'\n", w.Workflow, w.Version, w.Steps, w.Workflow)
+			fmt.Fprintf(c.stdout, "%s version %d, %d steps\n", w.Workflow, w.Version, w.Steps)
+			c.printSoundness(w.Soundness)
+			fmt.Fprintf(c.stdout, "start it:  lockstep instance start %s --id ID --input '{...}'\n", w.Workflow)
 		})
 	}}
 	cmd.Flags().Int32Var(&version, "version", 0, "version; default: the next, or the one that is equal")

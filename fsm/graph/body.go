@@ -24,6 +24,10 @@ const (
 	maxTurns     = 10_000
 	maxItems     = 10_000
 	maxScopes    = 16 // inside each other, that of the workflow included
+
+	// MaxInside is how many runs there may be inside the steps of an instance, over or not: bodies inside bodies multiply, and all of them
+	// are in memory, and can be begun in one entry.
+	MaxInside = 100_000
 )
 
 // bodyKeys are those of each kind, beside steps and output.
@@ -129,7 +133,7 @@ func (k Kind) HasBody() bool { return k >= KindScope }
 
 // Items is the list that a node's body is done for, JSON, and how many items it has. Only for KindForEach. Errors are *EvalError.
 func (g *Graph) Items(node int, view View) (list []byte, count int, err error) {
-	where := At(At(g.path(node), "forEach"), "in")
+	where := At(At(g.Path(node), "forEach"), "in")
 	if list, err = g.render(&g.steps[node].in, where, view); err != nil {
 		return nil, 0, err
 	}
@@ -182,7 +186,7 @@ func (g *Graph) HasBodyOutput(node int) bool { return g.steps[node].output != ni
 
 // BodyOutput evaluates the output of a node's body, to JSON. Only where HasBodyOutput says so. Errors are *EvalError.
 func (g *Graph) BodyOutput(node int, view View) ([]byte, error) {
-	return g.render(g.steps[node].output, At(At(g.path(node), g.Nodes[node].Kind.name()), "output"), view)
+	return g.render(g.steps[node].output, At(At(g.Path(node), g.Nodes[node].Kind.name()), "output"), view)
 }
 
 // List is what a forEach puts out: the outputs of its items in their order, each JSON or nil for null. The error is an
@@ -230,4 +234,28 @@ func count(steps []Step) int {
 		}
 	}
 	return n
+}
+
+// Listed is how many items a forEach has whose list stands in the definition; false when an expression yields it.
+func (g *Graph) Listed(node int) (items int, is bool) {
+	in := &g.steps[node].in
+	if in.literal == nil {
+		return len(in.list), in.list != nil
+	}
+	list, err := Split(in.literal)
+	return len(list), err == nil
+}
+
+// Times is how often a node's body is done at most in one run of it.
+func (g *Graph) Times(node int) int {
+	switch n := &g.Nodes[node]; n.Kind {
+	case KindForEach:
+		if items, listed := g.Listed(node); listed {
+			return items
+		}
+		return maxItems
+	case KindLoop:
+		return n.Turns
+	}
+	return 1
 }

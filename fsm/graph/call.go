@@ -84,7 +84,7 @@ func (a *Await) canonical() Object {
 
 // Awaited evaluates which instance a node waits for. Only for KindAwait. Errors are *EvalError.
 func (g *Graph) Awaited(node int, view View) (string, error) {
-	where := At(At(g.path(node), "await"), "instance")
+	where := At(At(g.Path(node), "await"), "instance")
 	json, err := g.render(&g.steps[node].instance, where, view)
 	if err != nil {
 		return "", err

@@ -8,6 +8,23 @@ import (
 // Check finds everything that Read does not: what steps refer to, cycles, expressions and their types, the schema.
 // Without problems it returns the canonical form and its digest.
 func Check(d *Definition) (canonical []byte, digestHex string, problems []Problem) {
+	c, problems := Examine(d)
+	if len(problems) > 0 {
+		return nil, "", problems
+	}
+	return c.Canonical, c.Graph.Digest, nil
+}
+
+// Checked is a definition that Check finds nothing wrong with.
+type Checked struct {
+	Canonical []byte
+	Graph     *Graph
+	// Reads are what its expressions cannot do without, in the order of the expressions.
+	Reads []Reading
+}
+
+// Examine is Check, and keeps what it found out.
+func Examine(d *Definition) (*Checked, []Problem) {
 	c := &checker{}
 	g, expressions, problems := d.build()
 	for _, p := range problems {
@@ -26,15 +43,17 @@ func Check(d *Definition) (canonical []byte, digestHex string, problems []Proble
 		c.refuse("", "the definition is larger than 512 KiB; keep large values out of it")
 	}
 	if len(c.problems) > 0 {
-		return nil, "", c.problems
+		return nil, c.problems
 	}
-	return canonical, digest(canonical), nil
+	g.Digest = digest(canonical)
+	return &Checked{Canonical: canonical, Graph: g, Reads: c.reads}, nil
 }
 
 type checker struct {
 	reader
 	graph     *Graph
 	ancestors *ancestors // nil if the graph itself is wrong
+	reads     []Reading
 }
 
 func (c *checker) expressions(list []*expression) {
@@ -84,8 +103,12 @@ func (c *checker) expression(e *expression, found checked) {
 		c.refuse(e.where, "%s", why)
 	}
 	for _, r := range found.steps {
-		if why := c.reference(e, r); why != "" {
+		why := c.reference(e, r)
+		switch {
+		case why != "":
 			c.add(Problem{Path: e.where, Offset: e.offset + nodeOffset(e.text, found.ast, r.at), Message: why})
+		case r.strict:
+			c.reads = append(c.reads, Reading{Node: e.node, Scope: e.scope, Of: c.graph.byID[r.id], Failure: r.failure, Turn: e.turn, Where: e.where})
 		}
 	}
 }

@@ -97,10 +97,10 @@ func (d *Definition) build() (*Graph, []*expression, []Problem) {
 	c := &compiler{fault: func(p Problem) { problems = append(problems, p) }}
 	for i := range g.Nodes {
 		c.node, c.scope = i, g.Nodes[i].Scope
-		g.steps[i] = c.step(g.path(i), l.of[i])
+		g.steps[i] = c.step(g.Path(i), l.of[i])
 		if b := l.of[i].Body; b != nil && b.HasOutput {
 			c.node, c.scope = noNode, g.Nodes[i].Body
-			g.steps[i].output = c.output(At(At(g.path(i), g.Nodes[i].Kind.name()), "output"), b.Output)
+			g.steps[i].output = c.output(At(At(g.Path(i), g.Nodes[i].Kind.name()), "output"), b.Output)
 		}
 	}
 	if d.HasOutput {
@@ -110,8 +110,8 @@ func (d *Definition) build() (*Graph, []*expression, []Problem) {
 	return g, c.all, problems
 }
 
-// path is where a node stands in the definition.
-func (g *Graph) path(node int) string { return g.paths[node] }
+// Path is where a node stands in the definition.
+func (g *Graph) Path(node int) string { return g.paths[node] }
 
 func (c *compiler) output(path string, v any) *template {
 	t := c.value(path, v, 0)
@@ -172,7 +172,7 @@ func (g *Graph) holds(e *expression, view View) (bool, error) {
 
 // Input evaluates a node's input mapping, to JSON. Only for nodes with HasInput. Errors are *EvalError.
 func (g *Graph) Input(node int, view View) ([]byte, error) {
-	return g.render(&g.steps[node].input, At(g.path(node), "input"), view)
+	return g.render(&g.steps[node].input, At(g.Path(node), "input"), view)
 }
 
 // HasOutput says whether the workflow has an output of its own.

@@ -22,7 +22,18 @@ const (
 	KindForEach
 	// KindLoop waits for that, turn after turn.
 	KindLoop
+
+	kinds = iota
 )
+
+// Kinds are all that there are: for tests of what must know each of them.
+func Kinds() []Kind {
+	list := make([]Kind, kinds)
+	for k := range list {
+		list[k] = Kind(k)
+	}
+	return list
+}
 
 // Join is how many of a step's needs must have completed before it becomes ready.
 type Join uint8

@@ -15,6 +15,7 @@ type references struct {
 type stepReference struct {
 	id      string
 	failure bool  // its error, else its output
+	strict  bool  // the expression has no value without it
 	at      int64 // the AST's node, for its position
 }
 
@@ -39,6 +40,18 @@ type walker struct {
 	references
 	ast    *ast.AST
 	faults []fault
+	may    int // how many parts around may be left out, or have an error that does not count
+}
+
+// Reading is a step's output, or error, without which an expression has no value. What the expression asks for first with has, or
+// reads in a part that may not be evaluated, is none.
+type Reading struct {
+	Node    int  // whose expression it is; below zero for what a scope puts out
+	Scope   int  // of Graph.Scopes: where it is evaluated
+	Of      int  // the node that is read
+	Failure bool // its error
+	Turn    bool // a loop's condition reads it, which fails the step where others have it stand still
+	Where   string
 }
 
 func (w *walker) refuse(e ast.Expr, message string) {
@@ -55,7 +68,9 @@ func (w *walker) walk(e ast.Expr) {
 			if field != "output" && field != "error" {
 				w.refuse(e, "a step has only an output and an error here; write steps."+id+".output")
 			}
-			w.steps = append(w.steps, stepReference{id: id, failure: field == "error", at: at})
+			w.steps = append(w.steps, stepReference{
+				id: id, failure: field == "error", strict: w.may == 0 && !e.AsSelect().IsTestOnly(), at: at,
+			})
 			return
 		}
 		w.walk(e.AsSelect().Operand())
@@ -63,9 +78,7 @@ func (w *walker) walk(e ast.Expr) {
 		if e.AsCall().IsMemberFunction() {
 			w.walk(e.AsCall().Target())
 		}
-		for _, arg := range e.AsCall().Args() {
-			w.walk(arg)
-		}
+		w.args(e.AsCall())
 	case ast.ListKind:
 		for _, item := range e.AsList().Elements() {
 			w.walk(item)
@@ -80,6 +93,26 @@ func (w *walker) walk(e ast.Expr) {
 	case ast.ComprehensionKind:
 		w.comprehension(e, e.AsComprehension())
 	}
+}
+
+// args walks those of a call. A conditional evaluates one of two, and of what a logical operator joins one may decide in
+// spite of an error of the other.
+func (w *walker) args(call ast.CallExpr) {
+	for i, arg := range call.Args() {
+		switch name := call.FunctionName(); {
+		case name == operators.LogicalAnd, name == operators.LogicalOr, name == operators.Conditional && i > 0:
+			w.maybe(arg)
+		default:
+			w.walk(arg)
+		}
+	}
+}
+
+// maybe walks what may not be evaluated.
+func (w *walker) maybe(e ast.Expr) {
+	w.may++
+	w.walk(e)
+	w.may--
 }
 
 func (w *walker) ident(e ast.Expr) {
@@ -107,8 +140,9 @@ func (w *walker) comprehension(e ast.Expr, c ast.ComprehensionExpr) {
 	default:
 		w.refuse(e, listsOnly)
 	}
-	for _, part := range []ast.Expr{c.IterRange(), c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
-		w.walk(part)
+	w.walk(c.IterRange())
+	for _, part := range []ast.Expr{c.AccuInit(), c.LoopCondition(), c.LoopStep(), c.Result()} {
+		w.maybe(part)
 	}
 }
 

@@ -121,9 +121,9 @@ func (t *tree) name(list, item string, v any) {
 
 // spelled is a problem's path as the source spells it.
 func (t *tree) spelled(path string) string {
-	for name, item := range t.named {
-		if rest, ok := strings.CutPrefix(path, name); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
-			return item + rest
+	for end := len(path); end > 0; end = max(0, strings.LastIndexAny(path[:end], ".[")) {
+		if item, ok := t.named[path[:end]]; ok {
+			return item + path[end:]
 		}
 	}
 	return path

@@ -34,6 +34,17 @@ type Definition struct {
 	// Digest is the SHA-256 of Canonical, hex.
 	Digest string
 	Steps  int
+	// Checked is what it was found to mean.
+	Checked *graph.Checked
+
+	tree *tree
+}
+
+// Line is the line, from 1, on which a part of the definition stands, by its path: steps.charge.when. Of what the source does not spell it
+// is that of the nearest part around.
+func (d *Definition) Line(path string) int {
+	line, _ := d.tree.locate(graph.Problem{Path: path, Key: true})
+	return line
 }
 
 // Parse reads a source; format is "yaml" or "json". What is wrong with the source is an Errors.
@@ -66,11 +77,13 @@ func (t *tree) definition(value any) (*Definition, error) {
 	if len(problems) > 0 {
 		return nil, t.located(problems)
 	}
-	canonical, digest, problems := graph.Check(d)
+	checked, problems := graph.Examine(d)
 	if len(problems) > 0 {
 		return nil, t.located(problems)
 	}
-	return &Definition{Name: d.Workflow, Version: d.Version, Canonical: canonical, Digest: digest, Steps: d.Count()}, nil
+	return &Definition{
+		Name: d.Workflow, Version: d.Version, Canonical: checked.Canonical, Digest: checked.Graph.Digest, Steps: d.Count(), Checked: checked, tree: t,
+	}, nil
 }
 
 func invalidUTF8(src []byte) int {

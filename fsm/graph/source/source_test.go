@@ -70,3 +70,21 @@ func checkCanonical(t *testing.T, d *source.Definition) {
 		t.Fatalf("graph %s %s with %d nodes, definition %s %s with %d", g.Name, g.Digest, g.Steps(), d.Name, d.Digest, d.Steps)
 	}
 }
+
+// A part of a definition is found by its path, in mappings and in lists; what is not spelled is where the nearest part around is.
+func TestLinesOfADefinition(t *testing.T) {
+	for text, want := range map[string]map[string]int{
+		"workflow: w\nsteps:\n  a: {}\n  b:\n    needs: [a]\n    when: input.x\n": {"steps.a": 3, "steps.b": 4, "steps.b.when": 6, "steps.b.input": 4, "output": 1},
+		"workflow: w\nsteps:\n- id: a\n- id: b\n  when: input.x\n":                {"steps.a": 3, "steps.b": 4, "steps.b.when": 5},
+	} {
+		d, err := source.Parse([]byte(text), "yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, line := range want {
+			if got := d.Line(path); got != line {
+				t.Errorf("%s is on line %d; want %d of\n%s", path, got, line, text)
+			}
+		}
+	}
+}

@@ -23,6 +23,136 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type SoundnessVerdict int32
+
+const (
+	SoundnessVerdict_SOUNDNESS_VERDICT_UNSPECIFIED SoundnessVerdict = 0
+	// There are no findings.
+	SoundnessVerdict_SOUNDNESS_VERDICT_SOUND SoundnessVerdict = 1
+	// There are findings.
+	SoundnessVerdict_SOUNDNESS_VERDICT_UNSOUND SoundnessVerdict = 2
+	// It cannot be told, for the check gave up. What it found holds, and there may be more.
+	SoundnessVerdict_SOUNDNESS_VERDICT_NOT_CHECKED SoundnessVerdict = 3
+)
+
+// Enum value maps for SoundnessVerdict.
+var (
+	SoundnessVerdict_name = map[int32]string{
+		0: "SOUNDNESS_VERDICT_UNSPECIFIED",
+		1: "SOUNDNESS_VERDICT_SOUND",
+		2: "SOUNDNESS_VERDICT_UNSOUND",
+		3: "SOUNDNESS_VERDICT_NOT_CHECKED",
+	}
+	SoundnessVerdict_value = map[string]int32{
+		"SOUNDNESS_VERDICT_UNSPECIFIED": 0,
+		"SOUNDNESS_VERDICT_SOUND":       1,
+		"SOUNDNESS_VERDICT_UNSOUND":     2,
+		"SOUNDNESS_VERDICT_NOT_CHECKED": 3,
+	}
+)
+
+func (x SoundnessVerdict) Enum() *SoundnessVerdict {
+	p := new(SoundnessVerdict)
+	*p = x
+	return p
+}
+
+func (x SoundnessVerdict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SoundnessVerdict) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockstep_v1_workflow_proto_enumTypes[0].Descriptor()
+}
+
+func (SoundnessVerdict) Type() protoreflect.EnumType {
+	return &file_lockstep_v1_workflow_proto_enumTypes[0]
+}
+
+func (x SoundnessVerdict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SoundnessVerdict.Descriptor instead.
+func (SoundnessVerdict) EnumDescriptor() ([]byte, []int) {
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{0}
+}
+
+type FindingCode int32
+
+const (
+	FindingCode_FINDING_CODE_UNSPECIFIED FindingCode = 0
+	// No outcome of what it needs begins the step.
+	FindingCode_FINDING_CODE_STEP_NEVER_RUNS FindingCode = 1
+	// An expression of the step reads what is not there in any outcome in which the step is begun.
+	FindingCode_FINDING_CODE_STEP_STANDS_STILL FindingCode = 2
+	// The workflow's output, or the body's of a step, reads what is not there in any outcome in which all ends well.
+	FindingCode_FINDING_CODE_OUTPUT_NEVER_THERE FindingCode = 3
+	// A need of the step counts ends that the step which it needs cannot have.
+	FindingCode_FINDING_CODE_NEED_NEVER_MET FindingCode = 4
+	// An expression of the step reads what is not there in some outcome in which the step is begun.
+	FindingCode_FINDING_CODE_STEP_MAY_STAND_STILL FindingCode = 5
+	// The workflow's output, or the body's of a step, reads what is not there in some outcome in which all ends well.
+	FindingCode_FINDING_CODE_OUTPUT_MAY_BE_MISSING FindingCode = 6
+	// In some outcome nothing needs the wait any more, and the instance waits for it.
+	FindingCode_FINDING_CODE_WAIT_MAY_BE_LEFT FindingCode = 7
+	// The condition of the loop reads what is not there in some outcome in which it is looked at.
+	FindingCode_FINDING_CODE_CONDITION_MAY_FAIL FindingCode = 8
+)
+
+// Enum value maps for FindingCode.
+var (
+	FindingCode_name = map[int32]string{
+		0: "FINDING_CODE_UNSPECIFIED",
+		1: "FINDING_CODE_STEP_NEVER_RUNS",
+		2: "FINDING_CODE_STEP_STANDS_STILL",
+		3: "FINDING_CODE_OUTPUT_NEVER_THERE",
+		4: "FINDING_CODE_NEED_NEVER_MET",
+		5: "FINDING_CODE_STEP_MAY_STAND_STILL",
+		6: "FINDING_CODE_OUTPUT_MAY_BE_MISSING",
+		7: "FINDING_CODE_WAIT_MAY_BE_LEFT",
+		8: "FINDING_CODE_CONDITION_MAY_FAIL",
+	}
+	FindingCode_value = map[string]int32{
+		"FINDING_CODE_UNSPECIFIED":           0,
+		"FINDING_CODE_STEP_NEVER_RUNS":       1,
+		"FINDING_CODE_STEP_STANDS_STILL":     2,
+		"FINDING_CODE_OUTPUT_NEVER_THERE":    3,
+		"FINDING_CODE_NEED_NEVER_MET":        4,
+		"FINDING_CODE_STEP_MAY_STAND_STILL":  5,
+		"FINDING_CODE_OUTPUT_MAY_BE_MISSING": 6,
+		"FINDING_CODE_WAIT_MAY_BE_LEFT":      7,
+		"FINDING_CODE_CONDITION_MAY_FAIL":    8,
+	}
+)
+
+func (x FindingCode) Enum() *FindingCode {
+	p := new(FindingCode)
+	*p = x
+	return p
+}
+
+func (x FindingCode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FindingCode) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockstep_v1_workflow_proto_enumTypes[1].Descriptor()
+}
+
+func (FindingCode) Type() protoreflect.EnumType {
+	return &file_lockstep_v1_workflow_proto_enumTypes[1]
+}
+
+func (x FindingCode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FindingCode.Descriptor instead.
+func (FindingCode) EnumDescriptor() ([]byte, []int) {
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{1}
+}
+
 type Workflow struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -37,7 +167,9 @@ type Workflow struct {
 	// "yaml" or "json": the format of source.
 	Format string `protobuf:"bytes,8,opt,name=format,proto3" json:"format,omitempty"`
 	// The canonical definition; only in GetWorkflow.
-	Definition    *structpb.Struct `protobuf:"bytes,9,opt,name=definition,proto3" json:"definition,omitempty"`
+	Definition *structpb.Struct `protobuf:"bytes,9,opt,name=definition,proto3" json:"definition,omitempty"`
+	// What was found to go wrong with it, or that it was not found out; only in RegisterWorkflow.
+	Soundness     *Soundness `protobuf:"bytes,10,opt,name=soundness,proto3" json:"soundness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +267,181 @@ func (x *Workflow) GetDefinition() *structpb.Struct {
 	return nil
 }
 
+func (x *Workflow) GetSoundness() *Soundness {
+	if x != nil {
+		return x.Soundness
+	}
+	return nil
+}
+
+// Soundness is what can be known of a definition before an instance of it is started. It refuses nothing.
+type Soundness struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Verdict SoundnessVerdict       `protobuf:"varint,1,opt,name=verdict,proto3,enum=lockstep.v1.SoundnessVerdict" json:"verdict,omitempty"`
+	// How many states were explored: at most 100,000.
+	States   int32      `protobuf:"varint,2,opt,name=states,proto3" json:"states,omitempty"`
+	Findings []*Finding `protobuf:"bytes,3,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Of NOT_CHECKED: the step at which the check gave up, and its line in the source.
+	Step          string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Line          int32  `protobuf:"varint,5,opt,name=line,proto3" json:"line,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Soundness) Reset() {
+	*x = Soundness{}
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Soundness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Soundness) ProtoMessage() {}
+
+func (x *Soundness) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Soundness.ProtoReflect.Descriptor instead.
+func (*Soundness) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Soundness) GetVerdict() SoundnessVerdict {
+	if x != nil {
+		return x.Verdict
+	}
+	return SoundnessVerdict_SOUNDNESS_VERDICT_UNSPECIFIED
+}
+
+func (x *Soundness) GetStates() int32 {
+	if x != nil {
+		return x.States
+	}
+	return 0
+}
+
+func (x *Soundness) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *Soundness) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Soundness) GetLine() int32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Code  FindingCode            `protobuf:"varint,1,opt,name=code,proto3,enum=lockstep.v1.FindingCode" json:"code,omitempty"`
+	// It holds in every outcome, so that the definition does not do what it says. Else it holds in some, and witness says in which.
+	Always bool `protobuf:"varint,2,opt,name=always,proto3" json:"always,omitempty"`
+	// The step that it is about; empty is the workflow's output.
+	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// For people: what cannot go well, and what to do.
+	Sentence string `protobuf:"bytes,4,opt,name=sentence,proto3" json:"sentence,omitempty"`
+	// What happens first, in order, beside what happens when all goes well.
+	Witness []string `protobuf:"bytes,5,rep,name=witness,proto3" json:"witness,omitempty"`
+	// The line in the source, from 1.
+	Line          int32 `protobuf:"varint,6,opt,name=line,proto3" json:"line,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Finding) GetCode() FindingCode {
+	if x != nil {
+		return x.Code
+	}
+	return FindingCode_FINDING_CODE_UNSPECIFIED
+}
+
+func (x *Finding) GetAlways() bool {
+	if x != nil {
+		return x.Always
+	}
+	return false
+}
+
+func (x *Finding) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Finding) GetSentence() string {
+	if x != nil {
+		return x.Sentence
+	}
+	return ""
+}
+
+func (x *Finding) GetWitness() []string {
+	if x != nil {
+		return x.Witness
+	}
+	return nil
+}
+
+func (x *Finding) GetLine() int32 {
+	if x != nil {
+		return x.Line
+	}
+	return 0
+}
+
 type RegisterWorkflowRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -150,7 +457,7 @@ type RegisterWorkflowRequest struct {
 
 func (x *RegisterWorkflowRequest) Reset() {
 	*x = RegisterWorkflowRequest{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -162,7 +469,7 @@ func (x *RegisterWorkflowRequest) String() string {
 func (*RegisterWorkflowRequest) ProtoMessage() {}
 
 func (x *RegisterWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -175,7 +482,7 @@ func (x *RegisterWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RegisterWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{1}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RegisterWorkflowRequest) GetNamespace() string {
@@ -219,7 +526,7 @@ type GetWorkflowRequest struct {
 
 func (x *GetWorkflowRequest) Reset() {
 	*x = GetWorkflowRequest{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -231,7 +538,7 @@ func (x *GetWorkflowRequest) String() string {
 func (*GetWorkflowRequest) ProtoMessage() {}
 
 func (x *GetWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -244,7 +551,7 @@ func (x *GetWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{2}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetWorkflowRequest) GetNamespace() string {
@@ -287,7 +594,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -299,7 +606,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -312,7 +619,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListWorkflowsRequest) GetNamespace() string {
@@ -353,7 +660,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +672,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +685,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -399,7 +706,7 @@ var File_lockstep_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/workflow.proto\x12\vlockstep.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\"\xb1\x02\n" +
+	"\x1alockstep/v1/workflow.proto\x12\vlockstep.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\"\xe7\x02\n" +
 	"\bWorkflow\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
@@ -413,7 +720,22 @@ const file_lockstep_v1_workflow_proto_rawDesc = "" +
 	"\x06format\x18\b \x01(\tR\x06format\x127\n" +
 	"\n" +
 	"definition\x18\t \x01(\v2\x17.google.protobuf.StructR\n" +
-	"definition\"\xa2\x01\n" +
+	"definition\x124\n" +
+	"\tsoundness\x18\n" +
+	" \x01(\v2\x16.lockstep.v1.SoundnessR\tsoundness\"\xb6\x01\n" +
+	"\tSoundness\x127\n" +
+	"\averdict\x18\x01 \x01(\x0e2\x1d.lockstep.v1.SoundnessVerdictR\averdict\x12\x16\n" +
+	"\x06states\x18\x02 \x01(\x05R\x06states\x120\n" +
+	"\bfindings\x18\x03 \x03(\v2\x14.lockstep.v1.FindingR\bfindings\x12\x12\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\x12\x12\n" +
+	"\x04line\x18\x05 \x01(\x05R\x04line\"\xad\x01\n" +
+	"\aFinding\x12,\n" +
+	"\x04code\x18\x01 \x01(\x0e2\x18.lockstep.v1.FindingCodeR\x04code\x12\x16\n" +
+	"\x06always\x18\x02 \x01(\bR\x06always\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x1a\n" +
+	"\bsentence\x18\x04 \x01(\tR\bsentence\x12\x18\n" +
+	"\awitness\x18\x05 \x03(\tR\awitness\x12\x12\n" +
+	"\x04line\x18\x06 \x01(\x05R\x04line\"\xa2\x01\n" +
 	"\x17RegisterWorkflowRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x127\n" +
 	"\n" +
@@ -433,7 +755,22 @@ const file_lockstep_v1_workflow_proto_rawDesc = "" +
 	"\vconsistency\x18\x04 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"i\n" +
 	"\x15ListWorkflowsResponse\x123\n" +
 	"\tworkflows\x18\x01 \x03(\v2\x15.lockstep.v1.WorkflowR\tworkflows\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage2\x8b\x02\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage*\x94\x01\n" +
+	"\x10SoundnessVerdict\x12!\n" +
+	"\x1dSOUNDNESS_VERDICT_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17SOUNDNESS_VERDICT_SOUND\x10\x01\x12\x1d\n" +
+	"\x19SOUNDNESS_VERDICT_UNSOUND\x10\x02\x12!\n" +
+	"\x1dSOUNDNESS_VERDICT_NOT_CHECKED\x10\x03*\xce\x02\n" +
+	"\vFindingCode\x12\x1c\n" +
+	"\x18FINDING_CODE_UNSPECIFIED\x10\x00\x12 \n" +
+	"\x1cFINDING_CODE_STEP_NEVER_RUNS\x10\x01\x12\"\n" +
+	"\x1eFINDING_CODE_STEP_STANDS_STILL\x10\x02\x12#\n" +
+	"\x1fFINDING_CODE_OUTPUT_NEVER_THERE\x10\x03\x12\x1f\n" +
+	"\x1bFINDING_CODE_NEED_NEVER_MET\x10\x04\x12%\n" +
+	"!FINDING_CODE_STEP_MAY_STAND_STILL\x10\x05\x12&\n" +
+	"\"FINDING_CODE_OUTPUT_MAY_BE_MISSING\x10\x06\x12!\n" +
+	"\x1dFINDING_CODE_WAIT_MAY_BE_LEFT\x10\a\x12#\n" +
+	"\x1fFINDING_CODE_CONDITION_MAY_FAIL\x10\b2\x8b\x02\n" +
 	"\x0fWorkflowService\x12O\n" +
 	"\x10RegisterWorkflow\x12$.lockstep.v1.RegisterWorkflowRequest\x1a\x15.lockstep.v1.Workflow\x12J\n" +
 	"\vGetWorkflow\x12\x1f.lockstep.v1.GetWorkflowRequest\x1a\x15.lockstep.v1.Workflow\"\x03\x90\x02\x01\x12[\n" +
@@ -451,35 +788,44 @@ func file_lockstep_v1_workflow_proto_rawDescGZIP() []byte {
 	return file_lockstep_v1_workflow_proto_rawDescData
 }
 
-var file_lockstep_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_lockstep_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_lockstep_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_lockstep_v1_workflow_proto_goTypes = []any{
-	(*Workflow)(nil),                // 0: lockstep.v1.Workflow
-	(*RegisterWorkflowRequest)(nil), // 1: lockstep.v1.RegisterWorkflowRequest
-	(*GetWorkflowRequest)(nil),      // 2: lockstep.v1.GetWorkflowRequest
-	(*ListWorkflowsRequest)(nil),    // 3: lockstep.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),   // 4: lockstep.v1.ListWorkflowsResponse
-	(*timestamppb.Timestamp)(nil),   // 5: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),         // 6: google.protobuf.Struct
-	(Consistency)(0),                // 7: lockstep.v1.Consistency
+	(SoundnessVerdict)(0),           // 0: lockstep.v1.SoundnessVerdict
+	(FindingCode)(0),                // 1: lockstep.v1.FindingCode
+	(*Workflow)(nil),                // 2: lockstep.v1.Workflow
+	(*Soundness)(nil),               // 3: lockstep.v1.Soundness
+	(*Finding)(nil),                 // 4: lockstep.v1.Finding
+	(*RegisterWorkflowRequest)(nil), // 5: lockstep.v1.RegisterWorkflowRequest
+	(*GetWorkflowRequest)(nil),      // 6: lockstep.v1.GetWorkflowRequest
+	(*ListWorkflowsRequest)(nil),    // 7: lockstep.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),   // 8: lockstep.v1.ListWorkflowsResponse
+	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),         // 10: google.protobuf.Struct
+	(Consistency)(0),                // 11: lockstep.v1.Consistency
 }
 var file_lockstep_v1_workflow_proto_depIdxs = []int32{
-	5, // 0: lockstep.v1.Workflow.registered:type_name -> google.protobuf.Timestamp
-	6, // 1: lockstep.v1.Workflow.definition:type_name -> google.protobuf.Struct
-	6, // 2: lockstep.v1.RegisterWorkflowRequest.definition:type_name -> google.protobuf.Struct
-	7, // 3: lockstep.v1.GetWorkflowRequest.consistency:type_name -> lockstep.v1.Consistency
-	7, // 4: lockstep.v1.ListWorkflowsRequest.consistency:type_name -> lockstep.v1.Consistency
-	0, // 5: lockstep.v1.ListWorkflowsResponse.workflows:type_name -> lockstep.v1.Workflow
-	1, // 6: lockstep.v1.WorkflowService.RegisterWorkflow:input_type -> lockstep.v1.RegisterWorkflowRequest
-	2, // 7: lockstep.v1.WorkflowService.GetWorkflow:input_type -> lockstep.v1.GetWorkflowRequest
-	3, // 8: lockstep.v1.WorkflowService.ListWorkflows:input_type -> lockstep.v1.ListWorkflowsRequest
-	0, // 9: lockstep.v1.WorkflowService.RegisterWorkflow:output_type -> lockstep.v1.Workflow
-	0, // 10: lockstep.v1.WorkflowService.GetWorkflow:output_type -> lockstep.v1.Workflow
-	4, // 11: lockstep.v1.WorkflowService.ListWorkflows:output_type -> lockstep.v1.ListWorkflowsResponse
-	9, // [9:12] is the sub-list for method output_type
-	6, // [6:9] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	9,  // 0: lockstep.v1.Workflow.registered:type_name -> google.protobuf.Timestamp
+	10, // 1: lockstep.v1.Workflow.definition:type_name -> google.protobuf.Struct
+	3,  // 2: lockstep.v1.Workflow.soundness:type_name -> lockstep.v1.Soundness
+	0,  // 3: lockstep.v1.Soundness.verdict:type_name -> lockstep.v1.SoundnessVerdict
+	4,  // 4: lockstep.v1.Soundness.findings:type_name -> lockstep.v1.Finding
+	1,  // 5: lockstep.v1.Finding.code:type_name -> lockstep.v1.FindingCode
+	10, // 6: lockstep.v1.RegisterWorkflowRequest.definition:type_name -> google.protobuf.Struct
+	11, // 7: lockstep.v1.GetWorkflowRequest.consistency:type_name -> lockstep.v1.Consistency
+	11, // 8: lockstep.v1.ListWorkflowsRequest.consistency:type_name -> lockstep.v1.Consistency
+	2,  // 9: lockstep.v1.ListWorkflowsResponse.workflows:type_name -> lockstep.v1.Workflow
+	5,  // 10: lockstep.v1.WorkflowService.RegisterWorkflow:input_type -> lockstep.v1.RegisterWorkflowRequest
+	6,  // 11: lockstep.v1.WorkflowService.GetWorkflow:input_type -> lockstep.v1.GetWorkflowRequest
+	7,  // 12: lockstep.v1.WorkflowService.ListWorkflows:input_type -> lockstep.v1.ListWorkflowsRequest
+	2,  // 13: lockstep.v1.WorkflowService.RegisterWorkflow:output_type -> lockstep.v1.Workflow
+	2,  // 14: lockstep.v1.WorkflowService.GetWorkflow:output_type -> lockstep.v1.Workflow
+	8,  // 15: lockstep.v1.WorkflowService.ListWorkflows:output_type -> lockstep.v1.ListWorkflowsResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_workflow_proto_init() }
@@ -493,13 +839,14 @@ func file_lockstep_v1_workflow_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_workflow_proto_rawDesc), len(file_lockstep_v1_workflow_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   5,
+			NumEnums:      2,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_lockstep_v1_workflow_proto_goTypes,
 		DependencyIndexes: file_lockstep_v1_workflow_proto_depIdxs,
+		EnumInfos:         file_lockstep_v1_workflow_proto_enumTypes,
 		MessageInfos:      file_lockstep_v1_workflow_proto_msgTypes,
 	}.Build()
 	File_lockstep_v1_workflow_proto = out.File
