@@ -24,7 +24,7 @@ func (c *check) codes(node int) {
 }
 
 // left looks for an outcome in which a wait goes on while all that need it have gone on without it, or are skipped. Who is never
-// heard of then fails the instance.
+// heard of then fails the instance. One that stands still, for what it reads is not there, waits for nobody.
 func (c *check) left(node int) {
 	n := &c.g.Nodes[node]
 	if !heard(n) || !c.steps[node].runs || len(n.Successors) == 0 || n.Takes(timeoutTotal) {
@@ -34,7 +34,7 @@ func (c *check) left(node int) {
 	for _, rival := range n.Rivals {
 		banned = append(banned, ban{rival, completes})
 	}
-	goals := []goal{{kind: goalGoes, node: node}}
+	goals := append(c.values(node), goal{kind: goalGoes, node: node})
 	for k := range n.Successors {
 		goals = append(goals, goal{kind: goalDecided, node: n.Successors[k].To})
 	}

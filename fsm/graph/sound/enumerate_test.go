@@ -25,7 +25,8 @@ const (
 	pending, begun, stuck, done, passed = 'p', 'b', 'x', 'C', 'S'
 )
 
-var letters = map[string]byte{"A": '1', "B": '2', "Z": '3', rejected: '4', timeoutTotal: '5', instanceExists: '6'}
+// The codes that drawn needs name, and one that none names of each kind of step that has such: Z of workers, CALL_TOO_DEEP of calls.
+var letters = map[string]byte{"A": '1', "B": '2', "Z": '3', rejected: '4', timeoutTotal: '5', instanceExists: '6', callTooDeep: '7'}
 
 func (e *enumeration) all() {
 	var conditions []int
@@ -186,7 +187,7 @@ func (e *enumeration) ends(s []byte, n int) []byte {
 		return []byte{done, '1', '2', '3', '4', '5', '6'}
 	case graph.KindCall:
 		if e.g.Nodes[n].Call.Detach {
-			return []byte{done, '5', '6'}
+			return []byte{done, '5', '6', '7'}
 		}
 		return []byte{done, '1', '2', '3', '4', '5', '6'}
 	case graph.KindAwait:
