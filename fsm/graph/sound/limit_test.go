@@ -96,25 +96,27 @@ func TestLargeDefinitionsAreChecked(t *testing.T) {
 	}
 }
 
-// worked is a check, and how many needs it looked at.
-func worked(t *testing.T, text string) (c *check, looks int) {
+// worked is a check that may look at so many needs, and at how many it did.
+func worked(t *testing.T, text string, most int) (c *check, looks int) {
 	t.Helper()
 	c = newCheck(parse(t, text).Checked, MaxStates)
+	c.budget.looks = most
 	c.all()
-	return c, maxLooks - c.budget.looks
+	return c, most - c.budget.looks
 }
 
 // The largest definitions that are registered, in many shapes: a check of them looks at no more than it may, but for what it does before it
-// looks again whether it may.
+// looks again whether it may. It may less than others here: most end far below that, and the rest would take only longer.
 func TestWorkIsBounded(t *testing.T) {
+	const most = maxLooks / 20
 	const over = 20_000 // the needs of one step, and its goals
 	for name, text := range map[string]string{
 		"chained": chained(5000), "wide": wide(2000, 20), "dense": dense(300), "quorums": quorums(300), "reading": reading(4000), "early": early(2000),
 		"nested": nested(2490), "deep": deep(15, 600), "dead": dead(5000), "left": left(30), "pigeons": pigeons(12), "calls": calls(3000),
 	} {
-		c, looks := worked(t, text)
+		c, looks := worked(t, text, most)
 		t.Logf("%s: %d KiB, %d nodes, %d states, %d looks, gave up: %v", name, len(text)>>10, len(c.g.Nodes), MaxStates-c.budget.states, looks, c.budget.out)
-		if looks > maxLooks+over || c.budget.states < -1000 {
+		if looks > most+over || c.budget.states < -1000 {
 			t.Errorf("%s: %d looks, %d states", name, looks, MaxStates-c.budget.states)
 		}
 	}
