@@ -6,88 +6,42 @@ import (
 	"github.com/lockstep-dev/lockstep/fsm"
 )
 
-// board is where calls wait for settlements. Posting never blocks: what does not fit into a subscriber's channel has a
-// queue without bound, and a goroutine from then on, which its call drains or leaves.
+// board is where calls wait for settlements. Posting never blocks: settlements that nobody has taken yet are one batch, to
+// which the next are added.
 type board struct {
 	mu     sync.Mutex // guards subscribers
 	byWait map[uint64]*subscriber
 }
 
 type subscriber struct {
-	out  chan fsm.Settlement
-	wake chan struct{}
-	end  chan struct{}
-
-	mu      sync.Mutex // guards what follows
-	queue   []fsm.Settlement
-	pumping bool
+	mu  sync.Mutex // held while a batch is put, so that there is room for it
+	out chan []fsm.Settlement
 }
 
-// atOnce is how many settlements wait for a call without a goroutine: most calls have one.
-const atOnce = 4
-
-// Await subscribes to the settlements of a wait. Subscribe before the command is proposed; call cancel when done.
-func (g *group) await(waitID uint64) (<-chan fsm.Settlement, func()) {
-	s := &subscriber{out: make(chan fsm.Settlement, atOnce), wake: make(chan struct{}, 1), end: make(chan struct{})}
+// Await subscribes to the settlements of a wait, which come in their order. Subscribe before the command is proposed; call cancel when done.
+func (g *group) await(waitID uint64) (<-chan []fsm.Settlement, func()) {
+	s := &subscriber{out: make(chan []fsm.Settlement, 1)}
 	g.board.mu.Lock()
 	g.board.byWait[waitID] = s
 	g.board.mu.Unlock()
-	var once sync.Once
 	return s.out, func() {
-		once.Do(func() {
-			g.board.mu.Lock()
-			if g.board.byWait[waitID] == s {
-				delete(g.board.byWait, waitID)
-			}
-			g.board.mu.Unlock()
-			close(s.end)
-		})
+		g.board.mu.Lock()
+		defer g.board.mu.Unlock()
+		if g.board.byWait[waitID] == s {
+			delete(g.board.byWait, waitID)
+		}
 	}
 }
 
 func (s *subscriber) post(settlement fsm.Settlement) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.pumping {
-		select {
-		case s.out <- settlement:
-			return
-		default:
-			s.pumping = true
-			go s.pump()
-		}
-	}
-	s.queue = append(s.queue, settlement)
+	var batch []fsm.Settlement
 	select {
-	case s.wake <- struct{}{}:
+	case batch = <-s.out:
 	default:
 	}
-}
-
-func (s *subscriber) pump() {
-	for {
-		s.mu.Lock()
-		var next fsm.Settlement
-		any := len(s.queue) > 0
-		if any {
-			next = s.queue[0]
-			s.queue = s.queue[1:]
-		}
-		s.mu.Unlock()
-		if !any {
-			select {
-			case <-s.wake:
-				continue
-			case <-s.end:
-				return
-			}
-		}
-		select {
-		case s.out <- next:
-		case <-s.end:
-			return
-		}
-	}
+	s.out <- append(batch, settlement)
 }
 
 func (b *board) post(settled []fsm.Settlement) {

@@ -170,8 +170,9 @@ func (n *Node) Renew(ctx context.Context, r *logv1.Renewal) (fsm.RenewalOutcome,
 	return n.group(r.Namespace).renew(ctx, r)
 }
 
-// Await subscribes to the settlements of a wait. Subscribe before proposing; call cancel when done with it.
-func (n *Node) Await(waitID uint64) (<-chan fsm.Settlement, func()) {
+// Await subscribes to the settlements of a wait: they come in their order, those that were not taken yet together. Subscribe
+// before proposing; call cancel when done with it.
+func (n *Node) Await(waitID uint64) (<-chan []fsm.Settlement, func()) {
 	return n.group("").await(waitID)
 }
 

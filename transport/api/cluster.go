@@ -15,7 +15,7 @@ import (
 type Cluster interface {
 	ProposeAll(ctx context.Context, commands []*logv1.Command) ([]fsm.Outcome, error)
 	Renew(ctx context.Context, r *logv1.Renewal) (fsm.RenewalOutcome, error)
-	Await(waitID uint64) (settlements <-chan fsm.Settlement, cancel func())
+	Await(waitID uint64) (settlements <-chan []fsm.Settlement, cancel func())
 	Read(ctx context.Context, namespace string, c v1.Consistency, fn func(*fsm.Machine) error) (age time.Duration, err error)
 	Changed(namespace string) <-chan struct{}
 	Leader(namespace string) (api string, self bool)

@@ -21,7 +21,7 @@ type log struct {
 	mu      sync.Mutex // guards what follows
 	machine *fsm.Machine
 	entries [][]byte
-	waits   map[uint64]chan fsm.Settlement
+	waits   map[uint64]chan []fsm.Settlement
 	changed chan struct{}
 }
 
@@ -52,7 +52,7 @@ func emptyLog(t *testing.T) *log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &log{start: time.Now(), machine: m, waits: map[uint64]chan fsm.Settlement{}, changed: make(chan struct{})}
+	return &log{start: time.Now(), machine: m, waits: map[uint64]chan []fsm.Settlement{}, changed: make(chan struct{})}
 }
 
 // apply appends an entry. What the machine gets has been through the encoding, as in a cluster.
@@ -77,7 +77,12 @@ func (l *log) add(b []byte) fsm.Result {
 	r := l.machine.Apply(uint64(len(l.entries)), 1, e)
 	for _, s := range r.Settled {
 		if w := l.waits[s.WaitID]; w != nil {
-			w <- s
+			var before []fsm.Settlement
+			select {
+			case before = <-w:
+			default:
+			}
+			w <- append(before, s)
 		}
 	}
 	if len(r.Kinds) > 0 {
@@ -170,10 +175,10 @@ func (c *node) Renew(_ context.Context, r *logv1.Renewal) (fsm.RenewalOutcome, e
 	return c.apply(&logv1.Entry{Renewals: []*logv1.Renewal{r}}).Renewals[0], nil
 }
 
-func (c *node) Await(id uint64) (<-chan fsm.Settlement, func()) {
+func (c *node) Await(id uint64) (<-chan []fsm.Settlement, func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := make(chan fsm.Settlement, 1000)
+	w := make(chan []fsm.Settlement, 1)
 	c.waits[id] = w
 	return w, func() {
 		c.mu.Lock()

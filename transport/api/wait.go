@@ -21,7 +21,7 @@ type pending struct {
 	s       *service
 	command *logv1.Command
 	wait    time.Duration
-	settled <-chan fsm.Settlement
+	settled <-chan []fsm.Settlement
 	cancel  func()
 }
 
@@ -67,8 +67,8 @@ func (p *pending) settle(ctx context.Context) (fsm.Settlement, error) {
 			alone = time.After(p.s.config.Patience)
 		}
 		select {
-		case settlement := <-p.settled:
-			return settlement, nil
+		case settled := <-p.settled:
+			return settled[0], nil // a call has one answer
 		case <-changed:
 		case <-alone:
 			return fsm.Settlement{}, lost("no leader is known")

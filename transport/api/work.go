@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -15,6 +16,8 @@ import (
 const (
 	maxItems  = 1000   // in one message, and about as many in one proposal
 	maxCredit = 10_000 // runs that a stream takes at a time
+
+	grantBytes = 1 << 20 // of inputs, behind which what is granted goes into another message
 )
 
 // Work is the fast path of workers: what arrives while a proposal is in flight is proposed together.
@@ -41,6 +44,7 @@ type worker struct {
 	session   int64
 	waitID    uint64 // names the stream, and what its credit is granted
 
+	granted  <-chan []fsm.Settlement
 	renewals chan *v1.KeepAliveRequest // the newest that was asked for
 	ended    chan error                // why a renewal was refused
 
@@ -54,7 +58,8 @@ func (w *worker) serve(ctx context.Context, first *v1.WorkRequest) error {
 	renewing.Go(func() { w.renew(ctx) })
 	defer renewing.Wait()
 	defer cancel()
-	granted, unsubscribe := w.s.cluster.Await(w.waitID)
+	var unsubscribe func()
+	w.granted, unsubscribe = w.s.cluster.Await(w.waitID)
 	defer unsubscribe()
 	defer w.s.leavers.add(w.namespace, w.waitID) // nobody is there to be granted anything
 	if err := w.open(ctx); err != nil {
@@ -73,8 +78,8 @@ func (w *worker) serve(ctx context.Context, first *v1.WorkRequest) error {
 				return in.err
 			}
 			continue
-		case settlement := <-granted:
-			err = w.grant(settlement)
+		case settled := <-w.granted:
+			err = w.answer(&v1.WorkResponse{}, settled)
 		case <-in.changed:
 			err = in.stay()
 		case err = <-w.ended:
@@ -107,17 +112,36 @@ func items(r *v1.WorkRequest) int {
 	return 1 + len(r.Completions) + len(r.Failures) + len(r.Releases) + len(r.Progress)
 }
 
+// send sends a response that says anything.
 func (w *worker) send(r *v1.WorkResponse) error {
+	if !r.Opened && r.KeptAlive == nil && len(r.Runs)+len(r.Outcomes)+len(r.Cancelled) == 0 {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.stream.Send(r)
 }
 
-func (w *worker) grant(settlement fsm.Settlement) error {
-	if settlement.Refusal != nil {
-		return &fsm.Refusal{Detail: settlement.Refusal}
+// answer sends a response, and with it what was granted meanwhile: a message costs more than the little that is in most. A refusal is
+// the end of the credit, and so of the stream.
+func (w *worker) answer(response *v1.WorkResponse, settled []fsm.Settlement) error {
+	size := 0
+	for _, s := range settled {
+		if s.Refusal != nil {
+			return cmp.Or(w.send(response), error(&fsm.Refusal{Detail: s.Refusal}))
+		}
+		if size > grantBytes {
+			if err := w.send(response); err != nil {
+				return err
+			}
+			response, size = &v1.WorkResponse{}, 0
+		}
+		for _, run := range s.Reply.(*v1.PollStepsResponse).Runs {
+			response.Runs = append(response.Runs, run)
+			size += len(run.InputPayload.GetBytes())
+		}
 	}
-	return w.send(&v1.WorkResponse{Runs: settlement.Reply.(*v1.PollStepsResponse).Runs})
+	return w.send(response)
 }
 
 // handle proposes what a batch of messages asks, and answers.
@@ -153,10 +177,12 @@ func (w *worker) handle(ctx context.Context, batch []*v1.WorkRequest) error {
 			return err
 		}
 	}
-	if len(response.Runs)+len(response.Outcomes)+len(response.Cancelled) == 0 {
-		return nil
+	var settled []fsm.Settlement
+	select {
+	case settled = <-w.granted:
+	default:
 	}
-	return w.send(response)
+	return w.answer(response, settled)
 }
 
 // proposal collects commands, each with the token that its outcome is told by; zero is for credit.

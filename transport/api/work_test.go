@@ -2,13 +2,18 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/lockstep-dev/lockstep/fsm"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -136,6 +141,41 @@ func TestAMessageOfManyThings(t *testing.T) {
 	if r := hear(t, stream); !slices.Equal(r.Cancelled, []int64{runs[3].Token}) {
 		t.Errorf("a cancelled run's progress is answered with %v", r)
 	}
+}
+
+// What is granted while a proposal is in flight comes in one message with its outcomes, unless it is much.
+func TestWhatIsGrantedMeanwhileGoesAlong(t *testing.T) {
+	t.Parallel()
+	c := newOne(t)
+	client := dial(t, serve(t, c))
+	ordered(t, client, "o1")
+	stream := work(t, client, open(t, client), 20)
+	first := granted(t, stream, 1)[0]
+	start := func(prefix string, n, size int) {
+		e := &logv1.Entry{}
+		for i := range n {
+			r := startRequest(fmt.Sprint(prefix, i))
+			r.InputPayload = &v1.Payload{Bytes: fmt.Appendf(nil, `{"order":%q}`, strings.Repeat("x", size))}
+			e.Commands = append(e.Commands, &logv1.Command{Envelope: &logv1.Envelope{Namespace: fsm.DefaultNamespace}, Body: &logv1.Command_StartInstance{StartInstance: r}})
+		}
+		c.apply(e)
+	}
+	meanwhile := func(do func()) *v1.WorkResponse {
+		t.Helper()
+		var once sync.Once
+		c.inject(nil, func([]*logv1.Command) { once.Do(do) })
+		defer c.inject(nil, nil)
+		tell(t, stream, &v1.WorkRequest{Progress: []*v1.ReportProgressRequest{{InstanceId: first.InstanceId, Step: first.Step, Token: first.Token}}})
+		return hear(t, stream)
+	}
+	if r := meanwhile(func() { start("a", 3, 1) }); len(r.Outcomes) != 1 || len(r.Runs) != 3 {
+		t.Errorf("3 runs were granted meanwhile, and one thing done: %d outcomes and %d runs came together", len(r.Outcomes), len(r.Runs))
+	}
+	r := meanwhile(func() { start("b", 8, 200<<10) })
+	if size := len(r.Runs) * 200 << 10; len(r.Outcomes) != 1 || size < grantBytes || size > grantBytes+200<<10 {
+		t.Errorf("1,600 KiB were granted meanwhile: %d outcomes and %d runs came together", len(r.Outcomes), len(r.Runs))
+	}
+	granted(t, stream, 8-len(r.Runs))
 }
 
 // What arrives while a proposal is in flight is taken together, about so much at a time.
