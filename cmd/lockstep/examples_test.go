@@ -20,7 +20,7 @@ func TestTheExamplesLinesRun(t *testing.T) {
 		"order-fulfilment":    {[]string{"order-1 COMPLETED", "order-lost FAILED"}, []string{"instance start order-fulfilment --id order-lost"}},
 		"customer-onboarding": {[]string{"ada COMPLETED"}, nil},
 		"incident-handling":   {[]string{"inc-1 COMPLETED", "inc-2 COMPLETED"}, nil},
-		"settlement":          {[]string{"friday COMPLETED", "monday COMPLETED", "sunday COMPLETED"}, nil},
+		"settlement":          {[]string{"friday COMPLETED", "monday COMPLETED", "nightly@2026-03-28T00:30:00Z COMPLETED", "sunday COMPLETED"}, nil},
 	}
 	if len(ends) != len(examples.Names()) {
 		t.Errorf("there are %q", examples.Names())
