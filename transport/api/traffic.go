@@ -27,7 +27,7 @@ func (l metered) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return meteredConn{c, l.metrics}, nil
+	return meteredConn{&readAhead{Conn: c}, l.metrics}, nil
 }
 
 type meteredConn struct {
