@@ -33,7 +33,7 @@ steps:
 		t.Errorf("the wait is answered %v", got)
 	}
 	run = next()
-	if run.Step != "a.compensate" || run.Task != "undo" || run.Compensates != "a" || run.Input.GetStructValue() == nil {
+	if run.Step != "a.compensate" || run.Task != "undo" || run.Compensates != "a" || string(run.InputPayload.GetBytes()) != `{"input":null,"output":null}` {
 		t.Errorf("leased is %v", run)
 	}
 	if got := fail(run); got.State != v1.RunState_RUN_STATE_INCIDENT {

@@ -36,6 +36,9 @@ func unary[Req, Res any](s *service, ctx context.Context, r *connect.Request[Req
 	if err != nil {
 		return nil, asConnect(err)
 	}
+	if speaksJSON(r.Header()) {
+		showLeased(res)
+	}
 	return connect.NewResponse(res), nil
 }
 

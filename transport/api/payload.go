@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net/http"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -154,7 +155,27 @@ func plain(b []byte) bool {
 	}
 }
 
-func showRuns(runs []*v1.LeasedRun) {
+// speaksJSON says that a caller is answered in JSON.
+func speaksJSON(h http.Header) bool { return strings.Contains(h.Get("Content-Type"), "json") }
+
+// showLeased shows the inputs of runs that a reply leases, to those who are answered in JSON. Workers that speak protobuf have bytes, as
+// on streams: to decode them here, for the worker to encode them again, took a fifth of a leader's time.
+func showLeased(reply any) {
+	switch reply := reply.(type) {
+	case *v1.PollStepsResponse:
+		showRuns(reply.Runs...)
+	case *v1.LeaseStepResponse:
+		showRuns(reply.Run)
+	case *v1.CompleteStepResponse:
+		showRuns(reply.Next...)
+	case *v1.CompleteStepsResponse:
+		for _, o := range reply.Outcomes {
+			showRuns(o.Completed.GetNext()...)
+		}
+	}
+}
+
+func showRuns(runs ...*v1.LeasedRun) {
 	for _, r := range runs {
 		valueOf(&r.Input, &r.InputPayload)
 	}

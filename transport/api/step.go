@@ -54,13 +54,9 @@ func (s *service) PollSteps(ctx context.Context, r *connect.Request[v1.PollSteps
 		if err != nil {
 			return nil, err
 		}
-		res, err := proposeWait[*v1.PollStepsResponse](s, ctx, &logv1.Command{Envelope: e, Body: &logv1.Command_PollSteps{
+		return proposeWait[*v1.PollStepsResponse](s, ctx, &logv1.Command{Envelope: e, Body: &logv1.Command_PollSteps{
 			PollSteps: &logv1.PollSteps{Session: session, Queues: queues, Count: max(1, r.Count), Wait: int64(wait)},
 		}}, wait)
-		if err == nil {
-			showRuns(res.Runs)
-		}
-		return res, err
 	})
 }
 
@@ -85,13 +81,9 @@ func (s *service) LeaseStep(ctx context.Context, r *connect.Request[v1.LeaseStep
 		if err != nil {
 			return nil, err
 		}
-		res, err := proposeWait[*v1.LeaseStepResponse](s, ctx, &logv1.Command{Envelope: e, Body: &logv1.Command_LeaseStep{
+		return proposeWait[*v1.LeaseStepResponse](s, ctx, &logv1.Command{Envelope: e, Body: &logv1.Command_LeaseStep{
 			LeaseStep: &logv1.LeaseStep{Session: session, InstanceId: r.InstanceId, Step: r.Step, Index: r.Index, Wait: int64(wait)},
 		}}, wait)
-		if err == nil {
-			showRuns([]*v1.LeasedRun{res.Run})
-		}
-		return res, err
 	})
 }
 
@@ -130,11 +122,7 @@ func (s *service) CompleteStep(ctx context.Context, r *connect.Request[v1.Comple
 		return nil, asConnect(err)
 	}
 	return unary(s, ctx, r, r.Msg.Namespace, func(ctx context.Context, r *v1.CompleteStepRequest) (*v1.CompleteStepResponse, error) {
-		res, err := propose[*v1.CompleteStepResponse](s, ctx, completeCommand(ctx, r.Namespace, r))
-		if err == nil {
-			showRuns(res.Next)
-		}
-		return res, err
+		return propose[*v1.CompleteStepResponse](s, ctx, completeCommand(ctx, r.Namespace, r))
 	})
 }
 
@@ -163,7 +151,6 @@ func (s *service) CompleteSteps(ctx context.Context, r *connect.Request[v1.Compl
 			one := &v1.CompleteOutcome{Refusal: o.Refusal}
 			if o.Refusal == nil {
 				one.Completed = o.Reply.(*v1.CompleteStepResponse)
-				showRuns(one.Completed.Next)
 			}
 			out.Outcomes[places[i]] = one
 		}

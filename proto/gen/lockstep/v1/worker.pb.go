@@ -612,7 +612,8 @@ type LeasedRun struct {
 	SessionId  string                 `protobuf:"bytes,9,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
 	Queue      string                 `protobuf:"bytes,10,opt,name=queue,proto3" json:"queue,omitempty"`
 	// What to do; defaults to the step's name.
-	Task         string          `protobuf:"bytes,11,opt,name=task,proto3" json:"task,omitempty"`
+	Task string `protobuf:"bytes,11,opt,name=task,proto3" json:"task,omitempty"`
+	// In unary replies in JSON, and where a JSON value can carry it, the input is here; else it is input_payload.
 	Input        *structpb.Value `protobuf:"bytes,12,opt,name=input,proto3" json:"input,omitempty"`
 	InputPayload *Payload        `protobuf:"bytes,13,opt,name=input_payload,json=inputPayload,proto3" json:"input_payload,omitempty"`
 	Locks        []*LockGrant    `protobuf:"bytes,14,rep,name=locks,proto3" json:"locks,omitempty"`
