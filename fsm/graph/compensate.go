@@ -34,6 +34,11 @@ func (r *reader) compensate(path string, o Object, s *Step) *Step {
 	}
 	r.known(path, m, compensateKeys()...)
 	r.work(path, m, c)
+	for i, l := range c.Locks {
+		if l.Hold != HoldStep {
+			r.refuse(At(AtIndex(At(path, "locks"), i), "hold"), "a compensation holds its locks for its own run; what its instance or scope holds meanwhile it has")
+		}
+	}
 	return c
 }
 

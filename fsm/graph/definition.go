@@ -49,6 +49,7 @@ type StepLock struct {
 	Name        string
 	Shared      bool
 	Limit, Take int32
+	Hold        Hold
 }
 
 const (
@@ -149,6 +150,9 @@ func (s *Step) canonicalLocks() []any {
 		}
 		if l.Limit > 0 {
 			o = append(o, Member{"limit", int64(l.Limit)}, Member{"take", int64(l.Take)})
+		}
+		if l.Hold != HoldStep {
+			o = append(o, Member{"hold", l.Hold.String()})
 		}
 		list[i] = o
 	}

@@ -11,6 +11,8 @@ const (
 	bodiesEdition = 3
 	// callsEdition has calls, and waits for other instances.
 	callsEdition = 4
+	// holdsEdition has locks that are held for longer than a step.
+	holdsEdition = 5
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -27,8 +29,10 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
+		case slices.ContainsFunc(s.Locks, func(l StepLock) bool { return l.Hold != HoldStep }):
+			return holdsEdition
 		case s.Kind == KindCall || s.Kind == KindAwait:
-			return callsEdition
+			edition = max(edition, callsEdition)
 		case s.Kind.HasBody():
 			edition = max(edition, bodiesEdition, editionOf(s.Body.Steps))
 		case slices.ContainsFunc(s.Needs, func(n Need) bool { return !n.plain() }):

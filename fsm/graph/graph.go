@@ -145,7 +145,7 @@ func (c *compiler) step(path string, s *Step) step {
 	for i, l := range s.Locks {
 		where := At(AtIndex(At(path, "locks"), i), "name")
 		out.locks = append(out.locks, lock{
-			Lock: Lock{Shared: l.Shared, Limit: l.Limit, Take: l.Take}, where: where, name: c.parts(where, l.Name),
+			Lock: Lock{Shared: l.Shared, Limit: l.Limit, Take: l.Take, Hold: l.Hold}, where: where, name: c.parts(where, l.Name),
 		})
 	}
 	return out

@@ -11,7 +11,23 @@ type Lock struct {
 	Name        string
 	Shared      bool
 	Limit, Take int32
+	Hold        Hold
 }
+
+// Hold is for how long a lock is held: a longer one is greater.
+type Hold uint8
+
+const (
+	// HoldStep is until the lease is over.
+	HoldStep Hold = iota
+	// HoldScope is until what the step is inside of has ended: the body's scope, item or turn, or the instance.
+	HoldScope
+	// HoldInstance is until the instance has ended.
+	HoldInstance
+)
+
+// String is how definitions say it.
+func (h Hold) String() string { return [...]string{"step", "scope", "instance"}[h] }
 
 // lock is a lock whose name is computed.
 type lock struct {
@@ -21,8 +37,8 @@ type lock struct {
 }
 
 // LocksOf evaluates a node's lock names and sorts by them. Where two names turn out equal, exclusive or shared locks
-// become one and permits of the same limit add up; other pairs are a LOCK_CONFLICT. Errors are
-// *EvalError.
+// become one, which is held for as long as the longer of the two, and permits of the same limit add up; other pairs are a
+// LOCK_CONFLICT. Errors are *EvalError.
 func (g *Graph) LocksOf(node int, view View) ([]Lock, error) {
 	v := g.evaluation(view)
 	var locks []Lock
@@ -54,6 +70,7 @@ func (l *lock) merged(locks []Lock, name string) ([]Lock, error) {
 			return nil, l.failed(LockConflict)
 		}
 		locks[i].Take += this.Take
+		locks[i].Hold = max(other.Hold, this.Hold)
 		return locks, nil
 	}
 	return append(locks, this), nil

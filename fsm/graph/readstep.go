@@ -187,11 +187,11 @@ func (r *reader) lock(path string, v any) StepLock {
 		}
 		return StepLock{Name: s}
 	}
-	o, ok := r.object(path, v, "a lock is its name or a mapping {name, shared, limit, take}")
+	o, ok := r.object(path, v, "a lock is its name or a mapping {name, shared, limit, take, hold}")
 	if !ok {
 		return StepLock{}
 	}
-	r.known(path, o, "name", "shared", "limit", "take")
+	r.known(path, o, "name", "shared", "limit", "take", "hold")
 	l := StepLock{}
 	if name, ok := o.Get("name"); !ok {
 		r.refuse(path, "name is missing")
@@ -202,7 +202,28 @@ func (r *reader) lock(path string, v any) StepLock {
 		l.Shared = r.boolean(At(path, "shared"), shared)
 	}
 	r.permits(path, o, &l)
+	l.Hold = r.hold(path, o, l.Limit > 0)
 	return l
+}
+
+// hold reads for how long a lock is held.
+func (r *reader) hold(path string, o Object, permits bool) Hold {
+	v, ok := o.Get("hold")
+	if !ok {
+		return HoldStep
+	}
+	path = At(path, "hold")
+	for _, h := range [...]Hold{HoldStep, HoldScope, HoldInstance} {
+		if v != h.String() {
+			continue
+		}
+		if permits && h != HoldStep {
+			r.refuse(path, "permits are held for the step alone; hold a lock without limit, or leave hold out")
+		}
+		return h
+	}
+	r.refuse(path, "hold is step, scope or instance")
+	return HoldStep
 }
 
 func (r *reader) permits(path string, o Object, l *StepLock) {

@@ -2418,7 +2418,9 @@ type Waiting struct {
 	// The run called the instance.
 	Called bool `protobuf:"varint,3,opt,name=called,proto3" json:"called,omitempty"`
 	// Of what is waited for; unspecified when there is no such instance yet.
-	State         InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	State InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	// The lock that is waited for, if one is: the instance holds it, or with a step one activation of that step's body.
+	Lock          string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2479,6 +2481,13 @@ func (x *Waiting) GetState() InstanceState {
 		return x.State
 	}
 	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *Waiting) GetLock() string {
+	if x != nil {
+		return x.Lock
+	}
+	return ""
 }
 
 type ListWaitsRequest struct {
@@ -2928,12 +2937,13 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\anext_in\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06nextIn\x12\x18\n" +
 	"\amissing\x18\t \x03(\tR\amissing\x12*\n" +
 	"\x05chain\x18\n" +
-	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\"\xb2\x01\n" +
+	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\"\xc6\x01\n" +
 	"\aWaiting\x12*\n" +
 	"\x05waits\x18\x01 \x01(\v2\x14.lockstep.v1.RunNameR\x05waits\x121\n" +
 	"\twaits_for\x18\x02 \x01(\v2\x14.lockstep.v1.RunNameR\bwaitsFor\x12\x16\n" +
 	"\x06called\x18\x03 \x01(\bR\x06called\x120\n" +
-	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\x8d\x01\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x12\n" +
+	"\x04lock\x18\x05 \x01(\tR\x04lock\"\x8d\x01\n" +
 	"\x10ListWaitsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +

@@ -32,7 +32,9 @@ type Lock struct {
 	Holders []*LockHolder `protobuf:"bytes,4,rep,name=holders,proto3" json:"holders,omitempty"`
 	Waiters int64         `protobuf:"varint,5,opt,name=waiters,proto3" json:"waiters,omitempty"`
 	// The newest token granted.
-	Token         int64 `protobuf:"varint,6,opt,name=token,proto3" json:"token,omitempty"`
+	Token int64 `protobuf:"varint,6,opt,name=token,proto3" json:"token,omitempty"`
+	// Who holds it for longer than a run: an instance, or with a step one activation of that step's body, until it has ended.
+	Held          []*LockHolder `protobuf:"bytes,7,rep,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,6 +109,13 @@ func (x *Lock) GetToken() int64 {
 		return x.Token
 	}
 	return 0
+}
+
+func (x *Lock) GetHeld() []*LockHolder {
+	if x != nil {
+		return x.Held
+	}
+	return nil
 }
 
 type LockHolder struct {
@@ -1020,14 +1029,15 @@ var File_lockstep_v1_lock_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_lock_proto_rawDesc = "" +
 	"\n" +
-	"\x16lockstep/v1/lock.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/worker.proto\"\xb1\x01\n" +
+	"\x16lockstep/v1/lock.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/worker.proto\"\xde\x01\n" +
 	"\x04Lock\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04lock\x18\x02 \x01(\tR\x04lock\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\x121\n" +
 	"\aholders\x18\x04 \x03(\v2\x17.lockstep.v1.LockHolderR\aholders\x12\x18\n" +
 	"\awaiters\x18\x05 \x01(\x03R\awaiters\x12\x14\n" +
-	"\x05token\x18\x06 \x01(\x03R\x05token\"\x92\x02\n" +
+	"\x05token\x18\x06 \x01(\x03R\x05token\x12+\n" +
+	"\x04held\x18\a \x03(\v2\x17.lockstep.v1.LockHolderR\x04held\"\x92\x02\n" +
 	"\n" +
 	"LockHolder\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x03R\x05token\x12\x1d\n" +
@@ -1148,37 +1158,38 @@ var file_lockstep_v1_lock_proto_goTypes = []any{
 }
 var file_lockstep_v1_lock_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Lock.holders:type_name -> lockstep.v1.LockHolder
-	15, // 1: lockstep.v1.LockHolder.since:type_name -> google.protobuf.Timestamp
-	16, // 2: lockstep.v1.AcquireLockRequest.wait:type_name -> google.protobuf.Duration
-	17, // 3: lockstep.v1.AcquireLockResponse.grant:type_name -> lockstep.v1.LockGrant
-	18, // 4: lockstep.v1.GetLockRequest.consistency:type_name -> lockstep.v1.Consistency
-	18, // 5: lockstep.v1.ListLocksRequest.consistency:type_name -> lockstep.v1.Consistency
-	0,  // 6: lockstep.v1.ListLocksResponse.locks:type_name -> lockstep.v1.Lock
-	19, // 7: lockstep.v1.CheckTokenResponse.holder:type_name -> lockstep.v1.Holder
-	2,  // 8: lockstep.v1.LocksRequest.acquire:type_name -> lockstep.v1.AcquireLockRequest
-	4,  // 9: lockstep.v1.LocksRequest.release:type_name -> lockstep.v1.ReleaseLockRequest
-	3,  // 10: lockstep.v1.LocksResponse.acquired:type_name -> lockstep.v1.AcquireLockResponse
-	5,  // 11: lockstep.v1.LocksResponse.released:type_name -> lockstep.v1.ReleaseLockResponse
-	20, // 12: lockstep.v1.LocksResponse.refusal:type_name -> lockstep.v1.Refusal
-	2,  // 13: lockstep.v1.LockService.AcquireLock:input_type -> lockstep.v1.AcquireLockRequest
-	4,  // 14: lockstep.v1.LockService.ReleaseLock:input_type -> lockstep.v1.ReleaseLockRequest
-	6,  // 15: lockstep.v1.LockService.GetLock:input_type -> lockstep.v1.GetLockRequest
-	7,  // 16: lockstep.v1.LockService.ListLocks:input_type -> lockstep.v1.ListLocksRequest
-	9,  // 17: lockstep.v1.LockService.RevokeLease:input_type -> lockstep.v1.RevokeLeaseRequest
-	11, // 18: lockstep.v1.LockService.CheckToken:input_type -> lockstep.v1.CheckTokenRequest
-	13, // 19: lockstep.v1.LockService.Locks:input_type -> lockstep.v1.LocksRequest
-	3,  // 20: lockstep.v1.LockService.AcquireLock:output_type -> lockstep.v1.AcquireLockResponse
-	5,  // 21: lockstep.v1.LockService.ReleaseLock:output_type -> lockstep.v1.ReleaseLockResponse
-	0,  // 22: lockstep.v1.LockService.GetLock:output_type -> lockstep.v1.Lock
-	8,  // 23: lockstep.v1.LockService.ListLocks:output_type -> lockstep.v1.ListLocksResponse
-	10, // 24: lockstep.v1.LockService.RevokeLease:output_type -> lockstep.v1.RevokeLeaseResponse
-	12, // 25: lockstep.v1.LockService.CheckToken:output_type -> lockstep.v1.CheckTokenResponse
-	14, // 26: lockstep.v1.LockService.Locks:output_type -> lockstep.v1.LocksResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	1,  // 1: lockstep.v1.Lock.held:type_name -> lockstep.v1.LockHolder
+	15, // 2: lockstep.v1.LockHolder.since:type_name -> google.protobuf.Timestamp
+	16, // 3: lockstep.v1.AcquireLockRequest.wait:type_name -> google.protobuf.Duration
+	17, // 4: lockstep.v1.AcquireLockResponse.grant:type_name -> lockstep.v1.LockGrant
+	18, // 5: lockstep.v1.GetLockRequest.consistency:type_name -> lockstep.v1.Consistency
+	18, // 6: lockstep.v1.ListLocksRequest.consistency:type_name -> lockstep.v1.Consistency
+	0,  // 7: lockstep.v1.ListLocksResponse.locks:type_name -> lockstep.v1.Lock
+	19, // 8: lockstep.v1.CheckTokenResponse.holder:type_name -> lockstep.v1.Holder
+	2,  // 9: lockstep.v1.LocksRequest.acquire:type_name -> lockstep.v1.AcquireLockRequest
+	4,  // 10: lockstep.v1.LocksRequest.release:type_name -> lockstep.v1.ReleaseLockRequest
+	3,  // 11: lockstep.v1.LocksResponse.acquired:type_name -> lockstep.v1.AcquireLockResponse
+	5,  // 12: lockstep.v1.LocksResponse.released:type_name -> lockstep.v1.ReleaseLockResponse
+	20, // 13: lockstep.v1.LocksResponse.refusal:type_name -> lockstep.v1.Refusal
+	2,  // 14: lockstep.v1.LockService.AcquireLock:input_type -> lockstep.v1.AcquireLockRequest
+	4,  // 15: lockstep.v1.LockService.ReleaseLock:input_type -> lockstep.v1.ReleaseLockRequest
+	6,  // 16: lockstep.v1.LockService.GetLock:input_type -> lockstep.v1.GetLockRequest
+	7,  // 17: lockstep.v1.LockService.ListLocks:input_type -> lockstep.v1.ListLocksRequest
+	9,  // 18: lockstep.v1.LockService.RevokeLease:input_type -> lockstep.v1.RevokeLeaseRequest
+	11, // 19: lockstep.v1.LockService.CheckToken:input_type -> lockstep.v1.CheckTokenRequest
+	13, // 20: lockstep.v1.LockService.Locks:input_type -> lockstep.v1.LocksRequest
+	3,  // 21: lockstep.v1.LockService.AcquireLock:output_type -> lockstep.v1.AcquireLockResponse
+	5,  // 22: lockstep.v1.LockService.ReleaseLock:output_type -> lockstep.v1.ReleaseLockResponse
+	0,  // 23: lockstep.v1.LockService.GetLock:output_type -> lockstep.v1.Lock
+	8,  // 24: lockstep.v1.LockService.ListLocks:output_type -> lockstep.v1.ListLocksResponse
+	10, // 25: lockstep.v1.LockService.RevokeLease:output_type -> lockstep.v1.RevokeLeaseResponse
+	12, // 26: lockstep.v1.LockService.CheckToken:output_type -> lockstep.v1.CheckTokenResponse
+	14, // 27: lockstep.v1.LockService.Locks:output_type -> lockstep.v1.LocksResponse
+	21, // [21:28] is the sub-list for method output_type
+	14, // [14:21] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_lock_proto_init() }

@@ -535,7 +535,10 @@ type LockGrant struct {
 	Shared bool                   `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
 	Take   int32                  `protobuf:"varint,3,opt,name=take,proto3" json:"take,omitempty"`
 	// The lowest slot held, from 1, for a lock with a limit; the key for guards is lock#slot.
-	Slot          int32 `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	Slot int32 `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Of a lock that what the run is inside of holds for longer: the token under which that has it. All its runs are told the same, and who holds
+	// the lock next has a higher one. Zero: nobody does.
+	HoldToken     int64 `protobuf:"varint,5,opt,name=hold_token,json=holdToken,proto3" json:"hold_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -594,6 +597,13 @@ func (x *LockGrant) GetTake() int32 {
 func (x *LockGrant) GetSlot() int32 {
 	if x != nil {
 		return x.Slot
+	}
+	return 0
+}
+
+func (x *LockGrant) GetHoldToken() int64 {
+	if x != nil {
+		return x.HoldToken
 	}
 	return 0
 }
@@ -2604,12 +2614,14 @@ const file_lockstep_v1_worker_proto_rawDesc = "" +
 	"\vconsistency\x18\x04 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"e\n" +
 	"\x14ListSessionsResponse\x120\n" +
 	"\bsessions\x18\x01 \x03(\v2\x14.lockstep.v1.SessionR\bsessions\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"_\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"~\n" +
 	"\tLockGrant\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x16\n" +
 	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x12\n" +
 	"\x04take\x18\x03 \x01(\x05R\x04take\x12\x12\n" +
-	"\x04slot\x18\x04 \x01(\x05R\x04slot\"\xba\x05\n" +
+	"\x04slot\x18\x04 \x01(\x05R\x04slot\x12\x1d\n" +
+	"\n" +
+	"hold_token\x18\x05 \x01(\x03R\tholdToken\"\xba\x05\n" +
 	"\tLeasedRun\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +

@@ -1777,12 +1777,14 @@ func (x *Pending) GetLocks() []*ClaimedLock {
 }
 
 type ClaimedLock struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lock          string                 `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
-	Shared        bool                   `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
-	Limit         int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
-	Take          int32                  `protobuf:"varint,4,opt,name=take,proto3" json:"take,omitempty"`
-	Slot          int32                  `protobuf:"varint,5,opt,name=slot,proto3" json:"slot,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Lock   string                 `protobuf:"bytes,1,opt,name=lock,proto3" json:"lock,omitempty"`
+	Shared bool                   `protobuf:"varint,2,opt,name=shared,proto3" json:"shared,omitempty"`
+	Limit  int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	Take   int32                  `protobuf:"varint,4,opt,name=take,proto3" json:"take,omitempty"`
+	Slot   int32                  `protobuf:"varint,5,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Until when it is held: zero is the lease, 1 the frame of the run, 2 the instance.
+	Hold          int32 `protobuf:"varint,6,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1848,6 +1850,13 @@ func (x *ClaimedLock) GetTake() int32 {
 func (x *ClaimedLock) GetSlot() int32 {
 	if x != nil {
 		return x.Slot
+	}
+	return 0
+}
+
+func (x *ClaimedLock) GetHold() int32 {
+	if x != nil {
+		return x.Hold
 	}
 	return 0
 }
@@ -1929,7 +1938,9 @@ type Lock struct {
 	// The newest token granted.
 	Token int64 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"`
 	// Places of runs whose lease lapsed, and that nobody has needed since.
-	Lapsed        []*LockHolder `protobuf:"bytes,5,rep,name=lapsed,proto3" json:"lapsed,omitempty"`
+	Lapsed []*LockHolder `protobuf:"bytes,5,rep,name=lapsed,proto3" json:"lapsed,omitempty"`
+	// Who holds it for longer than a run: instances, and frames of them. The node is less than zero; see the state machine's at.
+	Holds         []*LockHolder `protobuf:"bytes,6,rep,name=holds,proto3" json:"holds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1995,6 +2006,13 @@ func (x *Lock) GetToken() int64 {
 func (x *Lock) GetLapsed() []*LockHolder {
 	if x != nil {
 		return x.Lapsed
+	}
+	return nil
+}
+
+func (x *Lock) GetHolds() []*LockHolder {
+	if x != nil {
+		return x.Holds
 	}
 	return nil
 }
@@ -2978,25 +2996,27 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06parked\x18\x06 \x01(\tR\x06parked\x12\x1d\n" +
 	"\n" +
 	"skipped_at\x18\a \x01(\x03R\tskippedAt\x122\n" +
-	"\x05locks\x18\b \x03(\v2\x1c.lockstep.log.v1.ClaimedLockR\x05locks\"w\n" +
+	"\x05locks\x18\b \x03(\v2\x1c.lockstep.log.v1.ClaimedLockR\x05locks\"\x8b\x01\n" +
 	"\vClaimedLock\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x16\n" +
 	"\x06shared\x18\x02 \x01(\bR\x06shared\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\x12\x12\n" +
 	"\x04take\x18\x04 \x01(\x05R\x04take\x12\x12\n" +
-	"\x04slot\x18\x05 \x01(\x05R\x04slot\"w\n" +
+	"\x04slot\x18\x05 \x01(\x05R\x04slot\x12\x12\n" +
+	"\x04hold\x18\x06 \x01(\x05R\x04hold\"w\n" +
 	"\n" +
 	"EndedToken\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x03R\x05token\x12\x10\n" +
 	"\x03how\x18\x02 \x01(\tR\x03how\x12+\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x15.lockstep.v1.RunStateR\x05state\x12\x14\n" +
-	"\x05delay\x18\x04 \x01(\x03R\x05delay\"\xb2\x01\n" +
+	"\x05delay\x18\x04 \x01(\x03R\x05delay\"\xe5\x01\n" +
 	"\x04Lock\x12\x12\n" +
 	"\x04lock\x18\x01 \x01(\tR\x04lock\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x05R\x05limit\x125\n" +
 	"\aholders\x18\x03 \x03(\v2\x1b.lockstep.log.v1.LockHolderR\aholders\x12\x14\n" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x123\n" +
-	"\x06lapsed\x18\x05 \x03(\v2\x1b.lockstep.log.v1.LockHolderR\x06lapsed\"\xfc\x01\n" +
+	"\x06lapsed\x18\x05 \x03(\v2\x1b.lockstep.log.v1.LockHolderR\x06lapsed\x121\n" +
+	"\x05holds\x18\x06 \x03(\v2\x1b.lockstep.log.v1.LockHolderR\x05holds\"\xfc\x01\n" +
 	"\n" +
 	"LockHolder\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x03R\x05token\x12\x18\n" +
@@ -3161,21 +3181,22 @@ var file_lockstep_log_v1_state_proto_depIdxs = []int32{
 	29, // 24: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
 	16, // 25: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
 	16, // 26: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	19, // 27: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	18, // 28: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	20, // 29: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	30, // 30: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	31, // 31: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	13, // 32: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	26, // 33: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	30, // 34: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	32, // 35: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 36: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	16, // 27: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	19, // 28: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	18, // 29: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	20, // 30: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	30, // 31: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	31, // 32: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	13, // 33: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	26, // 34: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	30, // 35: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	32, // 36: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 37: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
