@@ -179,6 +179,7 @@ func (t *turn) frameOver(i *instance, f *frame) (over bool) {
 		output = &v1.Payload{Bytes: value}
 	}
 	t.m.frameOver(i, f, output)
+	t.unholds(i)
 	switch i.step(owner).Kind {
 	case graph.KindScope:
 		t.emit(&runCompleted{i: i, at: owner, output: output})

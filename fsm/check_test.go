@@ -36,6 +36,9 @@ func check(m *Machine) error {
 				return fmt.Errorf("lock %s: %w", l.rec.Lock, err)
 			}
 		}
+		if err := checkHolds(m, ns); err != nil {
+			return err
+		}
 		if err := checkWaits(m, ns); err != nil {
 			return err
 		}

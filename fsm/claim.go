@@ -57,6 +57,7 @@ func (t *turn) claim(i *instance, at at, s *session) bool {
 			holder: &logv1.LockHolder{Token: r.Token, Session: r.Session, InstanceId: i.rec.InstanceId, Node: at.node, Index: at.index},
 		})
 	}
+	t.hold(i, at)
 	return true
 }
 
@@ -69,6 +70,9 @@ func (t *turn) park(i *instance, at at, lock string, verdict busyness) {
 		}
 		if r.SkippedAt == 0 {
 			r.SkippedAt = max(1, t.uptime())
+		}
+		if t.ns.holds.Len() > 0 {
+			r.Todo = t.m.nextTodo() // see deadlock.go
 		}
 	})
 }
@@ -130,8 +134,9 @@ func (t *turn) leasedRun(i *instance, at at) *v1.LeasedRun {
 		out.Heartbeat = durationpb.New(time.Duration(n.Timeouts.Heartbeat))
 	}
 	for _, want := range r.Locks {
-		grant := &v1.LockGrant{Lock: want.Lock, Shared: want.Shared, Take: want.Take}
-		for _, h := range t.ns.lock(t.m, want.Lock).rec.Holders {
+		l := t.ns.lock(t.m, want.Lock)
+		grant := &v1.LockGrant{Lock: want.Lock, Shared: want.Shared, Take: want.Take, HoldToken: t.heldUnder(i.key(at), l)}
+		for _, h := range l.rec.Holders {
 			if h.Token == r.Token && len(h.Slots) > 0 {
 				grant.Slot = h.Slots[0]
 			}

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// A wait for a whole instance waits for all waits in it; one for a step waits for those at that step, and upstream of it. Where that
+// A wait for a whole instance waits for all waits in it; one for a step waits for those at that step, and upstream of it; and one for locks
+// for those inside of what holds these (deadlock.go). Where that
 // comes back to a wait, none of them ends by itself. Such a cycle is closed by the newest of its waits, so it is looked for when one
 // begins, and that one fails. Waits of which any one would be enough count as all others: a cycle that a race or a join could break is
 // one too. It is looked for from both sides, a little further each time, for one side can be a crowd where the other is empty.
@@ -17,7 +18,11 @@ const maxSearched = 10_000
 // waits to say.
 func (t *turn) cycle(i *instance, at at) (chain []*dependency, ok bool) {
 	r, k := i.run(at), i.key(at)
-	begin := &dependency{r.Other, r.OtherStep, &k}
+	return t.cycleFrom(&dependency{r.Other, r.OtherStep, &k})
+}
+
+// cycleFrom is cycle of a wait.
+func (t *turn) cycleFrom(begin *dependency) (chain []*dependency, ok bool) {
 	for most := 16; most <= maxSearched; most *= 5 {
 		ahead := &search{t: t, begin: begin, most: most, next: t.ahead}
 		if chain, over := ahead.run(); over {
@@ -92,6 +97,14 @@ func (s *search) chain(at int) []*dependency {
 
 // ahead are the waits that one waits for.
 func (t *turn) ahead(of *dependency, fn func(*dependency) bool) {
+	if of.isLock() {
+		t.aheadOfLock(of, fn)
+		return
+	}
+	if i := t.known(of.on); i != nil && t.ns.holds.Len() > 0 {
+		i.inFrame(whole, func(d *dependency) bool { return !t.holdsUp(d, of) || fn(d) })
+		return
+	}
 	t.ns.waits.in(of.run.namespace, of.on, func(d *dependency) bool {
 		return !t.holdsUp(d, of) || fn(d)
 	})
@@ -99,9 +112,14 @@ func (t *turn) ahead(of *dependency, fn func(*dependency) bool) {
 
 // behind are the waits that wait for one.
 func (t *turn) behind(of *dependency, fn func(*dependency) bool) {
+	more := true
 	t.ns.waits.from(of.run.instance, "", func(d *dependency) bool {
-		return !t.holdsUp(of, d) || fn(d)
+		more = !t.holdsUp(of, d) || fn(d)
+		return more
 	})
+	if more {
+		t.behindLocks(of, fn)
+	}
 }
 
 // holdsUp: a wait in an instance for which another waits is at the step that this waits for, or upstream of it.
@@ -138,7 +156,11 @@ func (t *turn) sayChain(chain []*dependency) string {
 			fmt.Fprintf(&b, "and %d more, ", len(chain)-n)
 			break
 		}
-		fmt.Fprintf(&b, "%s waits for %s", t.sayRun(d.run), d.sayOn())
+		on := d.sayOn()
+		if d.isLock() {
+			on = t.sayLock(d, chain[(n+1)%len(chain)])
+		}
+		fmt.Fprintf(&b, "%s waits for %s", t.sayRun(d.run), on)
 	}
 	return "the waits are a cycle: " + strings.TrimSuffix(b.String(), ", ")
 }

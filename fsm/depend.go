@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/btree"
@@ -110,6 +111,9 @@ func (t *turn) look(i *instance, at at) {
 	switch chain, ok := t.cycle(i, at); {
 	case !ok:
 		t.failWait(i, at, "AWAIT_TOO_WIDE", fmt.Sprintf("more than %d waits hang together with this one, and whether they are a cycle is not looked for", maxSearched))
+	case slices.ContainsFunc(chain, (*dependency).isLock):
+		t.yield(chain)
+		t.lookAgain(i, at)
 	case len(chain) > 0:
 		t.failWait(i, at, "AWAIT_CYCLE", t.sayChain(chain))
 	}

@@ -149,6 +149,7 @@ func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {
 		case held:
 			e.Code, e.Holder = v1.ExplainCode_EXPLAIN_CODE_LOCK_HELD, m.holderOf(l)
 			e.Sentence = fmt.Sprintf("Step %q needs lock %q, which %s holds under token %d.", e.Step, want.Lock, sayHolder(e.Holder), e.Holder.GetToken())
+			m.explainHeld(i, at, l, e)
 			return
 		case reserved:
 			e.Code = v1.ExplainCode_EXPLAIN_CODE_LOCK_RESERVED
@@ -168,6 +169,8 @@ func sayHolder(h *v1.Holder) string {
 	switch {
 	case h == nil:
 		return "somebody"
+	case h.InstanceId != "" && h.Step == "":
+		return fmt.Sprintf("instance %q", h.InstanceId)
 	case h.InstanceId != "":
 		return fmt.Sprintf("step %q of instance %q", h.Step, h.InstanceId)
 	}

@@ -41,7 +41,7 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 			return t.incident(i, at, "LOCKS_INVALID", err)
 		}
 		for _, l := range locks {
-			ready.locks = append(ready.locks, &logv1.ClaimedLock{Lock: l.Name, Shared: l.Shared, Limit: l.Limit, Take: max(1, l.Take)})
+			ready.locks = append(ready.locks, &logv1.ClaimedLock{Lock: l.Name, Shared: l.Shared, Limit: l.Limit, Take: max(1, l.Take), Hold: int32(l.Hold)})
 		}
 	}
 	t.emit(ready)

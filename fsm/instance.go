@@ -352,6 +352,7 @@ func (e *instanceChanged) evolve(t *turn) {
 		t.ns.rec.LiveInstances--
 		t.m.dirtyNamespace(t.ns)
 		t.freeSchedule(e.i)
+		t.unholds(e.i)
 		t.tellOf(e.i)
 	}
 	t.m.touch(e.i)

@@ -3,6 +3,7 @@ package fsm
 import (
 	"github.com/google/btree"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -64,6 +65,8 @@ func (t *turn) do(k runKey) {
 		t.callOff(i, k.at)
 	case i.isCall(k.at):
 		t.call(i, k.at)
+	case i.step(k.at).Kind == graph.KindTask:
+		t.lookForDeadlock(i, k.at)
 	default:
 		t.look(i, k.at)
 	}
@@ -107,6 +110,9 @@ func (m *Machine) todo(i *instance, at at, seq int64) {
 // overRun has those told who wait for the end of a run; it is part of that end.
 func (t *turn) overRun(i *instance, at at) {
 	t.endNamed(i, at)
+	if i.step(at).Body > 0 {
+		t.unholds(i)
+	}
 	if t.ns.waits.on.Len() == 0 || at.index != 0 || i.step(at).Scope != 0 || plant.Is(plant.EndNotTold) {
 		return
 	}

@@ -10,13 +10,14 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 11 bounds what
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 12 takes definitions of the
+// fifth edition of the language (locks that are held for longer than a step). Level 11 bounds what
 // an entry does by itself inside instances (work.go). Level 10 has correlation keys in an index, and signals by key. Level 9 has schedules.
 // Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = 11
+const Level = 12
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -60,8 +61,8 @@ func definitionLevel(g *graph.Graph) uint32 {
 	if g.Compensable() {
 		level = compensationLevel
 	}
-	if g.Edition > 1 { // the second is of level 5, and each has one more
-		level = max(level, waitsLevel+uint32(g.Edition)-2)
+	if g.Edition > 1 {
+		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel}[g.Edition-2])
 	}
 	return level
 }

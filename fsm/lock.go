@@ -97,7 +97,9 @@ func (m *Machine) flushLock(b *table.Batch, l *lock) {
 }
 
 // taken: somebody holds it, or has a lapsed place in it. Only then does it have a row; claims have theirs.
-func (l *lock) taken() bool { return len(l.rec.Holders) > 0 || len(l.rec.Lapsed) > 0 }
+func (l *lock) taken() bool {
+	return len(l.rec.Holders) > 0 || len(l.rec.Lapsed) > 0 || len(l.rec.Holds) > 0
+}
 
 // limit is that of those who use the lock, and whether anybody does.
 func (l *lock) limit() (limit int32, used bool) {
@@ -165,11 +167,16 @@ const patience = 5_000_000_000
 // lost who would take it, of which the lock hears nothing.
 const retryReserved = 1_000_000_000
 
+// open says whether those who have a lock leave room for who asks for it.
+func (m *Machine) open(l *lock, asking *claim) bool {
+	return l.fits(asking.want) && (len(l.rec.Holds) == 0 || !m.shutOut(l, asking))
+}
+
 // busy says whether a claim must wait: for the holders, or for an older claim that was first passed over
 // five seconds ago and that somebody still waits to take. So nothing starves, and a queue without workers
 // blocks nobody.
 func (m *Machine) busy(l *lock, asking *claim) busyness {
-	if !l.fits(asking.want) {
+	if !m.open(l, asking) {
 		return held
 	}
 	verdict := free
@@ -180,7 +187,7 @@ func (m *Machine) busy(l *lock, asking *claim) busyness {
 		if c.run == asking.run && c.wait == nil || c.skippedAt == 0 || c.skippedAt+patience > m.group.Uptime {
 			return true
 		}
-		if l.conflict(c.want, asking.want) && (c.wait != nil || m.wanted(c.run, c.queue)) {
+		if l.conflict(c.want, asking.want) && (c.wait != nil || m.wanted(c.run, c.queue)) && !m.barred(l, c) {
 			verdict = reserved
 		}
 		return verdict == free
@@ -206,7 +213,7 @@ func (t *turn) wake(l *lock) {
 		return true
 	})
 	for _, c := range parked {
-		if !l.fits(c.want) {
+		if !t.m.open(l, c) {
 			continue
 		}
 		if c.wait != nil {
@@ -296,8 +303,8 @@ func (t *turn) grantLock(l *lock, w *wait) {
 	t.answer(w, t.lockGranted(l, w.rec.Lock, w.session, w.rec.Note), nil)
 }
 
-// closesCycle follows the wait-for graph from a lock's holders: sessions hold, sessions wait. A run that waits
-// holds nothing, so runs are never in a cycle.
+// closesCycle follows the wait-for graph from a lock's holders: sessions hold, sessions wait. What instances hold is not followed here:
+// a session waits for a minute at most (deadlock.go).
 func (t *turn) closesCycle(s *session, l *lock) bool {
 	seen := []int64{}
 	open := []*lock{l}

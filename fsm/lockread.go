@@ -14,7 +14,7 @@ import (
 
 func (m *Machine) holderOf(l *lock) *v1.Holder {
 	if len(l.rec.Holders) == 0 {
-		return nil
+		return m.longHolder(l)
 	}
 	h := l.rec.Holders[0]
 	out := &v1.Holder{
@@ -28,6 +28,15 @@ func (m *Machine) holderOf(l *lock) *v1.Holder {
 		out.Step = i.graph.Nodes[h.Node].ID
 	}
 	return out
+}
+
+// longHolder is who holds a lock that no run has; nil when nobody does. It has a step only where it is that step's body.
+func (m *Machine) longHolder(l *lock) *v1.Holder {
+	if len(l.rec.Holds) == 0 {
+		return nil
+	}
+	h := m.heldReply(l)[0]
+	return &v1.Holder{Token: h.Token, InstanceId: h.InstanceId, Step: h.Step, Index: h.Index, Lock: l.rec.Lock, Since: h.Since}
 }
 
 // readLock finds a lock for reading.
@@ -83,6 +92,7 @@ func (m *Machine) lockReply(l *lock) *v1.Lock {
 		}
 		out.Holders = append(out.Holders, holder)
 	}
+	out.Held = m.heldReply(l)
 	return out
 }
 
@@ -110,7 +120,7 @@ func (m *Machine) ListLocks(r *v1.ListLocksRequest) (*v1.ListLocksResponse, erro
 		if failed = proto.Unmarshal(value, rec); failed != nil {
 			return false
 		}
-		if !strings.HasPrefix(rec.Lock, r.Prefix) || len(rec.Holders) == 0 {
+		if !strings.HasPrefix(rec.Lock, r.Prefix) || len(rec.Holders)+len(rec.Holds) == 0 {
 			return true
 		}
 		if len(out.Locks) >= pageLimit(r.Limit) {
@@ -147,5 +157,5 @@ func (m *Machine) CheckToken(r *v1.CheckTokenRequest) (*v1.CheckTokenResponse, e
 	if err != nil {
 		return nil, err
 	}
-	return &v1.CheckTokenResponse{Holds: l.holder(r.Token) != nil, Holder: m.holderOf(l)}, nil
+	return &v1.CheckTokenResponse{Holds: l.isHeldUnder(r.Token), Holder: m.holderOf(l)}, nil
 }

@@ -216,6 +216,10 @@ func dump(m *Machine) string {
 				return true
 			})
 		}
+		ns.holds.Ascend(func(h holding) bool {
+			fmt.Fprintf(&b, "holds %v\n", h)
+			return true
+		})
 		fmt.Fprintf(&b, "namespace %s token %d position %d live %d leases %d\n", name, ns.rec.Token, ns.rec.Position, ns.rec.LiveInstances, len(ns.leases))
 		for _, tbl := range looseTables {
 			m.scan(key(tbl, name), table.End(key(tbl, name)), func(k, value []byte) bool {

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"github.com/google/btree"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -21,6 +22,7 @@ type namespace struct {
 	calendar  []string // names of schedules, sorted
 	feed      feed
 	waits     dependencies // runs that wait for other instances
+	holds     *btree.BTreeG[holding]
 	payloads  numbered
 	over      int64 // when the next that is remembered of signals by key is over; zero is never
 	dirty     bool
@@ -43,7 +45,7 @@ func (ns *namespace) clear() {
 	ns.leases = map[int64]leaseRef{}
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
-	ns.waits = newDependencies()
+	ns.waits, ns.holds = newDependencies(), newHoldings()
 	ns.over = 0
 }
 

@@ -96,6 +96,27 @@ steps:
   b: {needs: [a], when: "input.k == 2", call: {workflow: w6, detach: true}, compensate: {}}
   c: {needs: [a], await: {instance: "i${input.k + 5}", step: h}, timeouts: {total: 30s}}
   d: {needs: [{step: c, ends: any}, b], queue: q1}
+`, `
+workflow: w8
+steps:
+  a: {queue: q0, locks: [{name: "x/${input.k}", hold: instance}], compensate: {locks: ["x/${input.k}", y]}}
+  b: {needs: [a], queue: q1, locks: [{name: "x/${(input.k + 1) % 3}", hold: instance}], retry: {attempts: 2, backoff: 1s}, timeouts: {total: 90s}, compensate: {}}
+  c: {queue: q0, locks: [{name: y, shared: true, hold: instance}], retry: {nonRetryable: [DEADLOCK]}}
+  d: {needs: [{step: b, ends: any}, c], queue: q1, locks: [{name: y, hold: instance}, "x/${input.k}"], retry: {attempts: 2}}
+  e: {needs: [a], await: {instance: "i${input.k + 6}"}, timeouts: {total: 40s}}
+`, `
+workflow: w9
+steps:
+  a:
+    forEach:
+      in: [0, 1, 2]
+      width: 2
+      steps:
+        f: {queue: q0, locks: [{name: "x/${item}", hold: scope}], compensate: {locks: ["x/${item}"]}}
+        g: {needs: [f], queue: q1, locks: ["x/${item}", {name: "x/${(item + 1) % 3}", shared: true, hold: scope}], retry: {attempts: 2, backoff: 1s}}
+    timeouts: {total: 120s}
+  b: {needs: [{step: a, ends: any}], queue: q0, locks: [{name: "x/${input.k}", hold: scope}], compensate: {}}
+  c: {needs: [b], call: {workflow: w8}, input: {k: "${input.k}"}, timeouts: {total: 60s}}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.

@@ -63,13 +63,14 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 		b = appendNumber(b, 52, int64(l.Limit))
 		b = appendNumber(b, 53, int64(l.Take))
 		b = appendNumber(b, 54, int64(l.Slot))
+		b = appendNumber(b, 59, int64(l.Hold))
 	}
 	return b
 }
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 27, tag >= 52 && tag <= 55, tag == 57, tag == 58:
+	case tag >= 1 && tag <= 27, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
@@ -99,7 +100,7 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 		switch {
 		case f.tag < 30:
 			return setRunNumber(r, f)
-		case f.tag >= 50 && f.tag < 55:
+		case f.tag >= 50 && f.tag < 55, f.tag == 59:
 			return setLock(&r.Locks, f)
 		case f.tag >= 55:
 			return setEnded(&r.Ended, f)
@@ -220,6 +221,8 @@ func setLock(locks *[]*logv1.ClaimedLock, f field) bool {
 		l.Take = int32(f.number)
 	case 54:
 		l.Slot = int32(f.number)
+	case 59:
+		l.Hold = int32(f.number)
 	}
 	return true
 }
@@ -291,7 +294,7 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 		case 44:
 			p.step = string(f.text)
 		default:
-			return f.tag >= 50 && f.tag < 55 && setLock(&p.locks, f)
+			return (f.tag >= 50 && f.tag < 55 || f.tag == 59) && setLock(&p.locks, f)
 		}
 		return true
 	})

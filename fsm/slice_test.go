@@ -138,7 +138,7 @@ func changed[M any, P interface {
 // A row that differs on one replica, of which no event tells, changes its digest within the time that it takes to cover
 // the row's table.
 func TestARowThatDiffersIsFound(t *testing.T) {
-	engine := walked(t, 4, 1500)
+	engine := walked(t, 5, 1500)
 	for _, tbl := range sliced {
 		t.Run(string(tbl), func(t *testing.T) {
 			var last []byte

@@ -203,6 +203,9 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err != nil {
 		return err
 	}
+	if err := m.loadHoldings(ns); err != nil {
+		return err
+	}
 	m.overAt(ns, m.nextOver(ns))
 	prefix := key(tablePending, name)
 	var failed error

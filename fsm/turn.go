@@ -46,7 +46,8 @@ type turn struct {
 	checkpoint bool
 	slice      []byte
 
-	freed []*schedule // whose instance has ended
+	freed  []*schedule // whose instance has ended
+	unheld []*instance // in which something has ended: see hold.go
 
 	until, untilWall int64 // in a tick: what is due later is not due yet
 
@@ -96,8 +97,9 @@ func (t *turn) run(cmd *logv1.Command) Outcome {
 	return out
 }
 
-// settle goes on behind what was decided: with schedules whose instance has ended, and with what waits.
+// settle goes on behind what was decided: with what was held by what has ended, with schedules whose instance has, and with what waits.
 func (t *turn) settle() {
+	t.freeHeld()
 	t.followSchedules()
 	t.matchTouched()
 	t.settleDeliveries()

@@ -95,7 +95,8 @@ func (c *cli) printWaits(ctx context.Context, id string) error {
 	return c.print(res, func() { c.drawWaits(res) })
 }
 
-// drawWaits draws an arrow for each wait: a thick one to an instance that the step called, one that says which step where it is for a step.
+// drawWaits draws an arrow for each wait: a thick one to an instance that the step called, a dotted one to one that holds a lock, and one that says which
+// step where it is for a step.
 func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 	fmt.Fprintln(c.stdout, "flowchart LR")
 	places, states := map[string]int{}, map[string]v1.InstanceState{}
@@ -121,7 +122,10 @@ func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 		if w.Called {
 			arrow = "==>"
 		}
-		if w.WaitsFor.Step != "" {
+		switch {
+		case w.Lock != "":
+			arrow, says = "-.->", says+" for lock "+w.Lock
+		case w.WaitsFor.Step != "":
 			says += " for " + w.WaitsFor.Step
 		}
 		fmt.Fprintf(c.stdout, "  i%d %s|%q| i%d\n", from, arrow, says, to)

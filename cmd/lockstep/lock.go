@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -86,18 +87,10 @@ func (c *cli) lockList() *cobra.Command {
 			var rows [][]string
 			for _, l := range res.Locks {
 				for _, h := range l.Holders {
-					holder := "session " + h.SessionId
-					if h.InstanceId != "" {
-						holder = h.InstanceId + " " + h.Step
-					}
-					mode := "exclusive"
-					switch {
-					case l.Limit > 0:
-						mode = fmt.Sprintf("%d of %d", h.Take, l.Limit)
-					case h.Shared:
-						mode = "shared"
-					}
-					rows = append(rows, []string{l.Lock, mode, holder, strconv.FormatInt(h.Token, 10), when(h.Since), strconv.FormatInt(l.Waiters, 10), h.Note})
+					rows = append(rows, lockRow(l, h, ""))
+				}
+				for _, h := range l.Held {
+					rows = append(rows, lockRow(l, h, ", held"))
 				}
 			}
 			c.table([]string{"lock", "mode", "holder", "token", "since", "waiting", "note"}, rows)
@@ -105,6 +98,22 @@ func (c *cli) lockList() *cobra.Command {
 	}}
 	cmd.Flags().StringVar(&prefix, "prefix", "", "only names that begin so")
 	return cmd
+}
+
+// lockRow is who has a lock: a session, a run, or what holds it for longer than a run.
+func lockRow(l *v1.Lock, h *v1.LockHolder, held string) []string {
+	holder := "session " + h.SessionId
+	if h.InstanceId != "" {
+		holder = strings.TrimSpace(h.InstanceId + " " + h.Step)
+	}
+	mode := "exclusive"
+	switch {
+	case l.Limit > 0:
+		mode = fmt.Sprintf("%d of %d", h.Take, l.Limit)
+	case h.Shared:
+		mode = "shared"
+	}
+	return []string{l.Lock, mode + held, holder, strconv.FormatInt(h.Token, 10), when(h.Since), strconv.FormatInt(l.Waiters, 10), h.Note}
 }
 
 func (c *cli) lockRevoke() *cobra.Command {

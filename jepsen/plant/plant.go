@@ -68,6 +68,12 @@ const (
 	WidthIgnored    Bug = "width-ignored"
 	InsideNotUndone Bug = "inside-not-undone"
 
+	HoldIgnored    Bug = "hold-ignored"
+	HoldEndsEarly  Bug = "hold-ends-early"
+	BodyHoldsOn    Bug = "body-holds-on"
+	DeadlockStands Bug = "deadlock-stands"
+	EldestYields   Bug = "eldest-yields"
+
 	ChildFailureTaken Bug = "child-failure-taken"
 	ChildLeft         Bug = "child-left"
 	EndNotTold        Bug = "end-not-told"
@@ -130,6 +136,11 @@ var All = []Row{
 	{CodesIgnored, "S1", "a need of some failures is met by every failure"},
 	{WidthIgnored, "S1", "all items of a list are done at a time"},
 	{InsideNotUndone, "saga", "what was completed inside a step is left as it is"},
+	{HoldIgnored, "S2", "a run is granted a lock that another instance holds"},
+	{HoldEndsEarly, "S2", "what an instance holds is freed with the first end of a step with a body in it"},
+	{BodyHoldsOn, "liveness", "what a body holds is freed with the end of its instance"},
+	{DeadlockStands, "liveness", "instances that wait for each other's locks are left waiting"},
+	{EldestYields, "deadlock", "of instances that wait for each other's locks the oldest yields"},
 	{ChildFailureTaken, "S1", "a call completes also when what it called has failed"},
 	{ChildLeft, "saga", "what an instance called is left running when that stops"},
 	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},
