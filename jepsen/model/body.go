@@ -11,6 +11,7 @@ type frame struct {
 	owner *run
 	place int // among the items, or turns
 	runs  []*run
+	done  bool // all in it has ended well, while that was wanted
 }
 
 // stage is how far a step with a body is that does not end well.

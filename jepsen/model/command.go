@@ -351,11 +351,11 @@ func (s *State) acquire(c *Command, x *session) func() {
 		s.refused(c, "INVALID")
 		return nil
 	case s.differs(l, w.Limit):
-		if c.Answer.Code != "LOCK_LIMIT_DIFFERS" && len(l.holders)+len(l.lapsed) > 0 {
+		if c.Answer.Code != "LOCK_LIMIT_DIFFERS" && len(l.holders)+len(l.lapsed)+len(l.holds) > 0 {
 			s.refused(c, "LOCK_LIMIT_DIFFERS")
 		}
 	}
-	fits, cycle := l.fits(w), s.cycle(x, l)
+	fits, cycle := l.room(w, nil), s.cycle(x, l)
 	if a := c.Answer; fits && a.Code == "" && !a.Parked {
 		return func() {
 			if p := s.leases[a.Token]; !s.granted(a.Token) || p == nil || p.session != x || p.lock != w.Lock {

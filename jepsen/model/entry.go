@@ -57,6 +57,7 @@ type Want struct {
 	Lock        string
 	Shared      bool
 	Limit, Take int32
+	Hold        int // of a step: until when
 }
 
 // Entry is one of the log, with what it came to.

@@ -7,6 +7,9 @@ func (s *State) fact(f *Fact) {
 	if s.claim != nil && (f.Kind != "lock.granted" || f.Token != s.claim.token) {
 		s.over() // a claim is granted whole, or not at all
 	}
+	if s.keeps != nil && f.Kind != "lock.held" {
+		s.over()
+	}
 	switch f.Kind {
 	case "session.opened":
 		s.sessionOpened(f)
@@ -16,6 +19,10 @@ func (s *State) fact(f *Fact) {
 		s.lockGranted(f)
 	case "lock.released":
 		s.lockReleased(f)
+	case "lock.held":
+		s.lockHeld(f)
+	case "lock.freed":
+		s.lockFreed(f)
 	case "signal.received":
 		s.signalReceived(f)
 	case "signal.kept", "signal.correlated", "signal.broadcast":
@@ -80,6 +87,14 @@ func (s *State) runFact(f *Fact, r *run) {
 	case "step.released":
 		s.runReleased(f, r)
 	case "step.retried":
+		if f.Code == "DEADLOCK" && r.state == Ready {
+			s.deadlocked(f, r)
+			if r.last(f.Code) {
+				fault("S1", "step %s of %s yields with %d of %d attempts used, and is retried", f.Step, f.Instance, r.used, r.step.Attempts)
+			}
+			s.runRetried(f, r)
+			break
+		}
 		if !about || c.Kind != Fail || !r.holds(c.Token) || !c.Retryable || r.used+1 >= r.step.Attempts || slices.Contains(r.step.NonRetryable, c.Code) {
 			fault("S1", "step %s of %s is retried by %s", f.Step, f.Instance, c.say())
 		}
@@ -163,7 +178,7 @@ func (s *State) instanceStarted(f *Fact) {
 }
 
 func (s *State) comes(i *instance) {
-	i.state, i.seen = Running, map[string]*seen{}
+	i.state, i.seen, i.startedAt = Running, map[string]*seen{}, s.Wall
 	i.activate(nil, i.flow.Steps)
 	s.instances[i.id] = i
 	if i.deadline = after(s.Uptime, i.flow.Total); i.deadline > 0 {
@@ -400,7 +415,10 @@ func (s *State) runRetried(f *Fact, r *run) {
 	if most = min(most, r.step.MaxBackoff); f.Delay > most || f.Delay < most-most/5-1 {
 		fault("S1", "step %s of %s backs off %d, of a policy of %d", f.Step, f.Instance, f.Delay, most)
 	}
-	s.endRunLease(r)
+	if r.state == Leased {
+		s.endRunLease(r)
+	}
+	s.dropLapsed(r)
 	s.enter(r, Backoff)
 	r.used++
 	r.retryAt, r.lapsed = s.Uptime+f.Delay, false
@@ -422,6 +440,11 @@ func (s *State) fails(f *Fact, r *run) {
 	last := r.used+1 >= r.step.Attempts
 	counts := true
 	switch {
+	case f.Code == "DEADLOCK" && r.state == Ready:
+		s.deadlocked(f, r)
+		if !r.last(f.Code) {
+			fault("S1", "step %s of %s yields with %d of %d attempts used, and fails", f.Step, f.Instance, r.used, r.step.Attempts)
+		}
 	case c != nil && c.Kind == Fail && c.Instance == f.Instance && c.Step == f.Step && r.holds(c.Token):
 		if c.Retryable && !last && !slices.Contains(r.step.NonRetryable, c.Code) {
 			fault("S1", "step %s of %s fails with %d of %d attempts used", f.Step, f.Instance, r.used, r.step.Attempts)

@@ -9,6 +9,7 @@ type lock struct {
 	holders []place
 	lapsed  []place // of runs whose lease lapsed, until somebody needs them
 	wanted  int     // ready runs that need it
+	holds   []*hold
 }
 
 // place is what a token has of a lock.
@@ -66,7 +67,7 @@ func (s *State) contended(l *lock, but *wait) bool {
 
 // differs: it is in use with another limit.
 func (s *State) differs(l *lock, limit int32) bool {
-	if len(l.holders)+len(l.lapsed) > 0 {
+	if len(l.holders)+len(l.lapsed)+len(l.holds) > 0 {
 		return l.limit != limit
 	}
 	return slices.ContainsFunc(s.waits, func(w *wait) bool { return w.want != nil && w.want.Lock == l.name && w.want.Limit != limit })
@@ -116,6 +117,9 @@ func (s *State) lockGranted(f *Fact) {
 	s.place(l, c.left[at], place{token: f.Token, run: c.run, shared: f.Shared, take: f.Take, slot: f.Slot})
 	if c.left = slices.Delete(c.left, at, at+1); len(c.left) == 0 {
 		s.claim = nil
+		if hold := s.toHold(c.run); len(hold) > 0 {
+			s.keeps = &claim{c.token, c.run, hold}
+		}
 	}
 }
 
@@ -161,6 +165,9 @@ func (s *State) place(l *lock, w Want, p place) {
 	w.Take = max(1, w.Take)
 	if !l.fits(w) {
 		fault("S2", "lock %s is granted to token %d beside %d holders", l.name, p.token, len(l.holders))
+	}
+	if l.barred(w, p.run) {
+		fault("S2", "lock %s is granted to token %d, and another instance holds it", l.name, p.token)
 	}
 	if w.Limit > 0 && p.slot < 1 || slices.ContainsFunc(l.holders, func(o place) bool { return p.slot > 0 && o.slot == p.slot }) {
 		fault("S2", "slot %d of lock %s is granted to token %d", p.slot, l.name, p.token)
@@ -236,7 +243,7 @@ func (s *State) idle(w *wait) {
 	switch {
 	case w.want != nil:
 		l := s.lock(w.want.Lock)
-		if l.fits(*w.want) && !s.contended(l, w) {
+		if l.room(*w.want, nil) && !s.contended(l, w) {
 			fault("liveness", "call %d waits for lock %s, which is free", w.call, l.name)
 		}
 	case w.run != nil:

@@ -38,8 +38,9 @@ type instance struct {
 	// Of one that stops: the step from which on it is undone, and as what it ends behind that.
 	from, ends string
 	// When it fails unless it has ended; zero is never.
-	deadline int64
-	keys     []Key // by name
+	deadline  int64
+	startedAt int64 // by the wall time of the log
+	keys      []Key // by name
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
@@ -176,6 +177,7 @@ func (s *State) enter(r *run, state string) {
 	if over(state) {
 		s.ended++
 		r.overAt = s.ended
+		r.finishes()
 	}
 	s.touch(r.of)
 }

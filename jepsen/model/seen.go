@@ -78,6 +78,11 @@ const (
 	LockTimeout   Class = "lock's wait timed out"
 	Deadlock      Class = "deadlock refused"
 	LimitDiffers  Class = "limit of a lock differs"
+	HeldByBody    Class = "lock held by a body"
+	HeldAlready   Class = "lock that is held already"
+	HeldMore      Class = "share that is held becomes all"
+	Yielded       Class = "deadlock of instances broken"
+	YieldedUndo   Class = "deadlock broken by a compensation"
 	Undone        Class = "compensation begun"
 	UndoneFrom    Class = "compensated from a step on"
 	UndoneBeside  Class = "compensation begun beside another"
@@ -123,6 +128,7 @@ func Classes() []Class {
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
+		HeldByBody, HeldAlready, HeldMore, Yielded, YieldedUndo,
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,

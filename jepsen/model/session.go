@@ -142,8 +142,8 @@ func (s *State) between(f *Fact) bool {
 		return f.Other != ""
 	case "instance.cancelling":
 		return true
-	case "step.completed", "step.failed":
-		return r != nil && r.step.depends()
+	case "step.completed", "step.failed", "step.retried", "step.incident":
+		return r != nil && (r.step.depends() || f.Code == "DEADLOCK" && r.state == Ready)
 	case "step.skipped":
 		return r != nil && r.state == Waiting && !r.lost()
 	case "step.cancelled":

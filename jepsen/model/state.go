@@ -49,6 +49,7 @@ type State struct {
 	told    map[int64]bool // tokens of leases that were granted: whether somebody was told
 	touched touched
 	claim   *claim
+	keeps   *claim // what of a claim is to be held for longer
 	firing  *firing
 	newborn *instance // that a schedule has started, until it says so
 	fresh   *instance // that was started by the cause
@@ -127,6 +128,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.over()
 	s.dependentsWhole(events)
+	s.cyclesBroken(events)
 	s.limitKept()
 	s.settlements()
 	if ticks {
@@ -186,12 +188,16 @@ func (s *State) over() {
 	if c := s.claim; c != nil {
 		fault("S2", "token %d holds step %s of %s without lock %s", c.token, c.run.step.Name, c.run.of.id, c.left[0].Lock)
 	}
+	if c := s.keeps; c != nil {
+		fault("S2", "token %d has lock %s, and what step %s of %s is inside of does not hold it", c.token, c.left[0].Lock, c.run.name, c.run.of.id)
+	}
 	for _, x := range s.cause.ended {
 		s.sessionOver(x)
 	}
 	s.schedulesWhole()
 	for _, i := range s.touched.instances {
 		s.instanceWhole(i)
+		s.heldWhole(i)
 	}
 	for _, l := range s.touched.locks {
 		s.lockWhole(l)

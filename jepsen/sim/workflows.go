@@ -34,6 +34,10 @@ func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflo
 			f.Total = ms(d, 1500, 15000)
 		}
 		drawCompensations(d, &f)
+		if d.one(3) {
+			drawHolds(d, f.Steps, 1+d.IntN(3))
+			f.Total = ms(d, 2000, 12000) // one after the other holds the lock, and there are many of them
+		}
 		out = append(out, f)
 	}
 	return out
@@ -382,6 +386,8 @@ func writeLocks(b *strings.Builder, indent string, locks []model.Want) {
 		switch {
 		case l.Limit > 0:
 			fmt.Fprintf(b, "%s  - {name: %s, limit: %d, take: %d}\n", indent, l.Lock, l.Limit, l.Take)
+		case l.Hold != model.HoldStep:
+			fmt.Fprintf(b, "%s  - {name: %s, shared: %v, hold: %s}\n", indent, l.Lock, l.Shared, [...]string{"step", "scope", "instance"}[l.Hold])
 		case l.Shared:
 			fmt.Fprintf(b, "%s  - {name: %s, shared: true}\n", indent, l.Lock)
 		default:
