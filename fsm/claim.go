@@ -71,6 +71,9 @@ func (t *turn) park(i *instance, at at, lock string, verdict busyness) {
 		if r.SkippedAt == 0 {
 			r.SkippedAt = max(1, t.uptime())
 		}
+		if r.LockDeadline == 0 && !plant.Is(plant.LockWaitEndless) {
+			r.LockDeadline = after(t.uptime(), i.step(at).Timeouts.Locks)
+		}
 		if t.ns.holds.Len() > 0 {
 			r.Todo = t.m.nextTodo() // see deadlock.go
 		}
@@ -103,7 +106,7 @@ func (e *runLeased) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		now := t.uptime()
 		r.State, r.Attempt, r.Token, r.Session = v1.RunState_RUN_STATE_LEASED, r.Attempt+1, e.token, e.session.rec.Session
-		r.Parked, r.Lapsed, r.QueueDeadline, r.RetryAt = "", false, 0, 0
+		r.Parked, r.Lapsed, r.QueueDeadline, r.RetryAt, r.LockDeadline = "", false, 0, 0, 0
 		r.GrantedWall, r.ChangedWall = t.wall(), t.wall()
 		r.RunDeadline, r.HeartbeatDeadline = after(now, n.Timeouts.Run), after(now, n.Timeouts.Heartbeat)
 	})

@@ -247,3 +247,41 @@ func (r *rig) heldUnder(name string) string {
 	}
 	return fmt.Sprint(l.Held[0].Token)
 }
+
+// A wait for locks can have an end: it counts from the first time that a worker would have had the run, and fails an attempt.
+func TestAWaitForALockEnds(t *testing.T) {
+	scenario(t, func(r *rig) {
+		worker := r.session(600 * second)
+		r.register(transfer)
+		r.register(`
+workflow: v
+steps:
+  a: {queue: q, locks: [x], timeouts: {locks: 5s}, retry: {attempts: 2, backoff: 1s}}
+  b: {needs: [{step: a, ends: failed, codes: [LOCK_TIMEOUT]}], queue: other}
+`)
+		r.start("w", "i", `{"of":"x"}`)
+		book := r.leases(worker, "book/0")["book/0"]
+		r.start("v", "j", `{}`)
+		r.tick(10 * second) // nobody asked for it
+		r.is("j", "RUNNING a=READY b=PENDING")
+		r.leases(worker)
+		r.midway()
+		r.tick(4 * second)
+		r.is("j", "RUNNING a=READY b=PENDING")
+		r.did(r.tick(second), "step.retried a")
+		r.midway()
+		r.tick(second)
+		r.leases(worker)
+		r.midway()
+		r.did(r.tick(5*second), "step.failed a", "step.ready b")
+		if got := r.reason("j", "a"); got != "LOCK_TIMEOUT: the step's locks were not free in time" {
+			r.t.Fatalf("it failed because %q", got)
+		}
+		r.start("v", "k", `{}`)
+		r.leases(worker)
+		r.tell(cancelOf("i"))
+		r.done(book, `{}`)
+		r.work(worker, "book.compensate")
+		r.work(worker, "a")
+	})
+}

@@ -222,6 +222,8 @@ func (t *turn) expireRun(k runKey) {
 	case r.State == v1.RunState_RUN_STATE_WAITING:
 		t.fire(i, k.at, t.uptime()-r.TimerAt)
 		t.advanceInstance(i, k.at)
+	case r.State == v1.RunState_RUN_STATE_READY && passed(r.LockDeadline):
+		t.failParked(i, k.at, "LOCK_TIMEOUT", "the step's locks were not free in time")
 	case r.State == v1.RunState_RUN_STATE_READY && passed(r.RetryAt):
 		t.m.change(i, k.at, func(r *run) { r.RetryAt, r.Parked = 0, "" })
 		t.offer(i, k.at)

@@ -11,7 +11,7 @@ import (
 )
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 12 takes definitions of the
-// fifth edition of the language (locks that are held for longer than a step). Level 11 bounds what
+// fifth edition of the language (locks that are held for longer than a step, and waits for them that end). Level 11 bounds what
 // an entry does by itself inside instances (work.go). Level 10 has correlation keys in an index, and signals by key. Level 9 has schedules.
 // Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);

@@ -100,8 +100,8 @@ steps:
 workflow: w8
 steps:
   a: {queue: q0, locks: [{name: "x/${input.k}", hold: instance}], compensate: {locks: ["x/${input.k}", y]}}
-  b: {needs: [a], queue: q1, locks: [{name: "x/${(input.k + 1) % 3}", hold: instance}], retry: {attempts: 2, backoff: 1s}, timeouts: {total: 90s}, compensate: {}}
-  c: {queue: q0, locks: [{name: y, shared: true, hold: instance}], retry: {nonRetryable: [DEADLOCK]}}
+  b: {needs: [a], queue: q1, locks: [{name: "x/${(input.k + 1) % 3}", hold: instance}], retry: {attempts: 2, backoff: 1s}, timeouts: {total: 90s, locks: 20s}, compensate: {locks: [y], timeouts: {locks: 15s}}}
+  c: {queue: q0, locks: [{name: y, shared: true, hold: instance}], retry: {nonRetryable: [DEADLOCK]}, timeouts: {locks: 9s}}
   d: {needs: [{step: b, ends: any}, c], queue: q1, locks: [{name: y, hold: instance}, "x/${input.k}"], retry: {attempts: 2}}
   e: {needs: [a], await: {instance: "i${input.k + 6}"}, timeouts: {total: 40s}}
 `, `

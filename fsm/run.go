@@ -31,7 +31,7 @@ type motion struct {
 	SkippedAt       int64 // when the claim was first passed over
 
 	// When something happens to it by itself; zero is never.
-	RetryAt, QueueDeadline, RunDeadline, TotalDeadline, HeartbeatDeadline int64
+	RetryAt, QueueDeadline, RunDeadline, TotalDeadline, HeartbeatDeadline, LockDeadline int64
 	// When the timer that it waits for fires: in uptime, or at a date in unix nanoseconds. One of them is set.
 	TimerAt, TimerDate int64
 
@@ -82,7 +82,7 @@ func pending(r *run) bool {
 func due(r *run) int64 {
 	switch r.State {
 	case v1.RunState_RUN_STATE_READY:
-		return soonest(r.RetryAt, r.QueueDeadline, r.TotalDeadline)
+		return soonest(r.RetryAt, r.QueueDeadline, r.TotalDeadline, r.LockDeadline)
 	case v1.RunState_RUN_STATE_LEASED:
 		return soonest(r.RunDeadline, r.HeartbeatDeadline, r.TotalDeadline)
 	case v1.RunState_RUN_STATE_BACKOFF:
@@ -263,7 +263,7 @@ func (e *runReady) evolve(t *turn) {
 			r.Locks, r.TotalDeadline = e.locks, after(now, n.Timeouts.Total)
 			t.m.setPayload(e.i, e.at, roleInput, e.input)
 		}
-		r.State, r.RetryAt = v1.RunState_RUN_STATE_READY, 0
+		r.State, r.RetryAt, r.LockDeadline = v1.RunState_RUN_STATE_READY, 0, 0
 		r.Order, r.OrderSeq = now-int64(n.Priority)*priorityWorth, t.ns.rec.Position+1
 		r.QueueDeadline = after(now, n.Timeouts.Queue)
 		r.ChangedWall, r.SkippedAt = t.wall(), 0

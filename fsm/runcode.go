@@ -39,6 +39,7 @@ func appendRun(b []byte, r *run) []byte {
 	for as, number := range r.number {
 		b = appendNumber(b, 25+byte(as), number)
 	}
+	b = appendNumber(b, 28, r.LockDeadline)
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
 	b = appendText(b, 40, r.Code)
@@ -70,7 +71,7 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 27, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59:
+	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
@@ -128,7 +129,7 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 // ownFor gives a run that is read memory of its own for a field, if that is where the field is.
 func (r *run) ownFor(tag byte) {
 	switch {
-	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 42:
+	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 28, tag == 42:
 		if r.motion == noMotion {
 			r.motion = &motion{}
 		}
@@ -197,6 +198,8 @@ func setRunTime(r *run, f field) bool {
 		r.TimerAt = f.number
 	case 22:
 		r.TimerDate = f.number
+	case 28:
+		r.LockDeadline = f.number
 	default:
 		return false
 	}

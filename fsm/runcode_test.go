@@ -76,7 +76,7 @@ func TestADamagedRunIsRefused(t *testing.T) {
 			t.Errorf("%d bytes of %d are a run", size, len(whole))
 		}
 	}
-	for _, b := range [][]byte{{99, 0}, {28, 2, 0}, {51, 0}, {56, 1, 'x', 0}} {
+	for _, b := range [][]byte{{99, 0}, {29, 2, 0}, {51, 0}, {56, 1, 'x', 0}} {
 		if _, err := cutRun(b, blankRun()); err == nil {
 			t.Errorf("%x is a run", b)
 		}

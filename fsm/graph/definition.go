@@ -181,7 +181,8 @@ func (s *Step) canonicalTimeouts() Object {
 	o := appendDuration(nil, "queue", t.Queue, d.Queue)
 	o = appendDuration(o, "run", t.Run, d.Run)
 	o = appendDuration(o, "total", t.Total, d.Total)
-	return appendDuration(o, "heartbeat", t.Heartbeat, d.Heartbeat)
+	o = appendDuration(o, "heartbeat", t.Heartbeat, d.Heartbeat)
+	return appendDuration(o, "locks", t.Locks, d.Locks)
 }
 
 func appendDuration(o Object, key string, ns, without int64) Object {

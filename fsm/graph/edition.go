@@ -11,7 +11,7 @@ const (
 	bodiesEdition = 3
 	// callsEdition has calls, and waits for other instances.
 	callsEdition = 4
-	// holdsEdition has locks that are held for longer than a step.
+	// holdsEdition has locks that are held for longer than a step, and waits for locks that end.
 	holdsEdition = 5
 )
 
@@ -29,7 +29,7 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
-		case slices.ContainsFunc(s.Locks, func(l StepLock) bool { return l.Hold != HoldStep }):
+		case s.holds() || s.Compensate != nil && s.Compensate.holds():
 			return holdsEdition
 		case s.Kind == KindCall || s.Kind == KindAwait:
 			edition = max(edition, callsEdition)
@@ -42,4 +42,9 @@ func editionOf(steps []Step) int {
 		}
 	}
 	return edition
+}
+
+// holds: the step says what the edition of holds has.
+func (s *Step) holds() bool {
+	return s.Timeouts.Locks > 0 || slices.ContainsFunc(s.Locks, func(l StepLock) bool { return l.Hold != HoldStep })
 }

@@ -87,7 +87,7 @@ type Retry struct {
 }
 
 // Timeouts are nanoseconds; zero is off.
-type Timeouts struct{ Queue, Run, Total, Heartbeat int64 }
+type Timeouts struct{ Queue, Run, Total, Heartbeat, Locks int64 }
 
 // View is what expressions see.
 type View struct {

@@ -299,12 +299,12 @@ func (r *reader) timeouts(path string, o Object, k Kind) Timeouts {
 		return t
 	}
 	path = At(path, "timeouts")
-	m, ok := r.object(path, v, "timeouts is a mapping {queue, run, total, heartbeat}")
+	m, ok := r.object(path, v, "timeouts is a mapping {queue, run, total, heartbeat, locks}")
 	if !ok {
 		return t
 	}
-	r.known(path, m, "queue", "run", "total", "heartbeat")
-	for _, key := range []string{"queue", "run", "heartbeat"} {
+	r.known(path, m, "queue", "run", "total", "heartbeat", "locks")
+	for _, key := range []string{"queue", "run", "heartbeat", "locks"} {
 		if _, ok := m.Get(key); ok && k.Waits() {
 			r.refuseKey(At(path, key), "%s has only the timeout total; remove %s", k.aStep(), key)
 			return t
@@ -314,5 +314,9 @@ func (r *reader) timeouts(path string, o Object, k Kind) Timeouts {
 	t.Run = r.duration(path, m, "run", t.Run)
 	t.Total = r.duration(path, m, "total", t.Total)
 	t.Heartbeat = r.duration(path, m, "heartbeat", t.Heartbeat)
+	t.Locks = r.duration(path, m, "locks", t.Locks)
+	if locks, _ := o.Get("locks"); t.Locks > 0 && locks == nil {
+		r.refuseKey(At(path, "locks"), "locks is how long the step waits for its locks, and it has none; remove it")
+	}
 	return t
 }

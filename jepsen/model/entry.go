@@ -25,6 +25,7 @@ type Step struct {
 	Backoff, MaxBackoff   int64
 	RunTimeout, Heartbeat int64
 	QueueTimeout, Total   int64
+	LockTimeout           int64
 	Priority              int64
 	Undo                  *Step // its compensation, which has no needs
 	Body                  *Body // what is inside it: such a step waits for that

@@ -87,10 +87,9 @@ func (s *State) runFact(f *Fact, r *run) {
 	case "step.released":
 		s.runReleased(f, r)
 	case "step.retried":
-		if f.Code == "DEADLOCK" && r.state == Ready {
-			s.deadlocked(f, r)
+		if s.keptWaiting(f, r) {
 			if r.last(f.Code) {
-				fault("S1", "step %s of %s yields with %d of %d attempts used, and is retried", f.Step, f.Instance, r.used, r.step.Attempts)
+				fault("S1", "step %s of %s fails with %d of %d attempts used, and is retried", f.Step, f.Instance, r.used, r.step.Attempts)
 			}
 			s.runRetried(f, r)
 			break
@@ -440,10 +439,9 @@ func (s *State) fails(f *Fact, r *run) {
 	last := r.used+1 >= r.step.Attempts
 	counts := true
 	switch {
-	case f.Code == "DEADLOCK" && r.state == Ready:
-		s.deadlocked(f, r)
+	case s.keptWaiting(f, r):
 		if !r.last(f.Code) {
-			fault("S1", "step %s of %s yields with %d of %d attempts used, and fails", f.Step, f.Instance, r.used, r.step.Attempts)
+			fault("S1", "step %s of %s fails with %d of %d attempts used", f.Step, f.Instance, r.used, r.step.Attempts)
 		}
 	case c != nil && c.Kind == Fail && c.Instance == f.Instance && c.Step == f.Step && r.holds(c.Token):
 		if c.Retryable && !last && !slices.Contains(r.step.NonRetryable, c.Code) {

@@ -212,7 +212,7 @@ func (s *State) yields(a, b *run) bool {
 // deadlocked: a run yields that waits for itself, where all others that wait for locks do so after it.
 func (s *State) deadlocked(f *Fact, r *run) {
 	if !s.keptOut(r) || !r.wanted() || s.cause.command != nil || !s.inCycle(r, func(o *run) bool { return s.yields(r, o) }) {
-		fault("deadlock", "step %s of %s, which is %s, yields as %s, and is not the youngest that waits for itself", f.Step, f.Instance, r.state, f.Code)
+		fault("locks", "step %s of %s, which is %s, yields as %s, and is not the youngest that waits for itself", f.Step, f.Instance, r.state, f.Code)
 	}
 	s.saw(Yielded)
 	if r.of.state == Compensating {
@@ -220,7 +220,38 @@ func (s *State) deadlocked(f *Fact, r *run) {
 	}
 }
 
-// lasting: whether a failure that takes a run's last attempt, or one that is not retried.
+// keptWaiting: an attempt fails of a run that waits for its locks: it yields, or has waited for long enough.
+func (s *State) keptWaiting(f *Fact, r *run) bool {
+	switch {
+	case r.state != Ready:
+		return false
+	case f.Code == "DEADLOCK":
+		s.deadlocked(f, r)
+	case f.Code == "LOCK_TIMEOUT":
+		if r.step.LockTimeout == 0 || !s.cause.tick || !due(r.readyFrom+r.step.LockTimeout, s.horizon) {
+			fault("S6", "step %s of %s, ready since uptime %d, fails before its time, as %s", f.Step, f.Instance, r.readyFrom, f.Code)
+		}
+		s.saw(LocksTimeout)
+	default:
+		return false
+	}
+	return true
+}
+
+// kept: a run has not waited for its locks for longer than it may. Where somebody asks for what is in its queue it was tried.
+func (s *State) kept(r *run) {
+	if r.step.LockTimeout == 0 || r.state != Ready {
+		return
+	}
+	if r.triedFrom == 0 && s.asked(r) {
+		r.triedFrom = max(1, s.Uptime)
+	}
+	if r.triedFrom > 0 && due(r.triedFrom+r.step.LockTimeout, s.horizon) {
+		fault("liveness", "step %s of %s waits for its locks beyond its timeout", r.name, r.of.id)
+	}
+}
+
+// last: a failure takes the last attempt, or is not retried.
 func (r *run) last(code string) bool {
 	return r.used+1 >= r.step.Attempts || slices.Contains(r.step.NonRetryable, code)
 }

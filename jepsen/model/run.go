@@ -76,6 +76,7 @@ type run struct {
 	order, readyAt                          int64
 	queueDeadline, totalDeadline            int64
 	runDeadline, heartbeatDeadline, retryAt int64
+	readyFrom, triedFrom                    int64 // of uptime; when it was first seen that somebody had asked for it
 	ended                                   []ending
 }
 
@@ -154,6 +155,7 @@ func (s *State) enter(r *run, state string) {
 		s.idling = append(s.idling, r)
 	}
 	if state == Ready {
+		r.readyFrom, r.triedFrom = s.Uptime, 0
 		r.queueDeadline = after(s.Uptime, r.step.QueueTimeout)
 	}
 	if r.state == Ready && len(r.step.Locks) > 0 || state == Ready && len(r.step.Locks) > 0 {

@@ -81,6 +81,7 @@ const (
 	HeldByBody    Class = "lock held by a body"
 	HeldAlready   Class = "lock that is held already"
 	HeldMore      Class = "share that is held becomes all"
+	LocksTimeout  Class = "step's wait for locks timed out"
 	Yielded       Class = "deadlock of instances broken"
 	YieldedUndo   Class = "deadlock broken by a compensation"
 	Undone        Class = "compensation begun"
@@ -128,7 +129,7 @@ func Classes() []Class {
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
 		ClaimMany, Permits, SharedBeside, LockWaited, LockTimeout, Deadlock, LimitDiffers,
-		HeldByBody, HeldAlready, HeldMore, Yielded, YieldedUndo,
+		HeldByBody, HeldAlready, HeldMore, LocksTimeout, Yielded, YieldedUndo,
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,

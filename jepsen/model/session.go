@@ -100,7 +100,7 @@ func (s *State) others(f *Fact, x *session) bool {
 		return false // a schedule started it when the given back lease was the last to hold up the one before it
 	}
 	switch f.Kind {
-	case "session.expired", "step.lapsed", "timer.fired", "signal.expired":
+	case "session.expired", "step.lapsed", "step.retried", "timer.fired", "signal.expired":
 		return true
 	case "step.incident": // but of a step that was to be begun
 		r := s.run(f.Instance, f.Step)

@@ -241,6 +241,7 @@ func (s *State) overdue() {
 	}
 	for _, r := range s.idling {
 		s.beyond(r)
+		s.kept(r)
 		if s.fires(r) {
 			fault("liveness", "step %s of %s waits beyond its time", r.step.Name, r.of.id)
 		}

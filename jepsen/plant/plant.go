@@ -74,6 +74,8 @@ const (
 	DeadlockStands Bug = "deadlock-stands"
 	EldestYields   Bug = "eldest-yields"
 
+	LockWaitEndless Bug = "lock-wait-endless"
+
 	ChildFailureTaken Bug = "child-failure-taken"
 	ChildLeft         Bug = "child-left"
 	EndNotTold        Bug = "end-not-told"
@@ -140,7 +142,8 @@ var All = []Row{
 	{HoldEndsEarly, "S2", "what an instance holds is freed with the first end of a step with a body in it"},
 	{BodyHoldsOn, "liveness", "what a body holds is freed with the end of its instance"},
 	{DeadlockStands, "liveness", "instances that wait for each other's locks are left waiting"},
-	{EldestYields, "deadlock", "of instances that wait for each other's locks the oldest yields"},
+	{EldestYields, "locks", "of instances that wait for each other's locks the oldest yields"},
+	{LockWaitEndless, "liveness", "a step's wait for its locks does not end by its timeout"},
 	{ChildFailureTaken, "S1", "a call completes also when what it called has failed"},
 	{ChildLeft, "saga", "what an instance called is left running when that stops"},
 	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},

@@ -23,6 +23,9 @@ func drawHolds(d draws, steps []model.Step, names int) {
 		if s.Queue != "" && d.one(2) {
 			s.Locks = append(s.Locks, draw(true))
 			if d.one(4) {
+				s.LockTimeout = ms(d, 100, 3000)
+			}
+			if d.one(4) {
 				s.NonRetryable = append(s.NonRetryable, "DEADLOCK")
 			}
 		}

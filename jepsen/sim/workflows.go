@@ -368,7 +368,7 @@ func writeTimeouts(b *strings.Builder, indent string, s model.Step) {
 	for _, t := range []struct {
 		name string
 		at   int64
-	}{{"run", s.RunTimeout}, {"heartbeat", s.Heartbeat}, {"queue", s.QueueTimeout}, {"total", s.Total}} {
+	}{{"run", s.RunTimeout}, {"heartbeat", s.Heartbeat}, {"queue", s.QueueTimeout}, {"total", s.Total}, {"locks", s.LockTimeout}} {
 		if t.at > 0 {
 			limits = append(limits, fmt.Sprintf("%s: %dms", t.name, t.at/1e6))
 		}
