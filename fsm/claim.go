@@ -41,6 +41,9 @@ func (t *turn) claim(i *instance, at at, s *session) bool {
 		asking := &claim{order: r.Order, seq: r.OrderSeq, run: k, want: want}
 		if verdict := t.m.busy(l, asking); verdict != free {
 			t.park(i, at, want.Lock, verdict)
+			if t.m.barred(l, asking) {
+				t.lookAgain(i, at) // somebody holds a lock of it, and may wait for this run
+			}
 			return false
 		}
 		if plant.Is(plant.ClaimPiecemeal) {
@@ -73,9 +76,6 @@ func (t *turn) park(i *instance, at at, lock string, verdict busyness) {
 		}
 		if r.LockDeadline == 0 && !plant.Is(plant.LockWaitEndless) {
 			r.LockDeadline = after(t.uptime(), i.step(at).Timeouts.Locks)
-		}
-		if t.ns.holds.Len() > 0 {
-			r.Todo = t.m.nextTodo() // see deadlock.go
 		}
 	})
 }

@@ -14,6 +14,9 @@ import (
 // maxSearched bounds how many waits are looked at on each side.
 const maxSearched = 10_000
 
+// runsPerWait bounds how many runs are looked at for each of these: waits for locks are found among the runs of what holds them.
+const runsPerWait = 1000
+
 // cycle returns the waits of a cycle that a run closes, from itself on; none when it closes none. It is not ok where there are too many
 // waits to say.
 func (t *turn) cycle(i *instance, at at) (chain []*dependency, ok bool) {
@@ -57,7 +60,8 @@ type found struct {
 
 func (s *search) run() (chain []*dependency, over bool) {
 	s.seen = map[runKey]bool{}
-	defer func() { s.t.spent += len(s.found) / 16 }()
+	begun := s.t.looked
+	defer func() { s.t.spent += len(s.found)/16 + (s.t.looked-begun)/1024 }()
 	for at := -1; at < len(s.found); at++ {
 		of := s.begin
 		if at >= 0 {
@@ -75,7 +79,7 @@ func (s *search) run() (chain []*dependency, over bool) {
 		switch {
 		case closed:
 			return s.chain(at), true
-		case len(s.found) >= s.most:
+		case len(s.found) >= s.most, s.t.looked-begun > s.most*runsPerWait:
 			return nil, false
 		}
 	}
@@ -102,7 +106,7 @@ func (t *turn) ahead(of *dependency, fn func(*dependency) bool) {
 		return
 	}
 	if i := t.known(of.on); i != nil && t.ns.holds.Len() > 0 {
-		i.inFrame(whole, func(d *dependency) bool { return !t.holdsUp(d, of) || fn(d) })
+		t.looked += i.inFrame(whole, func(d *dependency) bool { return !t.holdsUp(d, of) || fn(d) })
 		return
 	}
 	t.ns.waits.in(of.run.namespace, of.on, func(d *dependency) bool {

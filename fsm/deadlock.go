@@ -34,7 +34,7 @@ func (t *turn) lookForDeadlock(i *instance, at at) {
 	case r.State == v1.RunState_RUN_STATE_LEASED:
 		for _, frame := range i.holdsFor(at) {
 			broken := false
-			i.inFrame(frame, func(d *dependency) bool {
+			t.looked += i.inFrame(frame, func(d *dependency) bool {
 				broken = t.breakCycle(d, &k)
 				return !broken
 			})
@@ -106,22 +106,29 @@ func (t *turn) failParked(i *instance, at at, code, reason string) {
 	t.freeLocks(i, at, r.Token, false)
 }
 
-// inFrame calls fn with the waits inside what has what a frame holds, until it returns false.
-func (i *instance) inFrame(of at, fn func(*dependency) bool) {
+// inFrame calls fn with the waits inside what has what a frame holds, until it returns false. It tells how many runs it looked at.
+func (i *instance) inFrame(of at, fn func(*dependency) bool) (looked int) {
 	more := true
 	i.ns.waits.in(i.ns.rec.Namespace, i.rec.InstanceId, func(d *dependency) bool {
 		more = !i.encloses(of, d.run.at) || fn(d)
 		return more
 	})
 	if !more {
-		return
+		return looked
 	}
-	parked := func(f *frame) bool { return f.open == 0 || i.parkedIn(f, fn) }
+	parked := func(f *frame) bool {
+		if looked++; f.open == 0 {
+			return true
+		}
+		looked += len(f.runs)
+		return i.parkedIn(f, fn)
+	}
 	if f, stops := i.keeper(of); f != nil {
 		i.eachIn(f, parked)
 	} else {
 		i.eachBelow(stops, parked)
 	}
+	return looked
 }
 
 // parkedIn calls fn with the runs of a frame that wait for locks.
@@ -158,7 +165,7 @@ func (m *Machine) keptOut(ns *namespace, k *runKey, fn func(l *lock, h *logv1.Lo
 func (t *turn) aheadOfLock(of *dependency, fn func(*dependency) bool) {
 	t.m.keptOut(t.ns, of.run, func(_ *lock, h *logv1.LockHolder) bool {
 		more := true
-		t.known(h.InstanceId).inFrame(atOf(h), func(d *dependency) bool {
+		t.looked += t.known(h.InstanceId).inFrame(atOf(h), func(d *dependency) bool {
 			more = fn(d)
 			return more
 		})

@@ -54,6 +54,11 @@ func TestAnInstanceHoldsALock(t *testing.T) {
 		r.locked("x", "i/book 1, i 1")
 		r.midway()
 		r.done(book, `{}`)
+		for token, want := range map[int64]bool{1: true, 2: false} {
+			if got, err := r.m.CheckToken(&v1.CheckTokenRequest{Lock: "x", Token: token}); err != nil || got.Holds != want || got.Holder.GetInstanceId() != "i" {
+				r.t.Fatalf("token %d: %v, %v", token, got, err)
+			}
+		}
 		r.locked("x", "i 1")
 		pay := r.leases(worker, "pay/0")["pay/0"]
 		r.midway()

@@ -35,6 +35,7 @@ type turn struct {
 	advancing bool // that is being gone on
 
 	spent   int        // how much of what an entry may do later the thing at hand is
+	looked  int        // runs among which waits were searched
 	work    graph.Work // what evaluations did
 	reached int        // runs that were begun, or skipped: see work.go
 	before  int        // what the entry had done when its second share began

@@ -27,6 +27,7 @@ var sagas = map[string]check.Saga{
 	"row":   {Undo: []string{"one", "two", "three", "end"}, Sequential: true, Attempts: 3},
 	"bill":  {Undo: []string{"hold", "charge", "ship", "call"}, Attempts: 3},
 	"trade": {Undo: []string{"open", "parcel"}, Attempts: 3},
+	"move":  {Undo: []string{"debit", "credit"}, Attempts: 3},
 	// What a trade called goes by the name of its step.
 	"parcel": {Undo: []string{"pack", "send"}, Attempts: 3},
 }
@@ -61,7 +62,7 @@ func completed(steps ...string) (needs []check.Need) {
 }
 
 // waits are the signals that steps of the workloads wait for.
-var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go"}
+var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "move/heard": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go"}
 
 // offers are the workloads' instances that wait for anything else.
 var offers = map[string]check.Waiting{
@@ -77,6 +78,7 @@ func (w *world) needs() map[string][]string {
 		"polled/take": nil, "polled/both": {"take"}, "polled/some": {"take"}, "polled/end": {"both", "some"},
 		"saga/take": nil, "saga/left": {"take"}, "saga/right": {"take"}, "saga/heard": {"left"}, "saga/pay": {"heard", "right"}, "saga/end": {"pay"},
 		"row/one": nil, "row/two": nil, "row/heard": {"one"}, "row/again": {"heard"}, "row/three": {"again"}, "row/end": {"two", "three"},
+		"move/debit": nil, "move/heard": {"debit"}, "move/credit": {"heard"}, "move/end": {"credit"},
 		"trade/open": nil, "trade/news": nil, "trade/parcel": {"open"}, "trade/end": {"parcel", "news"}, "parcel/pack": nil, "parcel/send": {"pack"},
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
@@ -134,6 +136,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("what is inside a step keeps its rules", "S1", check.Bodies(events, bodies))
 	w.report.check("who is called ends before who called", "saga", check.Calls(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
+	w.report.check("what is held is held by one", "locks", check.Holds(events))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("a signal by key finds who has the key", "S4", check.Keys(ops, events))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))

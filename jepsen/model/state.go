@@ -128,9 +128,9 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.over()
 	s.dependentsWhole(events)
-	s.cyclesBroken(events)
 	s.limitKept()
 	s.settlements()
+	s.cyclesBroken(events) // who was answered asks for nothing any more
 	if ticks {
 		s.overdue()
 	}

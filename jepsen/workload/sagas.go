@@ -15,7 +15,7 @@ import (
 )
 
 // The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
-// the graph does, one that goes on behind some failures, one that calls another and waits for a step of the one before or after it, and one with steps inside steps. Their input names the step that fails, if one is to, and with which code.
+// the graph does, one that goes on behind some failures, one that calls another and waits for a step of the one before or after it, one that holds locks, of which two want those of each other at times, and one with steps inside steps. Their input names the step that fails, if one is to, and with which code.
 const (
 	saga = `
 workflow: saga
@@ -68,6 +68,14 @@ steps:
   pack: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}"], compensate: {}}
   send: {needs: [pack], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
 `
+	move = `
+workflow: move
+steps:
+  debit: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: "account/${input.hot}", hold: instance}], compensate: {locks: ["account/${input.hot}"]}}
+  heard: {needs: [debit], signal: {name: go}}
+  credit: {needs: [heard], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s, nonRetryable: [DEADLOCK]}, locks: [{name: "account/${input.at}", hold: instance}], compensate: {locks: ["account/${input.at}"]}}
+  end: {needs: [credit], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["account/${input.hot}"]}
+`
 	fleet = `
 workflow: fleet
 steps:
@@ -105,6 +113,7 @@ var undone = []struct {
 	{"row", []string{"one", "two", "three", "end"}},
 	{"bill", []string{"charge", "charge", "charge", "ship", "call", "end"}},
 	{"trade", []string{"open", "pack", "send", "send", "end"}},
+	{"move", []string{"debit", "credit", "end"}},
 	{"fleet", []string{"take", "send", "send", "tell", "ask", "end"}},
 }
 
