@@ -154,6 +154,7 @@ func (w *world) judge(ctx context.Context) error {
 	}
 	w.report.register(writes, events)
 	w.report.undone(events)
+	w.report.held(events)
 	w.report.waited(events)
 	w.report.scheduled(events)
 	w.report.keyed(events)

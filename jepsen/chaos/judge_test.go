@@ -228,6 +228,20 @@ func TestARunWithoutSagasIsVoid(t *testing.T) {
 	}
 }
 
+// A run in which no instance held a lock shows nothing of that.
+func TestARunWithoutHeldLocksIsVoid(t *testing.T) {
+	for _, x := range []struct {
+		event check.Event
+		want  string
+	}{{check.Event{Type: "lock.held", Instance: "move-1"}, pass}, {check.Event{Type: "lock.granted"}, failed}} {
+		r := newReport(&config{})
+		r.held([]check.Event{x.event})
+		if r.Checks["an instance held a lock"] != x.want {
+			t.Errorf("%v: %v", x.event, r.Checks)
+		}
+	}
+}
+
 // A queue that moves is waited for; one that does not is given up.
 func TestItIsWaitedForWhileItMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

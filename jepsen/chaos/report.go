@@ -261,6 +261,15 @@ func (r *report) undone(events []check.Event) {
 	r.check("an instance went on behind a failure", "S1", noFailure)
 }
 
+// held: a run in which no instance held a lock shows nothing about that.
+func (r *report) held(events []check.Event) {
+	var none []check.Fact
+	if !slices.ContainsFunc(events, func(e check.Event) bool { return e.Type == "lock.held" }) {
+		none = []check.Fact{{Guarantee: "locks", What: "no instance held a lock: the run shows nothing about held locks"}}
+	}
+	r.check("an instance held a lock", "locks", none)
+}
+
 // waited counts the timers that fired, the races that another than the first of them won, and what was approved.
 func (r *report) waited(events []check.Event) {
 	for _, e := range events {
