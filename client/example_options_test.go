@@ -42,6 +42,23 @@ func ExampleStartOptions() {
 	// Output: order-17 version 1
 }
 
+// Starts of one id queue behind each other: the answer says what each is called.
+func ExampleStartOptions_onConflict() {
+	c, end := newExample()
+	defer end()
+	for _, change := range []string{"change-1", "change-2"} {
+		reply, err := c.Start(context.Background(), "sync", "customer-42", nil, client.StartOptions{
+			OnConflict: v1.OnConflict_ON_CONFLICT_QUEUE,
+			StartID:    change,
+		})
+		must(err)
+		fmt.Println(reply.InstanceId, reply.Place)
+	}
+	// Output:
+	// customer-42 0
+	// customer-42~change-2 1
+}
+
 // A signal may come before whoever waits for it: it is kept for its TTL.
 func ExampleSignalOptions() {
 	c, end := newExample()

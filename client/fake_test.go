@@ -312,6 +312,9 @@ func (f *fake) StartInstance(_ context.Context, r *connect.Request[v1.StartInsta
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	i, existing := f.instances[r.Msg.InstanceId], true
+	if i != nil && r.Msg.OnConflict == v1.OnConflict_ON_CONFLICT_QUEUE { // nothing ends here: it is the first that waits
+		return connect.NewResponse(&v1.StartInstanceResponse{InstanceId: i.InstanceId + "~" + r.Msg.StartId, Version: 1, State: v1.InstanceState_INSTANCE_STATE_QUEUED, Place: 1}), nil
+	}
 	if i == nil {
 		i, existing = &fakeInstance{Instance: &v1.Instance{
 			InstanceId: r.Msg.InstanceId, Workflow: r.Msg.Workflow, Version: 1, State: v1.InstanceState_INSTANCE_STATE_RUNNING,

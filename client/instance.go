@@ -19,10 +19,15 @@ type StartOptions struct {
 	Labels  map[string]string
 	// Keys that correlate signals.
 	Keys map[string]string
+	// OnConflict says what becomes of the start when its id is taken.
+	OnConflict v1.OnConflict
+	// StartID names this start among those of the id. With it an id is taken only while the instance lives, and what is started behind
+	// it is called ID~START: the reply says so.
+	StartID string
 }
 
 // Start starts an instance under an id of the caller's choice, which makes it safe to ask again: the same start again gives
-// the instance that there is, with Existing set. An id taken by another start is refused as INSTANCE_EXISTS.
+// the instance that there is, with Existing set. An id taken by another start is refused as INSTANCE_EXISTS, unless OnConflict says otherwise.
 func (c *Client) Start(ctx context.Context, workflow, id string, input any, o StartOptions) (*v1.StartInstanceResponse, error) {
 	payload, err := encode(input)
 	if err != nil {
@@ -30,6 +35,7 @@ func (c *Client) Start(ctx context.Context, workflow, id string, input any, o St
 	}
 	reply, err := ask(ctx, c.Instances.StartInstance, &v1.StartInstanceRequest{
 		Namespace: c.namespace, InstanceId: id, Workflow: workflow, Version: o.Version, InputPayload: payload, Labels: o.Labels, Keys: o.Keys,
+		OnConflict: o.OnConflict, StartId: o.StartID,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start instance %s: %w", id, err)
@@ -93,6 +99,7 @@ func (s *SignalStart) request() (*v1.StartInstanceRequest, error) {
 	}
 	return &v1.StartInstanceRequest{
 		InstanceId: s.InstanceID, Workflow: s.Workflow, Version: s.Version, InputPayload: input, Labels: s.Labels, Keys: s.Keys,
+		OnConflict: s.OnConflict, StartId: s.StartID, // which are refused
 	}, nil
 }
 

@@ -28,7 +28,7 @@ func (i *instance) stage(owner at) stage {
 		return r.Stage
 	}
 	switch i.rec.State {
-	case v1.InstanceState_INSTANCE_STATE_RUNNING:
+	case v1.InstanceState_INSTANCE_STATE_RUNNING, v1.InstanceState_INSTANCE_STATE_QUEUED:
 		return stageRuns
 	case v1.InstanceState_INSTANCE_STATE_FAILING, v1.InstanceState_INSTANCE_STATE_CANCELLING:
 		return stageStops

@@ -113,6 +113,6 @@ func (t *turn) callOff(i *instance, at at) {
 		return
 	}
 	if child := t.known(id); child.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING {
-		t.cancel(child, fmt.Sprintf("step %q of instance %q, which called it, has stopped", i.step(at).ID, i.rec.InstanceId))
+		t.cancel(child, "", fmt.Sprintf("step %q of instance %q, which called it, has stopped", i.step(at).ID, i.rec.InstanceId))
 	}
 }

@@ -50,6 +50,9 @@ func check(m *Machine) error {
 		if err := checkKeys(m, ns); err != nil {
 			return err
 		}
+		if err := checkLines(m, ns); err != nil {
+			return err
+		}
 		if len(held) != len(ns.leases) {
 			return fmt.Errorf("namespace %s counts %d leases, there are %d", name, len(ns.leases), len(held))
 		}
@@ -65,7 +68,7 @@ func checkKeys(m *Machine, ns *namespace) error {
 	for _, i := range ns.instances {
 		for _, p := range i.rec.Keys {
 			_, found := m.get(key(tableKey, ns.rec.Namespace, p.Key, p.Value, i.rec.InstanceId))
-			if found != i.live() {
+			if found != (i.live() && i.rec.State != v1.InstanceState_INSTANCE_STATE_QUEUED) {
 				return fmt.Errorf("instance %s is %s, and its key %s=%s is in the index: %v", i.rec.InstanceId, i.rec.State, p.Key, p.Value, found)
 			}
 		}

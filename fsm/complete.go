@@ -36,8 +36,7 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	t.freeLocks(i, at, c.Token, false)
 	t.moveOn(i, at)
 	reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: late}
-	t.freeHeld()
-	t.followSchedules() // what is begun now may be next
+	t.goOn() // what is begun now may be next
 	t.matchTouched()
 	t.next(c, i.step(at).Queue, reply)
 	return reply, nil

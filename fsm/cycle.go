@@ -6,7 +6,7 @@ import (
 )
 
 // A wait for a whole instance waits for all waits in it; one for a step waits for those at that step, and upstream of it; and one for locks
-// for those inside of what holds these (deadlock.go). Where that
+// for those inside of what holds these (deadlock.go). What is queued waits as a whole for the one before it. Where that
 // comes back to a wait, none of them ends by itself. Such a cycle is closed by the newest of its waits, so it is looked for when one
 // begins, and that one fails. Waits of which any one would be enough count as all others: a cycle that a race or a join could break is
 // one too. It is looked for from both sides, a little further each time, for one side can be a crowd where the other is empty.
@@ -105,13 +105,19 @@ func (t *turn) ahead(of *dependency, fn func(*dependency) bool) {
 		t.aheadOfLock(of, fn)
 		return
 	}
-	if i := t.known(of.on); i != nil && t.ns.holds.Len() > 0 {
-		t.looked += i.inFrame(whole, func(d *dependency) bool { return !t.holdsUp(d, of) || fn(d) })
-		return
+	more := true
+	take := func(d *dependency) bool {
+		more = !t.holdsUp(d, of) || fn(d)
+		return more
 	}
-	t.ns.waits.in(of.run.namespace, of.on, func(d *dependency) bool {
-		return !t.holdsUp(d, of) || fn(d)
-	})
+	if i := t.known(of.on); i != nil && t.ns.holds.Len() > 0 {
+		t.looked += i.inFrame(whole, take)
+	} else {
+		t.ns.waits.in(of.run.namespace, of.on, take)
+	}
+	if d := t.inLine(of.on, -1); more && d != nil {
+		fn(d)
+	}
 }
 
 // behind are the waits that wait for one.
@@ -121,6 +127,9 @@ func (t *turn) behind(of *dependency, fn func(*dependency) bool) {
 		more = !t.holdsUp(of, d) || fn(d)
 		return more
 	})
+	if d := t.inLine(of.run.instance, +1); more && d != nil {
+		more = fn(d)
+	}
 	if more {
 		t.behindLocks(of, fn)
 	}
@@ -128,7 +137,7 @@ func (t *turn) behind(of *dependency, fn func(*dependency) bool) {
 
 // holdsUp: a wait in an instance for which another waits is at the step that this waits for, or upstream of it.
 func (t *turn) holdsUp(inner, waits *dependency) bool {
-	if waits.step == "" {
+	if waits.step == "" || inner.run.at == whole {
 		return true
 	}
 	i := t.known(inner.run.instance)
@@ -177,5 +186,8 @@ func (d *dependency) sayOn() string {
 }
 
 func (t *turn) sayRun(k *runKey) string {
+	if k.at == whole {
+		return fmt.Sprintf("instance %q, which is queued,", k.instance)
+	}
 	return fmt.Sprintf("step %q of instance %q", t.known(k.instance).step(k.at).ID, k.instance)
 }

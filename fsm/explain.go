@@ -29,6 +29,13 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		return out, nil
 	}
 	switch {
+	case i.rec.State == v1.InstanceState_INSTANCE_STATE_QUEUED:
+		queued, err := m.explainQueued(i)
+		if err != nil {
+			return nil, err
+		}
+		out.Explanations = append(out.Explanations, queued)
+		return out, nil
 	case i.compensating():
 		out.Explanations = append(out.Explanations, i.explainCompensation())
 	case i.stage(whole) == stageStops:

@@ -84,10 +84,8 @@ func (t *turn) replace(s *schedule, f firingAt) {
 		t.emit(&scheduleSkipped{s, t.waited(s), skipReplaced})
 	}
 	t.emit(&scheduleQueued{s, f})
-	i := t.known(s.rec.Running)
-	if i != nil && (i.rec.State == v1.InstanceState_INSTANCE_STATE_RUNNING || i.rec.State == v1.InstanceState_INSTANCE_STATE_FAILING) {
-		t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: "the next time of schedule " + s.rec.Schedule + " has come"})
-		t.stopRuns(i, whole)
+	if i := t.known(s.rec.Running); i != nil {
+		t.makeWay(i, "", "the next time of schedule "+s.rec.Schedule+" has come")
 	}
 }
 
@@ -102,12 +100,14 @@ func (t *turn) freeSchedule(i *instance) {
 	t.freed = append(t.freed, s)
 }
 
-// startQueued starts what waits, unless something runs.
-func (t *turn) startQueued(s *schedule) {
+// succeed starts what waits, unless something runs.
+func (s *schedule) succeed(t *turn) {
 	for s.rec.Running == "" && len(s.rec.QueuedWall) > 0 && !s.rec.Paused && t.ns.schedules[s.rec.Schedule] == s {
 		t.startFor(s, t.waited(s))
 	}
 }
+
+func (s *schedule) space() *namespace { return s.ns }
 
 // waited is the time that waits longest.
 func (t *turn) waited(s *schedule) firingAt {
@@ -115,14 +115,20 @@ func (t *turn) waited(s *schedule) firingAt {
 	return firingAt{at: at, lag: max(0, t.wall()-at), waited: true}
 }
 
-// followSchedules goes on with schedules whose instance has ended.
-func (t *turn) followSchedules() {
+// successor has something start when an instance has ended: a schedule, or the starts of an id.
+type successor interface {
+	space() *namespace
+	succeed(t *turn)
+}
+
+// followEnds goes on behind instances that have ended.
+func (t *turn) followEnds() {
 	for len(t.freed) > 0 {
-		s := t.freed[0]
-		if t.freed = t.freed[1:]; s.ns != t.ns {
-			t.ns, t.last = s.ns, nil
+		next := t.freed[0]
+		if t.freed = t.freed[1:]; next.space() != t.ns {
+			t.ns, t.last = next.space(), nil
 		}
-		t.startQueued(s)
+		next.succeed(t)
 	}
 }
 

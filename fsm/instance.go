@@ -41,7 +41,7 @@ func (i *instance) subject() string {
 
 // Live says whether an instance in a state has not ended.
 func Live(s v1.InstanceState) bool {
-	return s <= v1.InstanceState_INSTANCE_STATE_CANCELLING || s == v1.InstanceState_INSTANCE_STATE_COMPENSATING
+	return s <= v1.InstanceState_INSTANCE_STATE_CANCELLING || s >= v1.InstanceState_INSTANCE_STATE_COMPENSATING
 }
 
 func (i *instance) live() bool { return Live(i.rec.State) }
@@ -155,18 +155,30 @@ func (t *turn) startInstance(r *v1.StartInstanceRequest) (proto.Message, *Refusa
 	if _, refusal := t.ns.version(r.Workflow, r.Version); refusal != nil {
 		return nil, refusal
 	}
+	if (r.OnConflict != 0 || r.StartId != "") && t.m.level() >= lineLevel {
+		return t.startOn(r)
+	}
 	if i := t.known(r.InstanceId); i != nil {
-		if i.rec.Workflow != r.Workflow || r.Version != 0 && r.Version != i.rec.Version || !samePayload(t.payload(i, whole, roleInput), r.InputPayload) {
-			return nil, Refuse(v1.Code_CODE_INSTANCE_EXISTS, "instance %q exists with another workflow, version or input: it is %s version %d", r.InstanceId, i.rec.Workflow, i.rec.Version)
+		if refusal := t.same(i, r); refusal != nil {
+			return nil, refusal
 		}
-		return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: i.rec.Version, State: i.rec.State, Existing: true}, nil
+		out := startReply(i)
+		out.Existing = true
+		return out, nil
 	}
 	v, refusal := t.startable(r)
 	if refusal != nil {
 		return nil, refusal
 	}
-	i := t.begins(&instanceStarted{request: r, version: v})
-	return &v1.StartInstanceResponse{InstanceId: r.InstanceId, Version: v.rec.Version, State: i.rec.State}, nil
+	return startReply(t.begins(&instanceStarted{request: r, version: v})), nil
+}
+
+// same refuses a start of which an instance is not.
+func (t *turn) same(i *instance, r *v1.StartInstanceRequest) *Refusal {
+	if i.rec.Workflow != r.Workflow || r.Version != 0 && r.Version != i.rec.Version || !samePayload(t.payload(i, whole, roleInput), r.InputPayload) {
+		return Refuse(v1.Code_CODE_INSTANCE_EXISTS, "instance %q exists with another workflow, version or input: it is %s version %d", i.rec.InstanceId, i.rec.Workflow, i.rec.Version)
+	}
+	return nil
 }
 
 // startable finds the version that a start is of, and refuses what cannot be started.
@@ -213,6 +225,7 @@ type instanceStarted struct {
 	// The schedule that starts it, and for which time.
 	schedule  string
 	scheduled int64
+	line      *logv1.Line // which start of its id it is, if it says so
 }
 
 func (e *instanceStarted) kind() string { return "lockstep.instance.started.v1" }
@@ -223,31 +236,43 @@ func (e *instanceStarted) fill(d *v1.EventData) string {
 	if e.parent != nil {
 		d.OtherInstance, d.OtherStep, d.OtherIndex = e.parent.rec.InstanceId, e.parent.step(e.at).ID, e.at.index
 	}
+	if e.line != nil {
+		d.Name = e.line.First
+	}
 	return "instance/" + d.InstanceId
 }
-func (e *instanceStarted) evolve(t *turn) {
+func (e *instanceStarted) evolve(t *turn) { t.starts(t.enrol(e)) }
+
+// enrol has an instance come to be. None of it is begun, nor does it run.
+func (t *turn) enrol(e *instanceStarted) *instance {
 	rec := &logv1.Instance{
 		InstanceId: e.request.InstanceId, Workflow: e.request.Workflow, Version: e.version.rec.Version,
-		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys), StartedWall: t.wall(),
+		Labels: sortedPairs(e.request.Labels), Keys: sortedPairs(e.request.Keys),
 		Traceparent: t.env.GetTraceparent(), VersionGiven: e.request.Version != 0,
-		Schedule: e.schedule, ScheduledWall: e.scheduled,
+		Schedule: e.schedule, ScheduledWall: e.scheduled, Line: e.line,
 	}
 	if p := e.parent; p != nil {
 		rec.Parent, rec.ParentStep, rec.ParentNode, rec.ParentIndex = p.rec.InstanceId, p.step(e.at).ID, e.at.node, e.at.index
 		rec.Depth, rec.Traceparent = p.rec.Depth+1, p.rec.Traceparent
 	}
 	i := newInstance(t.ns, rec, e.version)
-	rec.DeadlineAt = after(t.uptime(), i.graph.Total)
 	t.begin(i, &i.root)
-	t.m.enter(i, v1.InstanceState_INSTANCE_STATE_RUNNING)
 	t.ns.rec.LiveInstances++
 	t.m.dirtyNamespace(t.ns)
 	t.m.keepInstance(i)
-	if t.m.keyed() {
-		t.m.indexKeys(t.ns, rec)
-	}
 	t.m.touch(i)
 	t.m.setPayload(i, whole, roleInput, e.request.InputPayload)
+	return i
+}
+
+// starts has an instance run from now on.
+func (t *turn) starts(i *instance) {
+	i.rec.StartedWall, i.rec.DeadlineAt = t.wall(), after(t.uptime(), i.graph.Total)
+	t.m.enter(i, v1.InstanceState_INSTANCE_STATE_RUNNING)
+	if t.m.keyed() {
+		t.m.indexKeys(t.ns, i.rec)
+	}
+	t.takesID(i)
 	t.tellOf(i)
 }
 
@@ -281,13 +306,13 @@ func (t *turn) cancelInstance(r *v1.CancelInstanceRequest) (proto.Message, *Refu
 	case v1.InstanceState_INSTANCE_STATE_COMPLETED, v1.InstanceState_INSTANCE_STATE_FAILED:
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s", r.InstanceId, stateName(i.rec.State))
 	}
-	t.cancel(i, r.Reason)
+	t.cancel(i, "", r.Reason)
 	return &v1.CancelInstanceResponse{State: i.rec.State}, nil
 }
 
-// cancel stops an instance that runs, or fails.
-func (t *turn) cancel(i *instance, reason string) {
-	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, reason: reason})
+// cancel stops an instance that runs, fails, or is queued.
+func (t *turn) cancel(i *instance, code, reason string) {
+	t.emit(&instanceChanged{i: i, to: v1.InstanceState_INSTANCE_STATE_CANCELLING, code: code, reason: reason})
 	t.stopRuns(i, whole)
 }
 
@@ -353,6 +378,7 @@ func (e *instanceChanged) evolve(t *turn) {
 		t.m.dirtyNamespace(t.ns)
 		t.freeSchedule(e.i)
 		t.unholds(e.i)
+		t.leaveLine(e.i)
 		t.tellOf(e.i)
 	}
 	t.m.touch(e.i)

@@ -54,6 +54,9 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := m.whoHas(out.Line, i); err != nil {
+		return nil, err
+	}
 	if at := i.limit(); at > 0 {
 		out.Remaining = durationpb.New(elapsed(m.group.Uptime, at))
 	}
@@ -103,6 +106,7 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
 		Parent: i.parent(), Depth: i.rec.Depth,
 		Schedule: i.rec.Schedule, Scheduled: stamp(i.rec.ScheduledWall),
+		Line: i.lineReply(),
 	}, err
 }
 
@@ -154,7 +158,7 @@ func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesRe
 		return nil, refusal
 	}
 	from := &listing{in: snapshot, ns: ns.rec.Namespace, after: r.Page}
-	if keys := sortedPairs(r.Keys); len(keys) > 0 && indexed && r.State != 0 && Live(r.State) {
+	if keys := sortedPairs(r.Keys); len(keys) > 0 && indexed && r.State != 0 && Live(r.State) && r.State != v1.InstanceState_INSTANCE_STATE_QUEUED {
 		from.by = keys[0]
 	}
 	out, seen, size, last := &v1.ListInstancesResponse{}, 0, 0, ""

@@ -10,14 +10,15 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 12 takes definitions of the
-// fifth edition of the language (locks that are held for longer than a step, and waits for them that end). Level 11 bounds what
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 13 has starts that
+// say what becomes of them when their id is taken (line.go). Level 12 takes definitions of the fifth edition of the language (locks that are
+// held for longer than a step, and waits for them that end). Level 11 bounds what
 // an entry does by itself inside instances (work.go). Level 10 has correlation keys in an index, and signals by key. Level 9 has schedules.
 // Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = 12
+const Level = lineLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -42,6 +43,10 @@ func LevelOf(c *logv1.Command) uint32 {
 	case *logv1.Command_CreateSchedule, *logv1.Command_PauseSchedule, *logv1.Command_ResumeSchedule, *logv1.Command_DeleteSchedule,
 		*logv1.Command_TriggerSchedule, *logv1.Command_FireSchedule:
 		return scheduleLevel
+	case *logv1.Command_StartInstance:
+		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
+			return lineLevel
+		}
 	case *logv1.Command_SendSignal:
 		if byKey(body.SendSignal) {
 			return keysLevel

@@ -179,7 +179,7 @@ func (e *namespaceDeleted) evolve(t *turn) {
 	t.m.forget(t, ns)
 	ns.clear()
 	ns.rec.State = v1.NamespaceState_NAMESPACE_STATE_DELETED
-	ns.rec.Compacted, ns.rec.LiveInstances = ns.rec.Position, 0
+	ns.rec.Compacted, ns.rec.LiveInstances, ns.rec.Queued = ns.rec.Position, 0, 0
 	t.m.dirty.dropped = append(t.m.dirty.dropped, name)
 	t.m.dirtyNamespace(ns)
 }

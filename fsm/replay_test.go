@@ -218,10 +218,12 @@ func (w *walk) command() *logv1.Command {
 		if w.pick(5) > 0 {
 			w.started++
 		}
-		c.Body = &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
+		start := &v1.StartInstanceRequest{
 			InstanceId: id, Workflow: fmt.Sprint("w", w.pick(len(theWorkflows))), InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"k":%d}`, w.pick(3))},
 			Labels: map[string]string{"a": "1", "b": "2", "c": "3"}, Keys: w.keys(),
-		}}
+		}
+		w.line(start)
+		c.Body = &logv1.Command_StartInstance{StartInstance: start}
 	case 5, 6, 7:
 		c.Body = &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{
 			Session: session, Queues: []string{fmt.Sprint("q", w.pick(2)), fmt.Sprint("q", w.pick(2))}, Count: int32(1 + w.pick(3)), Wait: wait, Credit: w.pick(4) == 0,
@@ -267,6 +269,18 @@ func (w *walk) command() *logv1.Command {
 		c.Body = &logv1.Command_ReportProgress{ReportProgress: &v1.ReportProgressRequest{InstanceId: run.InstanceId, Step: run.Step, Token: run.Token}}
 	}
 	return c
+}
+
+// line has a start say what becomes of it when its id is taken, and be of one of a few ids.
+func (w *walk) line(r *v1.StartInstanceRequest) {
+	if w.index%3 > 0 {
+		return
+	}
+	r.OnConflict = v1.OnConflict(1 + w.index%5%4)
+	r.InstanceId = fmt.Sprint("i", max(0, w.started-1-int(w.index%11)))
+	if w.index%7 > 0 {
+		r.StartId = fmt.Sprint(w.index % 8)
+	}
 }
 
 // keys are those of an instance: few, so that several share them.
@@ -349,7 +363,11 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 	case 0:
 		c.Body = &logv1.Command_CloseSession{CloseSession: &logv1.CloseSession{Session: session}}
 	case 1:
-		c.Body = &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: run.InstanceId}}
+		id := run.InstanceId
+		if w.index%2 == 0 { // perhaps one that is queued
+			id = fmt.Sprint("i", max(0, w.started-1-int(w.index%11)), "~", w.index%8)
+		}
+		c.Body = &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: id}}
 	case 2:
 		c.Body = &logv1.Command_RevokeLease{RevokeLease: &v1.RevokeLeaseRequest{Token: run.Token}}
 	case 3:

@@ -160,7 +160,7 @@ func (t *turn) resumeSchedule(r *v1.ResumeScheduleRequest) (proto.Message, *Refu
 	}
 	if s.rec.Paused {
 		t.emit(&scheduleResumed{s, r.Reason, r.CatchUp})
-		t.startQueued(s)
+		s.succeed(t)
 	}
 	return s.reply(), nil
 }

@@ -47,7 +47,7 @@ type turn struct {
 	checkpoint bool
 	slice      []byte
 
-	freed  []*schedule // whose instance has ended
+	freed  []successor // of instances that have ended
 	unheld []*instance // in which something has ended: see hold.go
 
 	until, untilWall int64 // in a tick: what is due later is not due yet
@@ -98,12 +98,19 @@ func (t *turn) run(cmd *logv1.Command) Outcome {
 	return out
 }
 
-// settle goes on behind what was decided: with what was held by what has ended, with schedules whose instance has, and with what waits.
+// settle goes on behind what was decided: with what has ended, and with what waits.
 func (t *turn) settle() {
-	t.freeHeld()
-	t.followSchedules()
+	t.goOn()
 	t.matchTouched()
 	t.settleDeliveries()
+}
+
+// goOn frees what was held by what has ended, and starts what starts behind that, until nothing more has ended by it.
+func (t *turn) goOn() {
+	for len(t.unheld)+len(t.freed) > 0 {
+		t.freeHeld()
+		t.followEnds()
+	}
 }
 
 // decide is the dispatch table of commands. Each returns its reply; nil means that the command parked.

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -57,51 +55,6 @@ func (c *cli) instanceCommand() *cobra.Command {
 		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
 		c.instanceExplain(), c.instanceGraph())
 	return parent
-}
-
-func (c *cli) instanceStart() *cobra.Command {
-	var id, input string
-	var version int32
-	var labels, keys map[string]string
-	var wait bool
-	cmd := &cobra.Command{
-		Use: "start WORKFLOW", Short: "Start an instance; the same id again finds the first", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			payload, err := c.jsonInput("input", input)
-			if err != nil {
-				return err
-			}
-			if id == "" {
-				var b [6]byte
-				rand.Read(b[:])
-				id = args[0] + "-" + hex.EncodeToString(b[:])
-			}
-			res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.StartInstanceRequest]) (*connect.Response[v1.StartInstanceResponse], error) {
-				return a.instances.StartInstance
-			}, &v1.StartInstanceRequest{Namespace: c.namespace, InstanceId: id, Workflow: args[0], Version: version, InputPayload: payload, Labels: labels, Keys: keys})
-			if err != nil {
-				return err
-			}
-			if wait {
-				return c.waitInstance(cmd.Context(), id, 0)
-			}
-			return c.print(res, func() {
-				what := "started"
-				if res.Existing {
-					what = "was there already"
-				}
-				fmt.Fprintf(c.stdout, "%s  %s (%s)\nfollow it:  lockstep instance show %s\n", res.InstanceId, what, c.state(res.State), res.InstanceId)
-			})
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&id, "id", "", "id of the instance; default: made up, and then a retry starts another")
-	f.StringVar(&input, "input", "", "input as JSON, @FILE, or -")
-	f.Int32Var(&version, "version", 0, "version of the workflow; default: the newest")
-	f.StringToStringVar(&labels, "label", nil, "labels, name=value")
-	f.StringToStringVar(&keys, "key", nil, "correlation keys, name=value")
-	f.BoolVar(&wait, "wait", false, "wait for its end")
-	return cmd
 }
 
 func (c *cli) state(s v1.InstanceState) string {
@@ -183,7 +136,7 @@ func (c *cli) instanceList() *cobra.Command {
 		if state != "" {
 			value, ok := v1.InstanceState_value["INSTANCE_STATE_"+strings.ToUpper(state)]
 			if !ok {
-				return usage("--state %q is none; there are running, failing, cancelling, compensating, completed, failed and cancelled", state)
+				return usage("--state %q is none; there are queued, running, failing, cancelling, compensating, completed, failed and cancelled", state)
 			}
 			r.State = v1.InstanceState(value)
 		}
@@ -237,6 +190,7 @@ func (c *cli) showInstance(i *v1.Instance) error {
 		if p := i.Parent; p != nil {
 			fmt.Fprintf(c.stdout, "called by  %s of %s\n", p.Step, p.InstanceId)
 		}
+		c.showLine(i)
 		if i.Reason != "" {
 			fmt.Fprintf(c.stdout, "reason  %s %s\n", i.Code, i.Reason)
 		}

@@ -182,8 +182,8 @@ func (s *State) circular(from *run) bool {
 	for list := []*run{from}; len(list) > 0; {
 		r := list[len(list)-1]
 		list = list[:len(list)-1]
-		for _, o := range s.runs(r.other) {
-			if !o.depends() || seen[o] || !r.waitsBehind(o) {
+		for _, o := range s.behindWhat(r) {
+			if seen[o] {
 				continue
 			}
 			if o == from {
@@ -194,6 +194,23 @@ func (s *State) circular(from *run) bool {
 		}
 	}
 	return false
+}
+
+// behindWhat are the waits that must end before one does: of the instance that it waits for, and, while that is queued, of those before it.
+func (s *State) behindWhat(r *run) (list []*run) {
+	for _, o := range s.runs(r.other) {
+		if o.depends() && r.waitsBehind(o) {
+			list = append(list, o)
+		}
+	}
+	for _, i := range s.instance(r.other).ahead() {
+		for _, o := range i.runs {
+			if o.depends() {
+				list = append(list, o)
+			}
+		}
+	}
+	return list
 }
 
 // waitsBehind: what a run waits for does not end before another wait does, of the instance that it waits for.

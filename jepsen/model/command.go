@@ -422,7 +422,11 @@ func (s *State) start(c *Command) func() {
 		s.refused(c, "WORKFLOW_NOT_FOUND")
 		return nil
 	}
-	if i := s.instance(c.Instance); i != nil {
+	if c.Conflict != "" {
+		if check := s.startOn(c, flow); check != nil {
+			return check
+		}
+	} else if i := s.instance(c.Instance); i != nil {
 		if i.flow != flow || i.input != c.Input {
 			s.refused(c, "INSTANCE_EXISTS")
 			return nil

@@ -213,7 +213,7 @@ func (s *State) compensate(c *Command) func() {
 	}
 	s.must(c)
 	return func() {
-		runs := len(still) == 0 && (i.state == Running || i.state == Failing)
+		runs := len(still) == 0 && (i.state == Running || i.state == Failing || i.state == InQueue)
 		if !slices.Equal(slices.Sorted(slices.Values(c.Answer.Steps)), names) || c.Answer.State != i.state || runs {
 			fault("saga", "%s is answered %+v; %s is %s, and %v stood still", c.say(), c.Answer, i.id, i.state, names)
 		}

@@ -126,6 +126,7 @@ type Command struct {
 	By, Request, Lowest int64
 
 	Instance, Step, Workflow string
+	Conflict, StartID        string // of a start: what becomes of it when its id is taken, and its name among those of the id
 	Token                    int64
 	Code                     string
 	Retryable                bool
@@ -165,6 +166,7 @@ type Answer struct {
 	Instance             string
 	Reached              int
 	Started              bool
+	Place                int32 // of a start that is queued
 	State                string
 	// Of a time of a schedule.
 	Taken        bool

@@ -31,6 +31,8 @@ func (s *State) fact(f *Fact) {
 		s.letterExpired(f)
 	case "instance.started":
 		s.instanceStarted(f)
+	case "instance.queued":
+		s.instanceQueued(f)
 	case "workflow.registered":
 		if s.cause.command == nil || s.cause.command.Kind != Register {
 			fault("S7", "workflow %s is registered without anybody asking", f.Workflow)
@@ -153,6 +155,10 @@ func (s *State) runFact(f *Fact, r *run) {
 func (s *State) instanceStarted(f *Fact) {
 	c := s.cause.command
 	flow := s.workflows[f.Workflow]
+	if i := s.instances[f.Instance]; i != nil && i.state == InQueue {
+		s.dequeued(f, i)
+		return
+	}
 	if f.Other != "" && flow != nil {
 		i := s.called(f)
 		i.id, i.flow = f.Instance, flow
@@ -163,7 +169,7 @@ func (s *State) instanceStarted(f *Fact) {
 	if x == nil && c != nil && c.Kind == Signal && (!c.Starts || len(s.keyed(c.Key)) > 0) {
 		fault("S4", "instance %s is started by %s, whose key is that of %d", f.Instance, c.say(), len(s.keyed(c.Key)))
 	}
-	started := c != nil && (c.Kind == Start || c.Kind == Signal) && c.Instance == f.Instance && c.Workflow == f.Workflow || x != nil && x.plan.Workflow == f.Workflow
+	started := c != nil && (c.Kind == Start || c.Kind == Signal) && s.startsAs(c) == f.Instance && c.Workflow == f.Workflow || x != nil && x.plan.Workflow == f.Workflow
 	if !started || flow == nil || s.instances[f.Instance] != nil || s.newborn != nil {
 		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
 	}
@@ -172,14 +178,27 @@ func (s *State) instanceStarted(f *Fact) {
 		i.plan, i.input, s.newborn = x.name, x.plan.Input, i
 	} else {
 		i.input, i.keys, s.fresh = c.Input, c.Keys, i
+		s.startsNext(f, i, c)
 	}
 	s.comes(i)
 }
 
 func (s *State) comes(i *instance) {
-	i.state, i.seen, i.startedAt = Running, map[string]*seen{}, s.Wall
+	s.enrol(i)
+	s.goesOn(i)
+}
+
+// enrol has an instance come to be.
+func (s *State) enrol(i *instance) {
+	i.seen = map[string]*seen{}
 	i.activate(nil, i.flow.Steps)
 	s.instances[i.id] = i
+	s.touch(i)
+}
+
+// goesOn has an instance run from now on.
+func (s *State) goesOn(i *instance) {
+	i.state, i.startedAt = Running, s.Wall
 	if i.deadline = after(s.Uptime, i.flow.Total); i.deadline > 0 {
 		s.limited = append(s.limited, i)
 	}
@@ -200,8 +219,8 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 		Completed: i.state == Running,
 		Failing:   i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.frame.owner == nil && r.state == Failed && !r.handled() })),
 		Failed:    i.mayEnd(Failed, Failing),
-		Cancelling: to == Cancelling && s.byParent(i) || (i.state == Running || i.state == Failing) &&
-			(c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id || s.replaces(i)),
+		Cancelling: to == Cancelling && s.byParent(i) || (i.state == Running || i.state == Failing || i.state == InQueue) &&
+			(c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id || s.replaces(i) || s.replacesID(f, i)),
 		Cancelled: i.mayEnd(Cancelled, Cancelling),
 	}[to]
 	if !legal {
@@ -215,6 +234,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	}
 	if over(to) {
 		s.freed(i)
+		s.leavesLine(i)
 	}
 	s.touch(i)
 }

@@ -31,7 +31,7 @@ func (s *State) letter(k Key, id string) *letter {
 // keyed are the live instances that have a key, by id.
 func (s *State) keyed(k Key) (out []*instance) {
 	for _, i := range s.instances {
-		if !over(i.state) && slices.Contains(i.keys, k) {
+		if !over(i.state) && i.state != InQueue && slices.Contains(i.keys, k) {
 			out = append(out, i)
 		}
 	}

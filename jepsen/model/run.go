@@ -35,6 +35,9 @@ type instance struct {
 	// The run that called it.
 	parent *run
 	plan   string // the schedule that started it
+	// Which start of which id it is; which line it is in, and that of its own id.
+	of, startID string
+	line, heads *line
 	// Of one that stops: the step from which on it is undone, and as what it ends behind that.
 	from, ends string
 	// When it fails unless it has ended; zero is never.
@@ -198,8 +201,12 @@ func without(list []*run, r *run) []*run {
 
 // instanceWhole checks that a command or a tick left an instance in one of the states that it may rest in.
 func (s *State) instanceWhole(i *instance) {
-	if i.state == Compensating {
+	switch i.state {
+	case Compensating:
 		s.compensationWhole(i)
+		return
+	case InQueue:
+		i.queuedWhole()
 		return
 	}
 	leased, open := 0, 0

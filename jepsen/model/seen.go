@@ -118,6 +118,15 @@ const (
 	SkipExists   Class = "time skipped: INSTANCE_EXISTS"
 	Triggered    Class = "time by hand"
 	Paused       Class = "schedule paused"
+
+	IDQueued        Class = "start queued behind its id"
+	IDDequeued      Class = "started when its id was left"
+	IDReplaced      Class = "start that took its id"
+	IDFound         Class = "start that found who has its id"
+	IDRefused       Class = "start refused for its id"
+	IDFree          Class = "started again under an id that was left"
+	StartAgain      Class = "start of an id told again"
+	QueuedCancelled Class = "cancelled while queued"
 )
 
 // Classes lists them all.
@@ -133,6 +142,7 @@ func Classes() []Class {
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
+		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
 	}
 }
 

@@ -61,13 +61,14 @@ type cause struct {
 	renewal bool
 	tick    bool
 	ended   []*session  // that ended by it
-	born    []*instance // that schedules started
+	born    []*instance // that were started behind others
 }
 
 type touched struct {
 	instances []*instance
 	locks     []*lock
 	schedules []*schedule
+	lines     []*line
 }
 
 // claim is a lease whose locks are being granted.
@@ -195,6 +196,7 @@ func (s *State) over() {
 		s.sessionOver(x)
 	}
 	s.schedulesWhole()
+	s.linesWhole()
 	for _, i := range s.touched.instances {
 		s.instanceWhole(i)
 		s.heldWhole(i)

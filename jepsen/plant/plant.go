@@ -91,6 +91,9 @@ const (
 	ItemsGoOn      Bug = "items-go-on"
 	EntryUnbounded Bug = "entry-unbounded"
 	NeedsForgotten Bug = "needs-forgotten"
+
+	TakenIgnored Bug = "taken-ignored"
+	LastInFirst  Bug = "last-in-first"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -155,6 +158,8 @@ var All = []Row{
 	{ToldForgets, "S5", "a signal by key is remembered by the instance alone, and is another one when that has ended"},
 	{ItemsGoOn, "S7", "a list goes on with its items where one has failed it as it began"},
 	{EntryUnbounded, "liveness", "an entry begins all that it could leave to those behind it"},
+	{TakenIgnored, "S5", "a start that is to wait for who has its id starts beside it"},
+	{LastInFirst, "S5", "of those that wait for an id the newest is started first"},
 	{NeedsForgotten, "S1", "a step that an entry left to another is begun, whatever its needs have come to"},
 }
 

@@ -128,6 +128,9 @@ func command(c *logv1.Command) model.Command {
 	case *logv1.Command_StartInstance:
 		m.Kind, m.Instance, m.Workflow = model.Start, b.StartInstance.InstanceId, b.StartInstance.Workflow
 		m.Input, m.Keys = amount(b.StartInstance.InputPayload), keysOf(b.StartInstance.Keys)
+		if on := b.StartInstance.OnConflict; on != 0 {
+			m.Conflict, m.StartID = strings.TrimPrefix(on.String(), "ON_CONFLICT_"), b.StartInstance.StartId
+		}
 	case *logv1.Command_CancelInstance:
 		m.Kind, m.Instance = model.Cancel, b.CancelInstance.InstanceId
 	case *logv1.Command_CompensateInstance:
@@ -200,7 +203,7 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 	case *v1.AcquireLockResponse:
 		m.Token = r.Token
 	case *v1.StartInstanceResponse:
-		m.Existing = r.Existing
+		m.Existing, m.Instance, m.Place = r.Existing, r.InstanceId, r.Place
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.SendSignalResponse:
 		m.Delivered, m.Duplicate, m.Instance, m.Reached = r.Delivered, r.Duplicate, r.InstanceId, int(r.Reached)

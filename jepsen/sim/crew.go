@@ -25,8 +25,9 @@ type crew struct {
 	planner  *planner // nil: nobody makes schedules
 	heal     []func()
 	// What was heard of: leases of runs, and of locks.
-	runs  []heard
-	locks []heldLock
+	runs   []heard
+	locks  []heldLock
+	queued []string // starts that waited for their id
 }
 
 // pace is how busy everybody is. In hot seeds most of what happens is work that is done; in cold ones everything waits,
@@ -157,6 +158,10 @@ func (s *starter) next() {
 		id = fmt.Sprintf("%s-%d", s.c.name, 1+s.c.draws.IntN(s.started-1)) // again, and perhaps another
 	}
 	n, keys := s.c.draws.IntN(4), s.keys(id)
+	if s.c.draws.one(5) {
+		s.line(flow)
+		return
+	}
 	if s.c.draws.one(4) {
 		s.signals(id, flow) // by its key, before there is anybody who has it
 	}

@@ -117,6 +117,9 @@ func (m *meddler) command() *logv1.Command {
 		return signal(message)
 	case n == 27 || n == 28:
 		return signal(m.byKey())
+	case n == 29 && len(w.crew.queued) > 0:
+		id, _ := late(d, w.crew.queued)
+		c.Body = &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{InstanceId: id}}
 	case n == 26 && known:
 		return decision(run.instance, run.step, run.index, d.one(2))
 	case n == 23 && known:

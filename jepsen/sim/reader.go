@@ -123,6 +123,11 @@ func (h *history) sameInstance(id string, x *v1.Instance) string {
 	if got := strings.TrimPrefix(x.GetState().String(), "INSTANCE_STATE_"); got != state && (x != nil || state != "") {
 		return fmt.Sprintf("%s is %s; it is %s", id, got, state)
 	}
+	if line := x.GetLine(); line != nil {
+		if holder, queued := h.model.Line(id); holder != line.Holder || !slices.Equal(queued, line.Queued) {
+			return fmt.Sprintf("%s has the id of %s, and %v wait; it is %s, and %v", line.Holder, id, line.Queued, holder, queued)
+		}
+	}
 	known := map[string]model.View{}
 	for _, r := range runs {
 		known[r.Step] = r

@@ -18,6 +18,9 @@ func checkStart(r *v1.StartInstanceRequest) error {
 	if err := name("instanceId", r.InstanceId); err != nil {
 		return err
 	}
+	if err := optional("startId", r.StartId); err != nil {
+		return err
+	}
 	return checkStarting(r)
 }
 
@@ -38,7 +41,7 @@ func checkStarting(r *v1.StartInstanceRequest) error {
 	return payloadOf("input", &r.Input, &r.InputPayload)
 }
 
-// StartInstance starts an instance, or finds the one that is there.
+// StartInstance starts an instance, or does what it says of an id that is taken: without a word it finds the one that is there.
 func (s *service) StartInstance(ctx context.Context, r *connect.Request[v1.StartInstanceRequest]) (*connect.Response[v1.StartInstanceResponse], error) {
 	if err := checkStart(r.Msg); err != nil {
 		return nil, asConnect(err)
@@ -137,6 +140,9 @@ func checkStarted(r *v1.SendSignalRequest) error {
 	}
 	if err := within(r.Namespace, start.Namespace); err != nil {
 		return err
+	}
+	if start.OnConflict != v1.OnConflict_ON_CONFLICT_UNSPECIFIED || start.StartId != "" {
+		return invalid("what a signal starts has no onConflict and no startId: who has the key gets the signal")
 	}
 	keys := maps.Clone(start.Keys)
 	if keys == nil {

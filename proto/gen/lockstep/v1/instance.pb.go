@@ -38,6 +38,8 @@ const (
 	InstanceState_INSTANCE_STATE_CANCELLED  InstanceState = 6
 	// It failed or was cancelled, nothing that it did is leased any more, and its completed steps are undone.
 	InstanceState_INSTANCE_STATE_COMPENSATING InstanceState = 7
+	// It waits for the end of the one that has its id: nothing of it is begun.
+	InstanceState_INSTANCE_STATE_QUEUED InstanceState = 8
 )
 
 // Enum value maps for InstanceState.
@@ -51,6 +53,7 @@ var (
 		5: "INSTANCE_STATE_FAILED",
 		6: "INSTANCE_STATE_CANCELLED",
 		7: "INSTANCE_STATE_COMPENSATING",
+		8: "INSTANCE_STATE_QUEUED",
 	}
 	InstanceState_value = map[string]int32{
 		"INSTANCE_STATE_UNSPECIFIED":  0,
@@ -61,6 +64,7 @@ var (
 		"INSTANCE_STATE_FAILED":       5,
 		"INSTANCE_STATE_CANCELLED":    6,
 		"INSTANCE_STATE_COMPENSATING": 7,
+		"INSTANCE_STATE_QUEUED":       8,
 	}
 )
 
@@ -169,6 +173,67 @@ func (RunState) EnumDescriptor() ([]byte, []int) {
 	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{1}
 }
 
+// OnConflict says what becomes of a start whose id is taken. Without a startId an id is taken for ever.
+type OnConflict int32
+
+const (
+	// The same start finds the instance, also one that has ended; another is refused as INSTANCE_EXISTS.
+	OnConflict_ON_CONFLICT_UNSPECIFIED OnConflict = 0
+	// It finds the instance, whatever that was started with.
+	OnConflict_ON_CONFLICT_EXISTING OnConflict = 1
+	// It is refused as INSTANCE_EXISTS, also when it is the same.
+	OnConflict_ON_CONFLICT_FAIL OnConflict = 2
+	// It starts when the instance has ended, and those have that wait already.
+	OnConflict_ON_CONFLICT_QUEUE OnConflict = 3
+	// The instance is cancelled, as are those that wait, and it starts when that has ended.
+	OnConflict_ON_CONFLICT_REPLACE OnConflict = 4
+)
+
+// Enum value maps for OnConflict.
+var (
+	OnConflict_name = map[int32]string{
+		0: "ON_CONFLICT_UNSPECIFIED",
+		1: "ON_CONFLICT_EXISTING",
+		2: "ON_CONFLICT_FAIL",
+		3: "ON_CONFLICT_QUEUE",
+		4: "ON_CONFLICT_REPLACE",
+	}
+	OnConflict_value = map[string]int32{
+		"ON_CONFLICT_UNSPECIFIED": 0,
+		"ON_CONFLICT_EXISTING":    1,
+		"ON_CONFLICT_FAIL":        2,
+		"ON_CONFLICT_QUEUE":       3,
+		"ON_CONFLICT_REPLACE":     4,
+	}
+)
+
+func (x OnConflict) Enum() *OnConflict {
+	p := new(OnConflict)
+	*p = x
+	return p
+}
+
+func (x OnConflict) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OnConflict) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockstep_v1_instance_proto_enumTypes[2].Descriptor()
+}
+
+func (OnConflict) Type() protoreflect.EnumType {
+	return &file_lockstep_v1_instance_proto_enumTypes[2]
+}
+
+func (x OnConflict) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OnConflict.Descriptor instead.
+func (OnConflict) EnumDescriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{2}
+}
+
 type ExplainCode int32
 
 const (
@@ -188,6 +253,7 @@ const (
 	ExplainCode_EXPLAIN_CODE_TIMER_PENDING    ExplainCode = 13
 	ExplainCode_EXPLAIN_CODE_APPROVAL_PENDING ExplainCode = 14
 	ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING ExplainCode = 15
+	ExplainCode_EXPLAIN_CODE_QUEUED           ExplainCode = 16
 )
 
 // Enum value maps for ExplainCode.
@@ -209,6 +275,7 @@ var (
 		13: "EXPLAIN_CODE_TIMER_PENDING",
 		14: "EXPLAIN_CODE_APPROVAL_PENDING",
 		15: "EXPLAIN_CODE_INSTANCE_PENDING",
+		16: "EXPLAIN_CODE_QUEUED",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":      0,
@@ -227,6 +294,7 @@ var (
 		"EXPLAIN_CODE_TIMER_PENDING":    13,
 		"EXPLAIN_CODE_APPROVAL_PENDING": 14,
 		"EXPLAIN_CODE_INSTANCE_PENDING": 15,
+		"EXPLAIN_CODE_QUEUED":           16,
 	}
 )
 
@@ -241,11 +309,11 @@ func (x ExplainCode) String() string {
 }
 
 func (ExplainCode) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockstep_v1_instance_proto_enumTypes[2].Descriptor()
+	return file_lockstep_v1_instance_proto_enumTypes[3].Descriptor()
 }
 
 func (ExplainCode) Type() protoreflect.EnumType {
-	return &file_lockstep_v1_instance_proto_enumTypes[2]
+	return &file_lockstep_v1_instance_proto_enumTypes[3]
 }
 
 func (x ExplainCode) Number() protoreflect.EnumNumber {
@@ -254,7 +322,7 @@ func (x ExplainCode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExplainCode.Descriptor instead.
 func (ExplainCode) EnumDescriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{2}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
 }
 
 type Run struct {
@@ -569,8 +637,10 @@ type Instance struct {
 	Parent *RunName `protobuf:"bytes,20,opt,name=parent,proto3" json:"parent,omitempty"`
 	Depth  int32    `protobuf:"varint,21,opt,name=depth,proto3" json:"depth,omitempty"`
 	// The schedule that started it, and for which time.
-	Schedule      string                 `protobuf:"bytes,22,opt,name=schedule,proto3" json:"schedule,omitempty"`
-	Scheduled     *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	Schedule  string                 `protobuf:"bytes,22,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Scheduled *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
+	// Which of the starts of an id it is. Absent when that is not known to have had several.
+	Line          *Line `protobuf:"bytes,24,opt,name=line,proto3" json:"line,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -766,6 +836,85 @@ func (x *Instance) GetScheduled() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Instance) GetLine() *Line {
+	if x != nil {
+		return x.Line
+	}
+	return nil
+}
+
+// Line is the starts of an id, of which one at a time has it. Who has it and who waits are told in GetInstance and WaitInstance alone.
+type Line struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first start has the id itself, and those behind it ID~START.
+	Id      string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	StartId string `protobuf:"bytes,2,opt,name=start_id,json=startId,proto3" json:"start_id,omitempty"`
+	// The one that was started last: it has the id, until it has ended.
+	Holder string `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
+	// Those that wait for its end, in the order in which they start.
+	Queued        []string `protobuf:"bytes,4,rep,name=queued,proto3" json:"queued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Line) Reset() {
+	*x = Line{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Line) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Line) ProtoMessage() {}
+
+func (x *Line) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Line.ProtoReflect.Descriptor instead.
+func (*Line) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Line) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Line) GetStartId() string {
+	if x != nil {
+		return x.StartId
+	}
+	return ""
+}
+
+func (x *Line) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *Line) GetQueued() []string {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
 // Key is one of the correlation keys that an instance was started with.
 type Key struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -777,7 +926,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -789,7 +938,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -802,7 +951,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Key) GetName() string {
@@ -830,14 +979,19 @@ type StartInstanceRequest struct {
 	InputPayload *Payload          `protobuf:"bytes,6,opt,name=input_payload,json=inputPayload,proto3" json:"input_payload,omitempty"`
 	Labels       map[string]string `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Correlation keys.
-	Keys          map[string]string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Keys map[string]string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What becomes of it when the id is taken.
+	OnConflict OnConflict `protobuf:"varint,9,opt,name=on_conflict,json=onConflict,proto3,enum=lockstep.v1.OnConflict" json:"on_conflict,omitempty"`
+	// Names this start among those of the id: the same again finds what it came to. To queue and to replace it is required, and with it
+	// an id whose instance has ended is free for the others as well. Where the id is taken, what it starts is called ID~START.
+	StartId       string `protobuf:"bytes,10,opt,name=start_id,json=startId,proto3" json:"start_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartInstanceRequest) Reset() {
 	*x = StartInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +1003,7 @@ func (x *StartInstanceRequest) String() string {
 func (*StartInstanceRequest) ProtoMessage() {}
 
 func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +1016,7 @@ func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceRequest.ProtoReflect.Descriptor instead.
 func (*StartInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StartInstanceRequest) GetNamespace() string {
@@ -921,20 +1075,36 @@ func (x *StartInstanceRequest) GetKeys() map[string]string {
 	return nil
 }
 
+func (x *StartInstanceRequest) GetOnConflict() OnConflict {
+	if x != nil {
+		return x.OnConflict
+	}
+	return OnConflict_ON_CONFLICT_UNSPECIFIED
+}
+
+func (x *StartInstanceRequest) GetStartId() string {
+	if x != nil {
+		return x.StartId
+	}
+	return ""
+}
+
 type StartInstanceResponse struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	InstanceId string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
 	Version    int32                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
 	State      InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
 	// True when the instance was there already.
-	Existing      bool `protobuf:"varint,4,opt,name=existing,proto3" json:"existing,omitempty"`
+	Existing bool `protobuf:"varint,4,opt,name=existing,proto3" json:"existing,omitempty"`
+	// Of one that is queued: how many are to end before it, the one that has the id among them.
+	Place         int32 `protobuf:"varint,5,opt,name=place,proto3" json:"place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StartInstanceResponse) Reset() {
 	*x = StartInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1116,7 @@ func (x *StartInstanceResponse) String() string {
 func (*StartInstanceResponse) ProtoMessage() {}
 
 func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1129,7 @@ func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceResponse.ProtoReflect.Descriptor instead.
 func (*StartInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StartInstanceResponse) GetInstanceId() string {
@@ -990,6 +1160,13 @@ func (x *StartInstanceResponse) GetExisting() bool {
 	return false
 }
 
+func (x *StartInstanceResponse) GetPlace() int32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
 type StartInstancesRequest struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Namespace     string                  `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1000,7 +1177,7 @@ type StartInstancesRequest struct {
 
 func (x *StartInstancesRequest) Reset() {
 	*x = StartInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1189,7 @@ func (x *StartInstancesRequest) String() string {
 func (*StartInstancesRequest) ProtoMessage() {}
 
 func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1202,7 @@ func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesRequest.ProtoReflect.Descriptor instead.
 func (*StartInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StartInstancesRequest) GetNamespace() string {
@@ -1051,7 +1228,7 @@ type StartInstancesResponse struct {
 
 func (x *StartInstancesResponse) Reset() {
 	*x = StartInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1240,7 @@ func (x *StartInstancesResponse) String() string {
 func (*StartInstancesResponse) ProtoMessage() {}
 
 func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1253,7 @@ func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesResponse.ProtoReflect.Descriptor instead.
 func (*StartInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StartInstancesResponse) GetOutcomes() []*StartOutcome {
@@ -1096,7 +1273,7 @@ type StartOutcome struct {
 
 func (x *StartOutcome) Reset() {
 	*x = StartOutcome{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1285,7 @@ func (x *StartOutcome) String() string {
 func (*StartOutcome) ProtoMessage() {}
 
 func (x *StartOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1298,7 @@ func (x *StartOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
 func (*StartOutcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StartOutcome) GetStarted() *StartInstanceResponse {
@@ -1149,7 +1326,7 @@ type GetInstanceRequest struct {
 
 func (x *GetInstanceRequest) Reset() {
 	*x = GetInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1338,7 @@ func (x *GetInstanceRequest) String() string {
 func (*GetInstanceRequest) ProtoMessage() {}
 
 func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1351,7 @@ func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetInstanceRequest) GetNamespace() string {
@@ -1209,7 +1386,7 @@ type WaitInstanceRequest struct {
 
 func (x *WaitInstanceRequest) Reset() {
 	*x = WaitInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1398,7 @@ func (x *WaitInstanceRequest) String() string {
 func (*WaitInstanceRequest) ProtoMessage() {}
 
 func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1411,7 @@ func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceRequest.ProtoReflect.Descriptor instead.
 func (*WaitInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WaitInstanceRequest) GetNamespace() string {
@@ -1268,7 +1445,7 @@ type WaitInstanceResponse struct {
 
 func (x *WaitInstanceResponse) Reset() {
 	*x = WaitInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1457,7 @@ func (x *WaitInstanceResponse) String() string {
 func (*WaitInstanceResponse) ProtoMessage() {}
 
 func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1470,7 @@ func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceResponse.ProtoReflect.Descriptor instead.
 func (*WaitInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WaitInstanceResponse) GetDone() bool {
@@ -1327,7 +1504,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1339,7 +1516,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1352,7 +1529,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -1421,7 +1598,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1610,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1623,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -1474,7 +1651,7 @@ type CancelInstanceRequest struct {
 
 func (x *CancelInstanceRequest) Reset() {
 	*x = CancelInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1486,7 +1663,7 @@ func (x *CancelInstanceRequest) String() string {
 func (*CancelInstanceRequest) ProtoMessage() {}
 
 func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1499,7 +1676,7 @@ func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CancelInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelInstanceRequest) GetNamespace() string {
@@ -1532,7 +1709,7 @@ type CancelInstanceResponse struct {
 
 func (x *CancelInstanceResponse) Reset() {
 	*x = CancelInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1721,7 @@ func (x *CancelInstanceResponse) String() string {
 func (*CancelInstanceResponse) ProtoMessage() {}
 
 func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1734,7 @@ func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CancelInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelInstanceResponse) GetState() InstanceState {
@@ -1582,7 +1759,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1771,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1784,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -1656,7 +1833,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1845,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1858,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -1722,7 +1899,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +1911,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +1924,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -1837,7 +2014,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1849,7 +2026,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1862,7 +2039,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -1913,7 +2090,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2102,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2115,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -1987,7 +2164,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2176,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2189,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -2042,7 +2219,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2231,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2244,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -2116,7 +2293,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2305,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2318,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -2172,7 +2349,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2361,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2374,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -2246,7 +2423,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2435,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2448,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -2311,7 +2488,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2500,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2513,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -2427,7 +2604,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +2616,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +2629,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -2502,7 +2679,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2691,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2704,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -2563,7 +2740,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2752,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2765,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -2619,7 +2796,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2631,7 +2808,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2644,7 +2821,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -2691,7 +2868,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2703,7 +2880,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2716,7 +2893,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -2761,7 +2938,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\xc6\b\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xed\b\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2787,16 +2964,22 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x06parent\x18\x14 \x01(\v2\x14.lockstep.v1.RunNameR\x06parent\x12\x14\n" +
 	"\x05depth\x18\x15 \x01(\x05R\x05depth\x12\x1a\n" +
 	"\bschedule\x18\x16 \x01(\tR\bschedule\x128\n" +
-	"\tscheduled\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tscheduled\x1a9\n" +
+	"\tscheduled\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tscheduled\x12%\n" +
+	"\x04line\x18\x18 \x01(\v2\x11.lockstep.v1.LineR\x04line\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"/\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
+	"\x04Line\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
+	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
+	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x16\n" +
+	"\x06queued\x18\x04 \x03(\tR\x06queued\"/\n" +
 	"\x03Key\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc5\x04\n" +
 	"\x14StartInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -2806,19 +2989,24 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05input\x18\x05 \x01(\v2\x16.google.protobuf.ValueR\x05input\x129\n" +
 	"\rinput_payload\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\finputPayload\x12E\n" +
 	"\x06labels\x18\a \x03(\v2-.lockstep.v1.StartInstanceRequest.LabelsEntryR\x06labels\x12?\n" +
-	"\x04keys\x18\b \x03(\v2+.lockstep.v1.StartInstanceRequest.KeysEntryR\x04keys\x1a9\n" +
+	"\x04keys\x18\b \x03(\v2+.lockstep.v1.StartInstanceRequest.KeysEntryR\x04keys\x128\n" +
+	"\von_conflict\x18\t \x01(\x0e2\x17.lockstep.v1.OnConflictR\n" +
+	"onConflict\x12\x19\n" +
+	"\bstart_id\x18\n" +
+	" \x01(\tR\astartId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb6\x01\n" +
 	"\x15StartInstanceResponse\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x120\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x1a\n" +
-	"\bexisting\x18\x04 \x01(\bR\bexisting\"v\n" +
+	"\bexisting\x18\x04 \x01(\bR\bexisting\x12\x14\n" +
+	"\x05place\x18\x05 \x01(\x05R\x05place\"v\n" +
 	"\x15StartInstancesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12?\n" +
 	"\tinstances\x18\x02 \x03(\v2!.lockstep.v1.StartInstanceRequestR\tinstances\"O\n" +
@@ -2960,7 +3148,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05index\x18\x04 \x01(\x05R\x05index\x12:\n" +
 	"\vconsistency\x18\x05 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"O\n" +
 	"\x0fExplainResponse\x12<\n" +
-	"\fexplanations\x18\x01 \x03(\v2\x18.lockstep.v1.ExplanationR\fexplanations*\xfe\x01\n" +
+	"\fexplanations\x18\x01 \x03(\v2\x18.lockstep.v1.ExplanationR\fexplanations*\x99\x02\n" +
 	"\rInstanceState\x12\x1e\n" +
 	"\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16INSTANCE_STATE_RUNNING\x10\x01\x12\x1a\n" +
@@ -2969,7 +3157,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x18INSTANCE_STATE_COMPLETED\x10\x04\x12\x19\n" +
 	"\x15INSTANCE_STATE_FAILED\x10\x05\x12\x1c\n" +
 	"\x18INSTANCE_STATE_CANCELLED\x10\x06\x12\x1f\n" +
-	"\x1bINSTANCE_STATE_COMPENSATING\x10\a*\x8c\x02\n" +
+	"\x1bINSTANCE_STATE_COMPENSATING\x10\a\x12\x19\n" +
+	"\x15INSTANCE_STATE_QUEUED\x10\b*\x8c\x02\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PENDING\x10\x01\x12\x13\n" +
@@ -2982,7 +3171,14 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x11RUN_STATE_SKIPPED\x10\b\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\t\x12\x17\n" +
 	"\x13RUN_STATE_CANCELLED\x10\n" +
-	"*\xe8\x03\n" +
+	"*\x89\x01\n" +
+	"\n" +
+	"OnConflict\x12\x1b\n" +
+	"\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14ON_CONFLICT_EXISTING\x10\x01\x12\x14\n" +
+	"\x10ON_CONFLICT_FAIL\x10\x02\x12\x15\n" +
+	"\x11ON_CONFLICT_QUEUE\x10\x03\x12\x17\n" +
+	"\x13ON_CONFLICT_REPLACE\x10\x04*\x81\x04\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -3000,7 +3196,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x19EXPLAIN_CODE_COMPENSATING\x10\f\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_TIMER_PENDING\x10\r\x12!\n" +
 	"\x1dEXPLAIN_CODE_APPROVAL_PENDING\x10\x0e\x12!\n" +
-	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f2\xe9\b\n" +
+	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f\x12\x17\n" +
+	"\x13EXPLAIN_CODE_QUEUED\x10\x102\xe9\b\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -3031,148 +3228,152 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 	return file_lockstep_v1_instance_proto_rawDescData
 }
 
-var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
-	(ExplainCode)(0),                   // 2: lockstep.v1.ExplainCode
-	(*Run)(nil),                        // 3: lockstep.v1.Run
-	(*RunName)(nil),                    // 4: lockstep.v1.RunName
-	(*Instance)(nil),                   // 5: lockstep.v1.Instance
-	(*Key)(nil),                        // 6: lockstep.v1.Key
-	(*StartInstanceRequest)(nil),       // 7: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),      // 8: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),      // 9: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil),     // 10: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),               // 11: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),         // 12: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),        // 13: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),       // 14: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),       // 15: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),      // 16: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),      // 17: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil),     // 18: lockstep.v1.CancelInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 19: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 20: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 21: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 22: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 23: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 24: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 25: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 26: lockstep.v1.RejectStepResponse
-	(*GetHistoryRequest)(nil),          // 27: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 28: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 29: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 30: lockstep.v1.Waiting
-	(*ListWaitsRequest)(nil),           // 31: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 32: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 33: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 34: lockstep.v1.ExplainResponse
-	nil,                                // 35: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 36: lockstep.v1.Instance.KeysEntry
-	nil,                                // 37: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 38: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 39: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 40: lockstep.v1.ListInstancesRequest.KeysEntry
-	(*structpb.Value)(nil),             // 41: google.protobuf.Value
-	(*Payload)(nil),                    // 42: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 43: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 44: google.protobuf.Duration
-	(*Refusal)(nil),                    // 45: lockstep.v1.Refusal
-	(Consistency)(0),                   // 46: lockstep.v1.Consistency
-	(*Event)(nil),                      // 47: lockstep.v1.Event
-	(*Holder)(nil),                     // 48: lockstep.v1.Holder
+	(OnConflict)(0),                    // 2: lockstep.v1.OnConflict
+	(ExplainCode)(0),                   // 3: lockstep.v1.ExplainCode
+	(*Run)(nil),                        // 4: lockstep.v1.Run
+	(*RunName)(nil),                    // 5: lockstep.v1.RunName
+	(*Instance)(nil),                   // 6: lockstep.v1.Instance
+	(*Line)(nil),                       // 7: lockstep.v1.Line
+	(*Key)(nil),                        // 8: lockstep.v1.Key
+	(*StartInstanceRequest)(nil),       // 9: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 10: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 11: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 12: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 13: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 14: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 15: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 16: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 17: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 18: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 19: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 20: lockstep.v1.CancelInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 21: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 22: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 23: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 24: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 25: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 26: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 27: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 28: lockstep.v1.RejectStepResponse
+	(*GetHistoryRequest)(nil),          // 29: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 30: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 31: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 32: lockstep.v1.Waiting
+	(*ListWaitsRequest)(nil),           // 33: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 34: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 35: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 36: lockstep.v1.ExplainResponse
+	nil,                                // 37: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 38: lockstep.v1.Instance.KeysEntry
+	nil,                                // 39: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 40: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 41: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 42: lockstep.v1.ListInstancesRequest.KeysEntry
+	(*structpb.Value)(nil),             // 43: google.protobuf.Value
+	(*Payload)(nil),                    // 44: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 46: google.protobuf.Duration
+	(*Refusal)(nil),                    // 47: lockstep.v1.Refusal
+	(Consistency)(0),                   // 48: lockstep.v1.Consistency
+	(*Event)(nil),                      // 49: lockstep.v1.Event
+	(*Holder)(nil),                     // 50: lockstep.v1.Holder
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	41, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	42, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	43, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	41, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	43, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	44, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	45, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	43, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	41, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	42, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	41, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	42, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	35, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	36, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	43, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	43, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
-	3,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	44, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
-	4,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	43, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
-	41, // 18: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	42, // 19: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	37, // 20: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	38, // 21: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	0,  // 22: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	7,  // 23: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	11, // 24: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	8,  // 25: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	45, // 26: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	46, // 27: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	44, // 28: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	5,  // 29: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 30: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	39, // 31: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	46, // 32: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	40, // 33: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	5,  // 34: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 35: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 36: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	41, // 37: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	42, // 38: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	44, // 39: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 40: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	7,  // 41: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,  // 42: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 43: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	46, // 44: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	47, // 45: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	2,  // 46: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	48, // 47: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	44, // 48: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	30, // 49: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	4,  // 50: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	4,  // 51: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 52: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	46, // 53: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	30, // 54: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	46, // 55: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	29, // 56: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	7,  // 57: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	9,  // 58: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	12, // 59: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	13, // 60: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	15, // 61: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	17, // 62: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	19, // 63: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	21, // 64: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	23, // 65: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	25, // 66: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	27, // 67: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	33, // 68: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	31, // 69: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	8,  // 70: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	10, // 71: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	5,  // 72: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	14, // 73: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	16, // 74: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	18, // 75: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	20, // 76: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	22, // 77: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	24, // 78: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	26, // 79: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	28, // 80: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	34, // 81: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	32, // 82: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	70, // [70:83] is the sub-list for method output_type
-	57, // [57:70] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	43, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	44, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	43, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	44, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	37, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	38, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	45, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	45, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	4,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
+	46, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	5,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
+	45, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	7,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
+	43, // 19: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	44, // 20: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	39, // 21: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	40, // 22: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	2,  // 23: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
+	0,  // 24: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	9,  // 25: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	13, // 26: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	10, // 27: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	47, // 28: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	48, // 29: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	46, // 30: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	6,  // 31: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,  // 32: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	41, // 33: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	48, // 34: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	42, // 35: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	6,  // 36: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 37: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 38: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	43, // 39: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	44, // 40: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	46, // 41: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 42: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	9,  // 43: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,  // 44: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 45: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	48, // 46: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	49, // 47: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	3,  // 48: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	50, // 49: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	46, // 50: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	32, // 51: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	5,  // 52: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	5,  // 53: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 54: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	48, // 55: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	32, // 56: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	48, // 57: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	31, // 58: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	9,  // 59: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	11, // 60: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	14, // 61: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	15, // 62: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	17, // 63: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	19, // 64: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	21, // 65: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	23, // 66: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	25, // 67: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	27, // 68: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	29, // 69: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	35, // 70: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	33, // 71: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	10, // 72: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	12, // 73: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	6,  // 74: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	16, // 75: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	18, // 76: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	20, // 77: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	22, // 78: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	24, // 79: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	26, // 80: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	28, // 81: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	30, // 82: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	36, // 83: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	34, // 84: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	72, // [72:85] is the sub-list for method output_type
+	59, // [59:72] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3187,8 +3388,8 @@ func file_lockstep_v1_instance_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   38,
+			NumEnums:      4,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -205,7 +205,9 @@ type Namespace struct {
 	// Events up to here are no longer kept.
 	Compacted int64 `protobuf:"varint,9,opt,name=compacted,proto3" json:"compacted,omitempty"`
 	// Number of the newest payload that has one.
-	Payload       int64 `protobuf:"varint,10,opt,name=payload,proto3" json:"payload,omitempty"`
+	Payload int64 `protobuf:"varint,10,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Instances that wait for their id.
+	Queued        int64 `protobuf:"varint,11,opt,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -306,6 +308,13 @@ func (x *Namespace) GetCompacted() int64 {
 func (x *Namespace) GetPayload() int64 {
 	if x != nil {
 		return x.Payload
+	}
+	return 0
+}
+
+func (x *Namespace) GetQueued() int64 {
+	if x != nil {
+		return x.Queued
 	}
 	return 0
 }
@@ -509,6 +518,8 @@ type Instance struct {
 	// What started it, and for which time.
 	Schedule      string `protobuf:"bytes,32,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	ScheduledWall int64  `protobuf:"varint,33,opt,name=scheduled_wall,json=scheduledWall,proto3" json:"scheduled_wall,omitempty"`
+	// Of one of several starts of an id.
+	Line          *Line `protobuf:"bytes,34,opt,name=line,proto3" json:"line,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -774,6 +785,84 @@ func (x *Instance) GetScheduledWall() int64 {
 	return 0
 }
 
+func (x *Instance) GetLine() *Line {
+	if x != nil {
+		return x.Line
+	}
+	return nil
+}
+
+// Line is what an instance knows of the starts of its id.
+type Line struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first of them; empty when that is itself.
+	First   string `protobuf:"bytes,1,opt,name=first,proto3" json:"first,omitempty"`
+	StartId string `protobuf:"bytes,2,opt,name=start_id,json=startId,proto3" json:"start_id,omitempty"`
+	// The first knows which was started last, unless that is itself, and those that wait, in order.
+	Holder        string   `protobuf:"bytes,3,opt,name=holder,proto3" json:"holder,omitempty"`
+	Queued        []string `protobuf:"bytes,4,rep,name=queued,proto3" json:"queued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Line) Reset() {
+	*x = Line{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Line) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Line) ProtoMessage() {}
+
+func (x *Line) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Line.ProtoReflect.Descriptor instead.
+func (*Line) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Line) GetFirst() string {
+	if x != nil {
+		return x.First
+	}
+	return ""
+}
+
+func (x *Line) GetStartId() string {
+	if x != nil {
+		return x.StartId
+	}
+	return ""
+}
+
+func (x *Line) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *Line) GetQueued() []string {
+	if x != nil {
+		return x.Queued
+	}
+	return nil
+}
+
 type Schedule struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Schedule   string                 `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
@@ -810,7 +899,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +911,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +924,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Schedule) GetSchedule() string {
@@ -1014,7 +1103,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1115,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1128,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Firing) GetAtWall() int64 {
@@ -1103,7 +1192,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1204,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1217,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Signal) GetName() string {
@@ -1170,7 +1259,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1182,7 +1271,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1195,7 +1284,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -1237,7 +1326,7 @@ type SignalTold struct {
 
 func (x *SignalTold) Reset() {
 	*x = SignalTold{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1338,7 @@ func (x *SignalTold) String() string {
 func (*SignalTold) ProtoMessage() {}
 
 func (x *SignalTold) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1351,7 @@ func (x *SignalTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
 func (*SignalTold) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SignalTold) GetExpireAt() int64 {
@@ -1317,7 +1406,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1418,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1431,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -1409,7 +1498,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1510,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1523,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Run) GetNode() int32 {
@@ -1692,7 +1781,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1793,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1806,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -1791,7 +1880,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +1892,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1905,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -1874,7 +1963,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +1975,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +1988,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -1947,7 +2036,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2048,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2061,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Lock) GetLock() string {
@@ -2036,7 +2125,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2137,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2150,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2155,7 +2244,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2167,7 +2256,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2180,7 +2269,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2286,7 +2375,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2387,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2400,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -2385,7 +2474,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2486,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2499,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -2470,7 +2559,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2571,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2584,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -2625,7 +2714,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2637,7 +2726,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2650,7 +2739,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -2712,7 +2801,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2724,7 +2813,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2737,7 +2826,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -2758,7 +2847,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2770,7 +2859,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2783,7 +2872,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2824,7 +2913,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
 	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
 	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\x12\x16\n" +
-	"\x06format\x18\x10 \x01(\rR\x06format\"\xc8\x02\n" +
+	"\x06format\x18\x10 \x01(\rR\x06format\"\xe0\x02\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -2836,7 +2925,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05force\x18\b \x01(\bR\x05force\x12\x1c\n" +
 	"\tcompacted\x18\t \x01(\x03R\tcompacted\x12\x18\n" +
 	"\apayload\x18\n" +
-	" \x01(\x03R\apayload\"\xdd\x01\n" +
+	" \x01(\x03R\apayload\x12\x16\n" +
+	"\x06queued\x18\v \x01(\x03R\x06queued\"\xdd\x01\n" +
 	"\bWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -2848,7 +2938,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x9b\t\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -2888,7 +2978,13 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\finput_number\x18\x1e \x01(\x03R\vinputNumber\x12#\n" +
 	"\routput_number\x18\x1f \x01(\x03R\foutputNumber\x12\x1a\n" +
 	"\bschedule\x18  \x01(\tR\bschedule\x12%\n" +
-	"\x0escheduled_wall\x18! \x01(\x03R\rscheduledWall\"\xc4\x05\n" +
+	"\x0escheduled_wall\x18! \x01(\x03R\rscheduledWall\x12)\n" +
+	"\x04line\x18\" \x01(\v2\x15.lockstep.log.v1.LineR\x04line\"g\n" +
+	"\x04Line\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\tR\x05first\x12\x19\n" +
+	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
+	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x16\n" +
+	"\x06queued\x18\x04 \x03(\tR\x06queued\"\xc4\x05\n" +
 	"\bSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x12\n" +
 	"\x04cron\x18\x02 \x01(\tR\x04cron\x12\x12\n" +
@@ -3117,86 +3213,88 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
 	(*Workflow)(nil),       // 2: lockstep.log.v1.Workflow
 	(*Pair)(nil),           // 3: lockstep.log.v1.Pair
 	(*Instance)(nil),       // 4: lockstep.log.v1.Instance
-	(*Schedule)(nil),       // 5: lockstep.log.v1.Schedule
-	(*Firing)(nil),         // 6: lockstep.log.v1.Firing
-	(*Signal)(nil),         // 7: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 8: lockstep.log.v1.SignalSeen
-	(*SignalTold)(nil),     // 9: lockstep.log.v1.SignalTold
-	(*RunPage)(nil),        // 10: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 11: lockstep.log.v1.Run
-	(*Pending)(nil),        // 12: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 13: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 14: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 15: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 16: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 17: lockstep.log.v1.Session
-	(*Lease)(nil),          // 18: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 19: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 20: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 21: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 22: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 23: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 24: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 25: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 26: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 27: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 28: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 29: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 30: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 31: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 32: lockstep.v1.Event
+	(*Line)(nil),           // 5: lockstep.log.v1.Line
+	(*Schedule)(nil),       // 6: lockstep.log.v1.Schedule
+	(*Firing)(nil),         // 7: lockstep.log.v1.Firing
+	(*Signal)(nil),         // 8: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),     // 9: lockstep.log.v1.SignalSeen
+	(*SignalTold)(nil),     // 10: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),        // 11: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 12: lockstep.log.v1.Run
+	(*Pending)(nil),        // 13: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 14: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 15: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 16: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 17: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 18: lockstep.log.v1.Session
+	(*Lease)(nil),          // 19: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 20: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 21: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 22: lockstep.log.v1.LateResult
+	(*EventBlock)(nil),     // 23: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 24: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 25: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 26: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 27: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 28: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 29: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 30: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 31: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 32: lockstep.v1.Refusal
+	(*v1.Event)(nil),       // 33: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	24, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	25, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	26, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	26, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	25, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	26, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	27, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	27, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	3,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	3,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	7,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	8,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	25, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	26, // 9: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	3,  // 10: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	27, // 11: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	6,  // 12: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	28, // 13: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	26, // 14: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	11, // 15: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	29, // 16: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	26, // 17: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	26, // 18: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	26, // 19: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	13, // 20: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	14, // 21: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	29, // 22: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	13, // 23: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	29, // 24: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	16, // 25: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	16, // 26: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	16, // 27: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	19, // 28: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	18, // 29: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	20, // 30: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	30, // 31: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	31, // 32: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	13, // 33: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	26, // 34: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	30, // 35: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	32, // 36: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 37: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	8,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	9,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	26, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	5,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
+	27, // 10: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	3,  // 11: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	28, // 12: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	7,  // 13: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	29, // 14: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	27, // 15: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	12, // 16: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	30, // 17: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	27, // 18: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	27, // 19: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	27, // 20: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	14, // 21: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	15, // 22: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	30, // 23: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	14, // 24: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	30, // 25: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	17, // 26: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	17, // 27: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	17, // 28: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	20, // 29: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	19, // 30: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	21, // 31: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	31, // 32: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	32, // 33: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	14, // 34: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	27, // 35: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	31, // 36: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	33, // 37: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 38: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -3210,7 +3308,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
