@@ -59,6 +59,21 @@ func ExampleStartOptions_onConflict() {
 	// customer-42~change-2 1
 }
 
+// A version that is not to be started any more is drained, until what it started has ended.
+func ExampleClient_Drain() {
+	c, end := newExample()
+	defer end()
+	version, err := c.Drain(context.Background(), "order", 1, "it charges twice")
+	must(err)
+	fmt.Println("drained:", version.Drained, "live:", version.LiveInstances)
+	version, err = c.Undrain(context.Background(), "order", 1, "it does not")
+	must(err)
+	fmt.Println("drained:", version.Drained)
+	// Output:
+	// drained: true live: 2
+	// drained: false
+}
+
 // A signal may come before whoever waits for it: it is kept for its TTL.
 func ExampleSignalOptions() {
 	c, end := newExample()

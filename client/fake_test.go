@@ -308,6 +308,14 @@ func (f *fake) RegisterWorkflow(_ context.Context, r *connect.Request[v1.Registe
 	return connect.NewResponse(&v1.Workflow{Workflow: name, Version: 1, Steps: 1}), nil
 }
 
+func (f *fake) DrainVersion(_ context.Context, r *connect.Request[v1.DrainVersionRequest]) (*connect.Response[v1.Workflow], error) {
+	return connect.NewResponse(&v1.Workflow{Workflow: r.Msg.Workflow, Version: r.Msg.Version, Drained: true, Reason: r.Msg.Reason, LiveInstances: 2}), nil
+}
+
+func (f *fake) UndrainVersion(_ context.Context, r *connect.Request[v1.UndrainVersionRequest]) (*connect.Response[v1.Workflow], error) {
+	return connect.NewResponse(&v1.Workflow{Workflow: r.Msg.Workflow, Version: r.Msg.Version}), nil
+}
+
 func (f *fake) StartInstance(_ context.Context, r *connect.Request[v1.StartInstanceRequest]) (*connect.Response[v1.StartInstanceResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

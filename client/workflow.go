@@ -17,3 +17,22 @@ func (c *Client) Register(ctx context.Context, source string) (*v1.Workflow, err
 	}
 	return w, nil
 }
+
+// Drain has a version start nothing any more: starts of it are refused as VERSION_DRAINED, and the newest is then the newest of the others.
+// What it has started runs on; it is done with when no instance of it is live, as the answer and the list of workflows say.
+func (c *Client) Drain(ctx context.Context, workflow string, version int32, reason string) (*v1.Workflow, error) {
+	w, err := ask(ctx, c.Workflows.DrainVersion, &v1.DrainVersionRequest{Namespace: c.namespace, Workflow: workflow, Version: version, Reason: reason})
+	if err != nil {
+		return nil, fmt.Errorf("drain version %d of workflow %s: %w", version, workflow, err)
+	}
+	return w, nil
+}
+
+// Undrain takes that back.
+func (c *Client) Undrain(ctx context.Context, workflow string, version int32, reason string) (*v1.Workflow, error) {
+	w, err := ask(ctx, c.Workflows.UndrainVersion, &v1.UndrainVersionRequest{Namespace: c.namespace, Workflow: workflow, Version: version, Reason: reason})
+	if err != nil {
+		return nil, fmt.Errorf("undrain version %d of workflow %s: %w", version, workflow, err)
+	}
+	return w, nil
+}

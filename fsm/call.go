@@ -65,7 +65,7 @@ func (t *turn) awaitCall(i *instance, at at) (over bool) {
 // call starts the instance that a run calls, or fails the run.
 func (t *turn) call(i *instance, at at) {
 	n, r := i.step(at), i.run(at)
-	v, refusal := t.ns.version(n.Call.Workflow, n.Call.Version)
+	v, refusal := t.ns.toStart(n.Call.Workflow, n.Call.Version)
 	of := whole
 	if n.HasInput {
 		of = at

@@ -53,6 +53,9 @@ func check(m *Machine) error {
 		if err := checkLines(m, ns); err != nil {
 			return err
 		}
+		if err := checkUses(m, ns); err != nil {
+			return err
+		}
 		if len(held) != len(ns.leases) {
 			return fmt.Errorf("namespace %s counts %d leases, there are %d", name, len(ns.leases), len(held))
 		}

@@ -135,9 +135,13 @@ func (t *turn) followEnds() {
 // startFor starts the instance of a time. What is refused is told, and the schedule goes on.
 func (t *turn) startFor(s *schedule, f firingAt) {
 	rec := s.rec
-	v, refusal := t.ns.version(rec.Workflow, rec.Version)
+	v, refusal := t.ns.toStart(rec.Workflow, rec.Version)
 	if refusal != nil {
-		t.emit(&scheduleFailed{s, f, refusal.Detail.Code, "there is no such workflow, or no such version"})
+		reason := "there is no such workflow, or no such version"
+		if refusal.Detail.Code == v1.Code_CODE_VERSION_DRAINED {
+			reason = refusal.Detail.Reason
+		}
+		t.emit(&scheduleFailed{s, f, refusal.Detail.Code, reason})
 		return
 	}
 	r := &v1.StartInstanceRequest{InstanceId: instanceAt(rec, f.at), Workflow: rec.Workflow, Version: rec.Version, Labels: pairMap(rec.Labels), InputPayload: inputAt(rec, f.at)}

@@ -183,7 +183,7 @@ func (t *turn) same(i *instance, r *v1.StartInstanceRequest) *Refusal {
 
 // startable finds the version that a start is of, and refuses what cannot be started.
 func (t *turn) startable(r *v1.StartInstanceRequest) (*version, *Refusal) {
-	v, refusal := t.ns.version(r.Workflow, r.Version)
+	v, refusal := t.ns.toStart(r.Workflow, r.Version)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -258,6 +258,7 @@ func (t *turn) enrol(e *instanceStarted) *instance {
 	i := newInstance(t.ns, rec, e.version)
 	t.begin(i, &i.root)
 	t.ns.rec.LiveInstances++
+	t.m.lives(i, +1)
 	t.m.dirtyNamespace(t.ns)
 	t.m.keepInstance(i)
 	t.m.touch(i)
@@ -375,6 +376,7 @@ func (e *instanceChanged) evolve(t *turn) {
 		rec.Signals, rec.Seen = nil, nil
 		t.m.unindexKeys(e.i)
 		t.ns.rec.LiveInstances--
+		t.m.lives(e.i, -1)
 		t.m.dirtyNamespace(t.ns)
 		t.freeSchedule(e.i)
 		t.unholds(e.i)

@@ -45,12 +45,17 @@ func (m *Machine) keyedBy(ns *namespace, k *v1.Key, limit int) (ids []string) {
 	return ids
 }
 
-// indexLive puts the keys of all live instances into the index, when the cluster comes to the level that has one. A live
-// instance has something pending, so that is what is read, and not every instance: once, as each start reads it.
+// indexLive puts the keys of all live instances into the index, when the cluster comes to the level that has one.
 func (m *Machine) indexLive(ns *namespace) {
+	m.eachLive(ns, func(rec *logv1.Instance) { m.indexKeys(ns, rec) })
+}
+
+// eachLive calls fn with every instance that lives, when the cluster comes to a level, below which none is queued. A live instance
+// has something pending then, so that is what is read, and not every instance: once, as each start reads it.
+func (m *Machine) eachLive(ns *namespace, fn func(*logv1.Instance)) {
 	for e := m.resident.Front(); e != nil; e = e.Next() {
 		if i := e.Value.(*instance); i.ns == ns && i.live() {
-			m.indexKeys(ns, i.rec)
+			fn(i.rec)
 		}
 	}
 	prefix := key(tablePending, ns.rec.Namespace)
@@ -65,7 +70,7 @@ func (m *Machine) indexLive(ns *namespace) {
 		rec := &logv1.Instance{}
 		found, err := row(stored, key(tableInstance, ns.rec.Namespace, id), rec)
 		if must(err); found && Live(rec.State) {
-			m.indexKeys(ns, rec)
+			fn(rec)
 		}
 		return true
 	}))

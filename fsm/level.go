@@ -11,9 +11,9 @@ import (
 )
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 13 has starts that
-// say what becomes of them when their id is taken (line.go). Level 12 takes definitions of the fifth edition of the language (locks that are
-// held for longer than a step, and waits for them that end). Level 11 bounds what
-// an entry does by itself inside instances (work.go). Level 10 has correlation keys in an index, and signals by key. Level 9 has schedules.
+// say what becomes of them when their id is taken (line.go), and versions that are counted and drained (drain.go). Level 12 takes
+// definitions of the fifth edition of the language (locks that are held for longer than a step, and waits for them that end). Level 11
+// bounds what an entry does by itself inside instances (work.go). Level 10 has correlation keys in an index, and signals by key. Level 9 has schedules.
 // Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
@@ -43,6 +43,8 @@ func LevelOf(c *logv1.Command) uint32 {
 	case *logv1.Command_CreateSchedule, *logv1.Command_PauseSchedule, *logv1.Command_ResumeSchedule, *logv1.Command_DeleteSchedule,
 		*logv1.Command_TriggerSchedule, *logv1.Command_FireSchedule:
 		return scheduleLevel
+	case *logv1.Command_DrainVersion, *logv1.Command_UndrainVersion:
+		return useLevel
 	case *logv1.Command_StartInstance:
 		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
 			return lineLevel
@@ -103,9 +105,13 @@ func (e *levelRaised) fill(d *v1.EventData) string {
 func (e *levelRaised) evolve(t *turn) {
 	was := t.m.group.Level
 	t.m.group.Level = e.level
-	if was < keysLevel && t.m.keyed() {
-		for _, name := range t.m.names {
-			t.m.indexLive(t.m.namespaces[name])
+	for _, name := range t.m.names {
+		ns := t.m.namespaces[name]
+		if was < keysLevel && t.m.keyed() {
+			t.m.indexLive(ns)
+		}
+		if was < useLevel && e.level >= useLevel {
+			t.m.countLive(ns)
 		}
 	}
 }

@@ -60,6 +60,7 @@ type Machine struct {
 type dirt struct {
 	namespaces []*namespace
 	workflows  []workflowRow
+	uses       []useRow
 	instances  []*instance
 	locks      []*lock
 	schedules  []*schedule

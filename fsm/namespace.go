@@ -214,6 +214,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	}
 	d := &m.dirty
 	d.workflows = keep(d.workflows, func(w workflowRow) bool { return w.namespace != ns.rec.Namespace })
+	d.uses = keep(d.uses, func(u useRow) bool { return u.namespace != ns.rec.Namespace })
 	d.instances = keep(d.instances, func(i *instance) bool { return i.ns != ns })
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })

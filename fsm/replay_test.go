@@ -353,6 +353,14 @@ func (w *walk) lockCommand(session, wait int64) *logv1.Command_AcquireLock {
 
 // rare are commands that would end everything if they came often.
 func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
+	if w.index%16 < 4 { // few versions stay drained for long
+		version, name := int32(1+w.index%2), fmt.Sprint("w", w.index%uint64(len(theWorkflows)))
+		c.Body = &logv1.Command_UndrainVersion{UndrainVersion: &v1.UndrainVersionRequest{Workflow: name, Version: version}}
+		if w.index%16 == 0 {
+			c.Body = &logv1.Command_DrainVersion{DrainVersion: &v1.DrainVersionRequest{Workflow: name, Version: version, Reason: "r"}}
+		}
+		return
+	}
 	switch w.pick(9) {
 	case 7, 8:
 		compensate := &v1.CompensateInstanceRequest{InstanceId: run.InstanceId, Reason: "r", Skip: w.pick(2) == 0}

@@ -60,6 +60,11 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 			return appendRow(b, v.rec), nil
 		}
 		return appendStored(b, k, stored, &logv1.Workflow{})
+	case tableUse:
+		if v, refusal := ns.version(id, int32(number)); refusal == nil && number > 0 {
+			return appendRow(b, v.use), nil
+		}
+		return appendStored(b, k, stored, &logv1.VersionUse{})
 	case tableInstance:
 		if i != nil {
 			return appendRow(b, i.rec), nil

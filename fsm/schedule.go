@@ -123,7 +123,7 @@ func (t *turn) checkSchedule(rec *logv1.Schedule) *Refusal {
 	case t.wall() == 0:
 		return Refuse(v1.Code_CODE_UNAVAILABLE, "nobody knows the date: no leader has trusted its clock yet; try again")
 	}
-	v, refusal := t.ns.version(rec.Workflow, rec.Version)
+	v, refusal := t.ns.toStart(rec.Workflow, rec.Version)
 	if refusal != nil {
 		return refusal
 	}

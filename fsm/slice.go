@@ -38,12 +38,14 @@ var sliced = [...]byte{
 	tableNumbered,                             // nothing of it is there below aheadLevel
 	tableSchedule,                             // from scheduleLevel on
 	tableKey, tableKept, tableTold, tableOver, // from keysLevel on
+	tableUse, // from useLevel on
 }
 
-// slicedFirst is how many of them there are from sliceLevel on, and slicedThen at scheduleLevel.
+// slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, and slicedKeys at keysLevel.
 const (
 	slicedFirst = 12
 	slicedThen  = slicedFirst + 1
+	slicedKeys  = slicedThen + 4
 )
 
 // slicedAt are those of a cluster level.
@@ -53,6 +55,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedFirst]
 	case level < keysLevel:
 		return sliced[:slicedThen]
+	case level < useLevel:
+		return sliced[:slicedKeys]
 	}
 	return sliced[:]
 }

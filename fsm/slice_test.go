@@ -79,6 +79,7 @@ var changes = map[byte]func([]byte) []byte{
 	tableSchedule:  changed(func(m *logv1.Schedule) { m.Skipped++ }),
 	tableKey:       nil, // as these are
 	tableOver:      nil,
+	tableUse:       changed(func(m *logv1.VersionUse) { m.Live++ }),
 	tableKept:      changed(func(m *logv1.Signal) { m.Name += "!" }),
 	tableTold:      changed(func(m *logv1.SignalTold) { m.Reached++ }),
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),

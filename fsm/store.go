@@ -41,11 +41,12 @@ const (
 	tableKey       = 'k' // namespace, key's name and value, instance (key.go)
 	tableKept      = 'b' // namespace, key's name and value, place -> Signal (correlate.go)
 	tableTold      = 'm' // namespace, key's name and value, signal's id -> SignalTold
+	tableUse       = 'v' // namespace, workflow, version -> VersionUse (drain.go)
 	tableOver      = 'x' // namespace, uptime, key's name and value, signal's id
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse}
 
 // looseTables are those of loose rows (loose.go).
 var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver}
@@ -194,6 +195,9 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := m.loadUses(ns); err != nil {
 		return err
 	}
 	err = scanRows(m.engine, key(tableSchedule, name), func() *logv1.Schedule { return &logv1.Schedule{} }, func(_ []byte, rec *logv1.Schedule) error {
@@ -346,6 +350,7 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 		m.flushSchedule(b, s)
 	}
 	m.flushLoose(b)
+	m.flushUses()
 	for _, w := range d.workflows {
 		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))
 	}

@@ -122,6 +122,10 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.deleteNamespace(body.DeleteNamespace)
 	case *logv1.Command_RegisterWorkflow:
 		return t.registerWorkflow(body.RegisterWorkflow)
+	case *logv1.Command_DrainVersion:
+		return t.drainVersion(body.DrainVersion)
+	case *logv1.Command_UndrainVersion:
+		return t.undrainVersion(body.UndrainVersion)
 	case *logv1.Command_StartInstance:
 		return t.startInstance(body.StartInstance)
 	case *logv1.Command_CancelInstance:

@@ -17,7 +17,9 @@ type workflow struct{ versions []*version }
 
 // version is a definition, immutable once registered.
 type version struct {
-	rec *logv1.Workflow
+	rec   *logv1.Workflow
+	use   *logv1.VersionUse // see drain.go
+	dirty bool
 
 	once  sync.Once // guards what follows: compiled at the first use, which may be a read
 	graph *graph.Graph
@@ -37,7 +39,7 @@ func (ns *namespace) addVersion(rec *logv1.Workflow) {
 	}
 	w.versions = append(w.versions, nil)
 	copy(w.versions[at+1:], w.versions[at:])
-	w.versions[at] = &version{rec: rec}
+	w.versions[at] = &version{rec: rec, use: &logv1.VersionUse{}}
 }
 
 // version finds a version of a workflow; zero is the newest.
@@ -107,6 +109,7 @@ func (v *version) reply(ns *namespace) *v1.Workflow {
 	return &v1.Workflow{
 		Namespace: ns.rec.Namespace, Workflow: v.rec.Workflow, Version: v.rec.Version, Digest: v.rec.Digest,
 		Registered: stamp(v.rec.RegisteredWall), Steps: v.rec.Steps, Format: v.rec.Format,
+		Drained: v.use.Drained, DrainedAt: stamp(v.use.DrainedWall), Reason: v.use.Reason, LiveInstances: v.use.Live,
 	}
 }
 

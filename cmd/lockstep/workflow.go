@@ -16,8 +16,8 @@ import (
 )
 
 func (c *cli) workflowCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "workflow", Short: "Check, register, list, show and import workflows"}
-	parent.AddCommand(c.workflowRegister(), c.workflowCheck(), c.workflowList(), c.workflowShow(), c.workflowSchema(), c.workflowGraph(), c.workflowImport())
+	parent := &cobra.Command{Use: "workflow", Short: "Check, register, list, show, drain and import workflows"}
+	parent.AddCommand(c.workflowRegister(), c.workflowCheck(), c.workflowList(), c.workflowShow(), c.workflowSchema(), c.workflowGraph(), c.workflowImport(), c.workflowDrain(), c.workflowUndrain())
 	return parent
 }
 
@@ -71,9 +71,13 @@ func (c *cli) workflowList() *cobra.Command {
 		return c.print(res, func() {
 			var rows [][]string
 			for _, w := range res.Workflows {
-				rows = append(rows, []string{w.Workflow, strconv.Itoa(int(w.Version)), strconv.Itoa(int(w.Steps)), w.Digest[:12], when(w.Registered)})
+				state := ""
+				if w.Drained {
+					state = c.paint(yellow, strings.TrimSpace("drained "+short(w.Reason, 40)))
+				}
+				rows = append(rows, []string{w.Workflow, strconv.Itoa(int(w.Version)), strconv.Itoa(int(w.Steps)), w.Digest[:12], when(w.Registered), strconv.FormatInt(w.LiveInstances, 10), state})
 			}
-			c.table([]string{"workflow", "version", "steps", "digest", "registered"}, rows)
+			c.table([]string{"workflow", "version", "steps", "digest", "registered", "live", ""}, rows)
 		})
 	}}
 }

@@ -131,6 +131,11 @@ func (s *State) failsWith(f *Fact, r *run) bool {
 		s.saw(AwaitCycle)
 		return true
 	}
+	if call := r.step.Call; call != nil && !r.begun && f.Code == "VERSION_DRAINED" {
+		_, code := s.toStart(call.Workflow, 0)
+		s.saw(CallDrained)
+		return code == f.Code
+	}
 	state, code := s.ends(r)
 	if !r.depends() || r.stage != stageRunning || state != Failed || code != f.Code {
 		return false

@@ -19,7 +19,7 @@ func (c *Command) say() string {
 var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
-	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule",
+	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -75,6 +75,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.decision(c)
 	case Schedule, Unschedule, Pause, Resume, Trigger, Fire:
 		return s.askSchedule(c)
+	case Drain, Undrain:
+		return s.askDrain(c)
 	case ReleaseLock:
 		return s.releaseLock(c)
 	case Complete, Fail, Release, Progress:
@@ -418,7 +420,7 @@ func (s *State) gone(c *Command) func() {
 
 func (s *State) start(c *Command) func() {
 	flow := s.workflows[c.Workflow]
-	if flow == nil {
+	if flow == nil || s.unknown(c) {
 		s.refused(c, "WORKFLOW_NOT_FOUND")
 		return nil
 	}
@@ -427,7 +429,7 @@ func (s *State) start(c *Command) func() {
 			return check
 		}
 	} else if i := s.instance(c.Instance); i != nil {
-		if i.flow != flow || i.input != c.Input {
+		if !i.is(c, flow) {
 			s.refused(c, "INSTANCE_EXISTS")
 			return nil
 		}
@@ -436,7 +438,7 @@ func (s *State) start(c *Command) func() {
 		}
 		return nil
 	}
-	if c.Answer.Code == "WORKFLOW_NOT_FOUND" {
+	if s.turnsAway(c) || c.Answer.Code == "WORKFLOW_NOT_FOUND" {
 		return nil // it was not registered yet
 	}
 	s.must(c)

@@ -115,6 +115,8 @@ const (
 	Resume
 	Trigger
 	Fire
+	Drain
+	Undrain
 )
 
 // Command of a client. What does not apply is zero.
@@ -126,6 +128,7 @@ type Command struct {
 	By, Request, Lowest int64
 
 	Instance, Step, Workflow string
+	Version                  int32
 	Conflict, StartID        string // of a start: what becomes of it when its id is taken, and its name among those of the id
 	Token                    int64
 	Code                     string
@@ -167,6 +170,8 @@ type Answer struct {
 	Reached              int
 	Started              bool
 	Place                int32 // of a start that is queued
+	Drained              bool  // of a version
+	Live                 int64
 	State                string
 	// Of a time of a schedule.
 	Taken        bool
@@ -197,6 +202,7 @@ type Fact struct {
 	Ordinal  int // of the command that caused it, from 1; zero is a renewal or the tick
 
 	Instance, Workflow, Step string
+	Version                  int32
 	Session, Token           int64
 	Attempt, Used            int32
 	Lock, Code, Name         string

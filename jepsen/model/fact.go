@@ -34,11 +34,11 @@ func (s *State) fact(f *Fact) {
 	case "instance.queued":
 		s.instanceQueued(f)
 	case "workflow.registered":
-		if s.cause.command == nil || s.cause.command.Kind != Register {
-			fault("S7", "workflow %s is registered without anybody asking", f.Workflow)
-		}
+		s.registered(f)
+	case "workflow.drained", "workflow.undrained":
+		s.drainFact(f)
 	case "schedule.created", "schedule.deleted", "schedule.paused", "schedule.resumed",
-		"schedule.missed", "schedule.queued", "schedule.skipped", "schedule.fired":
+		"schedule.missed", "schedule.queued", "schedule.skipped", "schedule.failed", "schedule.fired":
 		s.scheduleFact(f)
 	default:
 		i := s.instance(f.Instance)
@@ -162,6 +162,7 @@ func (s *State) instanceStarted(f *Fact) {
 	if f.Other != "" && flow != nil {
 		i := s.called(f)
 		i.id, i.flow = f.Instance, flow
+		s.isOf(f, i, 0)
 		s.comes(i)
 		return
 	}
@@ -176,7 +177,9 @@ func (s *State) instanceStarted(f *Fact) {
 	i := &instance{id: f.Instance, flow: flow}
 	if x != nil {
 		i.plan, i.input, s.newborn = x.name, x.plan.Input, i
+		s.isOf(f, i, 0)
 	} else {
+		s.isOf(f, i, c.Version)
 		i.input, i.keys, s.fresh = c.Input, c.Keys, i
 		s.startsNext(f, i, c)
 	}
@@ -235,6 +238,9 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 	if over(to) {
 		s.freed(i)
 		s.leavesLine(i)
+		if i.version != nil {
+			i.version.live--
+		}
 	}
 	s.touch(i)
 }

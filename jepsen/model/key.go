@@ -101,7 +101,7 @@ func (s *State) starts(c *Command) func() {
 	case s.instance(c.Instance) != nil:
 		s.refused(c, "INSTANCE_EXISTS")
 		return nil
-	case c.Answer.Code == "WORKFLOW_NOT_FOUND":
+	case s.turnsAway(c), c.Answer.Code == "WORKFLOW_NOT_FOUND":
 		return nil // it was not registered yet
 	}
 	s.must(c)

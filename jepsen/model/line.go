@@ -62,7 +62,7 @@ func (s *State) startOn(c *Command, flow *Workflow) func() {
 	}
 	x := s.headed(c.Instance)
 	if i := s.before(c); i != nil {
-		if i.of != c.Instance || i.flow != flow || i.input != c.Input {
+		if i.of != c.Instance || !i.is(c, flow) {
 			s.refused(c, "INSTANCE_EXISTS")
 		} else {
 			s.saw(StartAgain)
@@ -79,6 +79,8 @@ func (s *State) startOn(c *Command, flow *Workflow) func() {
 	case (c.StartID == "" || taken) && c.Conflict == FindsIt:
 		s.saw(IDFound)
 		s.found(c, x.holder, x)
+		return func() {}
+	case s.turnsAway(c):
 		return func() {}
 	case c.Conflict == QueuesBehind && taken && len(x.queued) >= mostQueued:
 		s.refused(c, "OVERLOADED")
@@ -139,6 +141,7 @@ func (s *State) instanceQueued(f *Fact) {
 		fault("S4", "instance %s is queued behind %s, which is %s, and %d others", f.Instance, x.holder.id, x.holder.state, len(x.queued))
 	}
 	i := &instance{id: f.Instance, flow: flow, of: x.id, startID: c.StartID, input: c.Input, keys: c.Keys, state: InQueue}
+	s.isOf(f, i, c.Version)
 	s.enrol(i)
 	x.queued = append(x.queued, i)
 	i.line = x
@@ -149,7 +152,7 @@ func (s *State) instanceQueued(f *Fact) {
 // dequeued: what waited first starts, for nobody has the id.
 func (s *State) dequeued(f *Fact, i *instance) {
 	x := i.line
-	if x.queued[0] != i || !over(x.holder.state) || f.Name != x.id || f.Workflow != i.flow.Name {
+	if x.queued[0] != i || !over(x.holder.state) || f.Name != x.id || f.Workflow != i.flow.Name || i.version != nil && f.Version != i.version.number {
 		fault("S5", "instance %s starts, and %s has its id, which is %s; the first of those that wait is %s", i.id, x.holder.id, x.holder.state, x.queued[0].id)
 	}
 	x.queued = x.queued[1:]

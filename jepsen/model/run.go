@@ -29,9 +29,11 @@ type instance struct {
 	id    string
 	flow  *Workflow
 	state string
-	runs  []*run // of steps, and behind them of compensations that were begun
-	input int64
-	code  string // of one that failed
+	// The version of the workflow; none where it is not known.
+	version *version
+	runs    []*run // of steps, and behind them of compensations that were begun
+	input   int64
+	code    string // of one that failed
 	// The run that called it.
 	parent *run
 	plan   string // the schedule that started it

@@ -60,6 +60,9 @@ func (s *State) decides(x *schedule, at int64) (outcome, code string) {
 	case slices.Contains(x.queued, at):
 		return "skipped", "QUEUED"
 	case x.plan.Overlap == AllowAll || !busy:
+		if _, code := s.toStart(x.plan.Workflow, 0); code != "" {
+			return "failed", code
+		}
 		return "fired", ""
 	case x.plan.Overlap == Replace:
 		return "queued", ""
@@ -107,6 +110,10 @@ func (s *State) makeSchedule(c *Command, x *schedule) func() {
 		return nil
 	case c.Answer.Code == "WORKFLOW_NOT_FOUND":
 		return nil // it was not registered yet
+	}
+	if _, code := s.toStart(c.Plan.Workflow, 0); code != "" {
+		s.refused(c, code)
+		return nil
 	}
 	s.must(c)
 	return func() {
@@ -241,6 +248,13 @@ func (s *State) timeFact(f *Fact, x *schedule) bool {
 		x.queued = x.queued[1:]
 		replaced := w != nil && w.of == x && !w.done && w.outcome == "queued" && x.plan.Overlap == Replace
 		return f.Code == "REPLACED" && replaced || f.Code == "INSTANCE_EXISTS" && x.running == nil && !x.paused && s.instances[x.named(f.Due)] != nil
+	case "schedule.failed":
+		if s.saw(TimeDrained); ours {
+			return true
+		}
+		x.queued = x.queued[1:]
+		_, code := s.toStart(x.plan.Workflow, 0)
+		return code == f.Code && x.running == nil && !x.paused
 	case "schedule.fired":
 		return s.fired(f, x, ours)
 	}

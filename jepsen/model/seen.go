@@ -127,6 +127,13 @@ const (
 	IDFree          Class = "started again under an id that was left"
 	StartAgain      Class = "start of an id told again"
 	QueuedCancelled Class = "cancelled while queued"
+
+	Drained      Class = "version drained"
+	Undrained    Class = "version undrained"
+	StartDrained Class = "start refused for its version"
+	StartOlder   Class = "older version started"
+	CallDrained  Class = "call failed for its version"
+	TimeDrained  Class = "time failed for its version"
 )
 
 // Classes lists them all.
@@ -143,6 +150,7 @@ func Classes() []Class {
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
+		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
 	}
 }
 

@@ -16,6 +16,7 @@ type State struct {
 	lastSession     int64
 
 	workflows map[string]*Workflow
+	versions  map[string][]*version // that are registered, oldest first
 	sessions  map[int64]*session
 	living    []*session // oldest first
 	instances map[string]*instance
@@ -83,7 +84,7 @@ func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
-		schedules: map[string]*schedule{}, left: map[*run]uint64{},
+		schedules: map[string]*schedule{}, versions: map[string][]*version{}, left: map[*run]uint64{},
 	}
 }
 

@@ -94,6 +94,9 @@ const (
 
 	TakenIgnored Bug = "taken-ignored"
 	LastInFirst  Bug = "last-in-first"
+
+	DrainIgnored   Bug = "drain-ignored"
+	DrainForgotten Bug = "drain-forgotten"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -160,6 +163,8 @@ var All = []Row{
 	{EntryUnbounded, "liveness", "an entry begins all that it could leave to those behind it"},
 	{TakenIgnored, "S5", "a start that is to wait for who has its id starts beside it"},
 	{LastInFirst, "S5", "of those that wait for an id the newest is started first"},
+	{DrainIgnored, "S4", "a version that is drained is started all the same"},
+	{DrainForgotten, "S7", "that a version is drained is forgotten by who starts again"},
 	{NeedsForgotten, "S1", "a step that an entry left to another is begun, whatever its needs have come to"},
 }
 

@@ -127,6 +127,7 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Token = model.Revoke, b.RevokeLease.Token
 	case *logv1.Command_StartInstance:
 		m.Kind, m.Instance, m.Workflow = model.Start, b.StartInstance.InstanceId, b.StartInstance.Workflow
+		m.Version = b.StartInstance.Version
 		m.Input, m.Keys = amount(b.StartInstance.InputPayload), keysOf(b.StartInstance.Keys)
 		if on := b.StartInstance.OnConflict; on != 0 {
 			m.Conflict, m.StartID = strings.TrimPrefix(on.String(), "ON_CONFLICT_"), b.StartInstance.StartId
@@ -140,6 +141,7 @@ func command(c *logv1.Command) model.Command {
 		p := b.SendSignal
 		m.Kind, m.Instance, m.Name, m.Signal, m.TTL = model.Signal, p.InstanceId, p.Name, p.SignalId, p.Ttl.AsDuration().Nanoseconds()
 		if p.Start != nil {
+			m.Version = p.Start.Version
 			m.Starts, m.Workflow, m.Input, m.Keys = true, p.Start.Workflow, amount(p.Start.InputPayload), keysWith(p)
 			m.Instance = cmp.Or(p.Start.InstanceId, p.Key.GetName()+"/"+p.Key.GetValue())
 		}
@@ -152,6 +154,10 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Ended = model.EndWait, b.EndWait.WaitId
 	case *logv1.Command_RegisterWorkflow:
 		m.Kind, m.Workflow = model.Register, b.RegisterWorkflow.Workflow
+	case *logv1.Command_DrainVersion:
+		m.Kind, m.Workflow, m.Version = model.Drain, b.DrainVersion.Workflow, b.DrainVersion.Version
+	case *logv1.Command_UndrainVersion:
+		m.Kind, m.Workflow, m.Version = model.Undrain, b.UndrainVersion.Workflow, b.UndrainVersion.Version
 	default:
 		scheduleCommand(c, &m)
 	}
@@ -220,7 +226,10 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Existing, m.Why = r.Existing, r.Code
 		m.Outcome = map[v1.FiringOutcome]string{
 			v1.FiringOutcome_FIRING_OUTCOME_STARTED: "fired", v1.FiringOutcome_FIRING_OUTCOME_QUEUED: "queued", v1.FiringOutcome_FIRING_OUTCOME_SKIPPED: "skipped",
+			v1.FiringOutcome_FIRING_OUTCOME_FAILED: "failed",
 		}[r.Outcome]
+	case *v1.Workflow:
+		m.Drained, m.Live = r.Drained, r.LiveInstances
 	case *v1.CancelInstanceResponse:
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}
@@ -262,7 +271,7 @@ func factOf(e *v1.Event) model.Fact {
 	}
 	return model.Fact{
 		Kind: strings.TrimSuffix(strings.TrimPrefix(e.Type, "lockstep."), ".v1"), Position: e.Position, Ordinal: int(number(place)),
-		Instance: d.InstanceId, Workflow: d.Workflow, Step: runName(d), Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
+		Instance: d.InstanceId, Workflow: d.Workflow, Version: d.Version, Step: runName(d), Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count,

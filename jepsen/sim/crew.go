@@ -73,6 +73,9 @@ func (w *world) hire() {
 		w.meddler(fmt.Sprint("meddler", i), newDraws(w.config.Seed, fmt.Sprint("meddler", i)))
 	}
 	w.operator(newDraws(w.config.Seed, "operator"))
+	if drains := newDraws(w.config.Seed, "drainer"); drains.one(2) {
+		w.drainer(drains)
+	}
 	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
 		w.crew.planner = w.planner(plans)
 	}
@@ -118,20 +121,24 @@ type starter struct {
 	open    int
 }
 
+// versions are how many each workflow has. They differ in nothing but in what is started of them.
+const versions = 2
+
 // register registers the workflows, one after the other. Registering one twice finds the first.
 func (s *starter) register(at int) {
 	w := s.c.w
-	if at == len(w.workflows) {
+	if at == versions*len(w.workflows) {
 		s.next()
 		return
 	}
-	d, err := source.Parse([]byte(yamlOf(w.workflows[at])), "yaml")
+	flow := w.workflows[at%len(w.workflows)]
+	d, err := source.Parse([]byte(yamlOf(flow)), "yaml")
 	if err != nil {
-		panic(fmt.Sprintf("sim: a drawn workflow is wrong: %v\n%s", err, yamlOf(w.workflows[at])))
+		panic(fmt.Sprintf("sim: a drawn workflow is wrong: %v\n%s", err, yamlOf(flow)))
 	}
 	r := &request{commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
-			Workflow: d.Name, Version: 1, Digest: d.Digest, Graph: d.Canonical,
+			Workflow: d.Name, Version: int32(1 + at/len(w.workflows)), Digest: d.Digest, Graph: d.Canonical,
 		}}}}
 	}}
 	s.c.call(r, options{kind: "register"}, func(*response) { s.register(at + 1) })
@@ -157,7 +164,7 @@ func (s *starter) next() {
 	if s.started > 1 && s.c.draws.one(20) {
 		id = fmt.Sprintf("%s-%d", s.c.name, 1+s.c.draws.IntN(s.started-1)) // again, and perhaps another
 	}
-	n, keys := s.c.draws.IntN(4), s.keys(id)
+	n, keys, version := s.c.draws.IntN(4), s.keys(id), s.version()
 	if s.c.draws.one(5) {
 		s.line(flow)
 		return
@@ -167,7 +174,7 @@ func (s *starter) next() {
 	}
 	r := &request{commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartInstance{StartInstance: &v1.StartInstanceRequest{
-			InstanceId: id, Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, n)}, Keys: keys,
+			InstanceId: id, Workflow: flow.Name, Version: version, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, n)}, Keys: keys,
 		}}}}
 	}}
 	s.c.call(r, options{kind: "start"}, func(res *response) {

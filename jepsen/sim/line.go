@@ -13,7 +13,7 @@ import (
 func (s *starter) line(flow model.Workflow) {
 	d := s.c.draws
 	start := &v1.StartInstanceRequest{
-		InstanceId: fmt.Sprint("line", d.IntN(6)), Workflow: flow.Name, InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, d.IntN(4))},
+		InstanceId: fmt.Sprint("line", d.IntN(6)), Workflow: flow.Name, Version: s.version(), InputPayload: &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, d.IntN(4))},
 		OnConflict: v1.OnConflict(1 + d.IntN(4)), StartId: fmt.Sprint(s.c.name, s.started),
 	}
 	switch {

@@ -48,7 +48,9 @@ func (k *reader) read() *request {
 	run, _ := late(d, w.crew.runs)
 	held, _ := late(d, w.crew.locks)
 	h := w.history
-	switch d.IntN(5) {
+	switch d.IntN(6) {
+	case 5:
+		return k.versions()
 	case 0:
 		return h.compared(func(m *fsm.Machine) (proto.Message, error) {
 			return m.GetLock(&v1.GetLockRequest{Lock: held.lock})

@@ -53,6 +53,7 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_SCHEDULE_NOT_FOUND:  connect.CodeNotFound,
 	v1.Code_CODE_SCHEDULE_EXISTS:     connect.CodeAlreadyExists,
 	v1.Code_CODE_KEY_AMBIGUOUS:       connect.CodeFailedPrecondition,
+	v1.Code_CODE_VERSION_DRAINED:     connect.CodeFailedPrecondition,
 }
 
 // asConnect gives an error its code, and a refusal its detail.

@@ -139,6 +139,9 @@ const (
 	// Several live instances have the key, or more than a broadcast reaches.
 	// Next: send to one by its instanceId, or with a key that only one has; to all of a few, with broadcast.
 	Code_CODE_KEY_AMBIGUOUS Code = 37
+	// The version of the workflow is drained: nothing is started of it any more.
+	// Next: start the version that the reason names, or leave the version out, which takes the newest that is not drained.
+	Code_CODE_VERSION_DRAINED Code = 38
 )
 
 // Enum value maps for Code.
@@ -182,6 +185,7 @@ var (
 		35: "CODE_SCHEDULE_NOT_FOUND",
 		36: "CODE_SCHEDULE_EXISTS",
 		37: "CODE_KEY_AMBIGUOUS",
+		38: "CODE_VERSION_DRAINED",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -222,6 +226,7 @@ var (
 		"CODE_SCHEDULE_NOT_FOUND":  35,
 		"CODE_SCHEDULE_EXISTS":     36,
 		"CODE_KEY_AMBIGUOUS":       37,
+		"CODE_VERSION_DRAINED":     38,
 	}
 )
 
@@ -678,7 +683,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xb3\a\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xcd\a\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -718,7 +723,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x14CODE_MEMBER_CONFLICT\x10\"\x12\x1b\n" +
 	"\x17CODE_SCHEDULE_NOT_FOUND\x10#\x12\x18\n" +
 	"\x14CODE_SCHEDULE_EXISTS\x10$\x12\x16\n" +
-	"\x12CODE_KEY_AMBIGUOUS\x10%*A\n" +
+	"\x12CODE_KEY_AMBIGUOUS\x10%\x12\x18\n" +
+	"\x14CODE_VERSION_DRAINED\x10&*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

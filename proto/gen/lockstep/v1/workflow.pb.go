@@ -169,7 +169,13 @@ type Workflow struct {
 	// The canonical definition; only in GetWorkflow.
 	Definition *structpb.Struct `protobuf:"bytes,9,opt,name=definition,proto3" json:"definition,omitempty"`
 	// What was found to go wrong with it, or that it was not found out; only in RegisterWorkflow.
-	Soundness     *Soundness `protobuf:"bytes,10,opt,name=soundness,proto3" json:"soundness,omitempty"`
+	Soundness *Soundness `protobuf:"bytes,10,opt,name=soundness,proto3" json:"soundness,omitempty"`
+	// It starts nothing any more: since when, and why.
+	Drained   bool                   `protobuf:"varint,11,opt,name=drained,proto3" json:"drained,omitempty"`
+	DrainedAt *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=drained_at,json=drainedAt,proto3" json:"drained_at,omitempty"`
+	Reason    string                 `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Its instances that have not ended. Below cluster level 13 they are not counted.
+	LiveInstances int64 `protobuf:"varint,14,opt,name=live_instances,json=liveInstances,proto3" json:"live_instances,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -274,6 +280,170 @@ func (x *Workflow) GetSoundness() *Soundness {
 	return nil
 }
 
+func (x *Workflow) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *Workflow) GetDrainedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DrainedAt
+	}
+	return nil
+}
+
+func (x *Workflow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Workflow) GetLiveInstances() int64 {
+	if x != nil {
+		return x.LiveInstances
+	}
+	return 0
+}
+
+type DrainVersionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Version       int32                  `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainVersionRequest) Reset() {
+	*x = DrainVersionRequest{}
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainVersionRequest) ProtoMessage() {}
+
+func (x *DrainVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainVersionRequest.ProtoReflect.Descriptor instead.
+func (*DrainVersionRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DrainVersionRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *DrainVersionRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *DrainVersionRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DrainVersionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type UndrainVersionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Workflow      string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Version       int32                  `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainVersionRequest) Reset() {
+	*x = UndrainVersionRequest{}
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainVersionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainVersionRequest) ProtoMessage() {}
+
+func (x *UndrainVersionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainVersionRequest.ProtoReflect.Descriptor instead.
+func (*UndrainVersionRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *UndrainVersionRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *UndrainVersionRequest) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *UndrainVersionRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *UndrainVersionRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Soundness is what can be known of a definition before an instance of it is started. It refuses nothing.
 type Soundness struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +460,7 @@ type Soundness struct {
 
 func (x *Soundness) Reset() {
 	*x = Soundness{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +472,7 @@ func (x *Soundness) String() string {
 func (*Soundness) ProtoMessage() {}
 
 func (x *Soundness) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[1]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +485,7 @@ func (x *Soundness) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Soundness.ProtoReflect.Descriptor instead.
 func (*Soundness) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{1}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Soundness) GetVerdict() SoundnessVerdict {
@@ -372,7 +542,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -384,7 +554,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[2]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -397,7 +567,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{2}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Finding) GetCode() FindingCode {
@@ -457,7 +627,7 @@ type RegisterWorkflowRequest struct {
 
 func (x *RegisterWorkflowRequest) Reset() {
 	*x = RegisterWorkflowRequest{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +639,7 @@ func (x *RegisterWorkflowRequest) String() string {
 func (*RegisterWorkflowRequest) ProtoMessage() {}
 
 func (x *RegisterWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[3]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +652,7 @@ func (x *RegisterWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*RegisterWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RegisterWorkflowRequest) GetNamespace() string {
@@ -526,7 +696,7 @@ type GetWorkflowRequest struct {
 
 func (x *GetWorkflowRequest) Reset() {
 	*x = GetWorkflowRequest{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +708,7 @@ func (x *GetWorkflowRequest) String() string {
 func (*GetWorkflowRequest) ProtoMessage() {}
 
 func (x *GetWorkflowRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[4]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +721,7 @@ func (x *GetWorkflowRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkflowRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkflowRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetWorkflowRequest) GetNamespace() string {
@@ -594,7 +764,7 @@ type ListWorkflowsRequest struct {
 
 func (x *ListWorkflowsRequest) Reset() {
 	*x = ListWorkflowsRequest{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[5]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +776,7 @@ func (x *ListWorkflowsRequest) String() string {
 func (*ListWorkflowsRequest) ProtoMessage() {}
 
 func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[5]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +789,7 @@ func (x *ListWorkflowsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListWorkflowsRequest) GetNamespace() string {
@@ -660,7 +830,7 @@ type ListWorkflowsResponse struct {
 
 func (x *ListWorkflowsResponse) Reset() {
 	*x = ListWorkflowsResponse{}
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[6]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +842,7 @@ func (x *ListWorkflowsResponse) String() string {
 func (*ListWorkflowsResponse) ProtoMessage() {}
 
 func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_workflow_proto_msgTypes[6]
+	mi := &file_lockstep_v1_workflow_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +855,7 @@ func (x *ListWorkflowsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkflowsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkflowsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_workflow_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListWorkflowsResponse) GetWorkflows() []*Workflow {
@@ -706,7 +876,7 @@ var File_lockstep_v1_workflow_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_workflow_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/workflow.proto\x12\vlockstep.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\"\xe7\x02\n" +
+	"\x1alockstep/v1/workflow.proto\x12\vlockstep.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\"\xfb\x03\n" +
 	"\bWorkflow\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
@@ -722,7 +892,22 @@ const file_lockstep_v1_workflow_proto_rawDesc = "" +
 	"definition\x18\t \x01(\v2\x17.google.protobuf.StructR\n" +
 	"definition\x124\n" +
 	"\tsoundness\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.SoundnessR\tsoundness\"\xb6\x01\n" +
+	" \x01(\v2\x16.lockstep.v1.SoundnessR\tsoundness\x12\x18\n" +
+	"\adrained\x18\v \x01(\bR\adrained\x129\n" +
+	"\n" +
+	"drained_at\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tdrainedAt\x12\x16\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\x12%\n" +
+	"\x0elive_instances\x18\x0e \x01(\x03R\rliveInstances\"\x81\x01\n" +
+	"\x13DrainVersionRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
+	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x05R\aversion\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\x83\x01\n" +
+	"\x15UndrainVersionRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
+	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\x05R\aversion\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xb6\x01\n" +
 	"\tSoundness\x127\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x1d.lockstep.v1.SoundnessVerdictR\averdict\x12\x16\n" +
 	"\x06states\x18\x02 \x01(\x05R\x06states\x120\n" +
@@ -770,11 +955,13 @@ const file_lockstep_v1_workflow_proto_rawDesc = "" +
 	"!FINDING_CODE_STEP_MAY_STAND_STILL\x10\x05\x12&\n" +
 	"\"FINDING_CODE_OUTPUT_MAY_BE_MISSING\x10\x06\x12!\n" +
 	"\x1dFINDING_CODE_WAIT_MAY_BE_LEFT\x10\a\x12#\n" +
-	"\x1fFINDING_CODE_CONDITION_MAY_FAIL\x10\b2\x8b\x02\n" +
+	"\x1fFINDING_CODE_CONDITION_MAY_FAIL\x10\b2\xa1\x03\n" +
 	"\x0fWorkflowService\x12O\n" +
 	"\x10RegisterWorkflow\x12$.lockstep.v1.RegisterWorkflowRequest\x1a\x15.lockstep.v1.Workflow\x12J\n" +
 	"\vGetWorkflow\x12\x1f.lockstep.v1.GetWorkflowRequest\x1a\x15.lockstep.v1.Workflow\"\x03\x90\x02\x01\x12[\n" +
-	"\rListWorkflows\x12!.lockstep.v1.ListWorkflowsRequest\x1a\".lockstep.v1.ListWorkflowsResponse\"\x03\x90\x02\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
+	"\rListWorkflows\x12!.lockstep.v1.ListWorkflowsRequest\x1a\".lockstep.v1.ListWorkflowsResponse\"\x03\x90\x02\x01\x12G\n" +
+	"\fDrainVersion\x12 .lockstep.v1.DrainVersionRequest\x1a\x15.lockstep.v1.Workflow\x12K\n" +
+	"\x0eUndrainVersion\x12\".lockstep.v1.UndrainVersionRequest\x1a\x15.lockstep.v1.WorkflowBCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
 
 var (
 	file_lockstep_v1_workflow_proto_rawDescOnce sync.Once
@@ -789,43 +976,50 @@ func file_lockstep_v1_workflow_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_workflow_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_lockstep_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_lockstep_v1_workflow_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_lockstep_v1_workflow_proto_goTypes = []any{
 	(SoundnessVerdict)(0),           // 0: lockstep.v1.SoundnessVerdict
 	(FindingCode)(0),                // 1: lockstep.v1.FindingCode
 	(*Workflow)(nil),                // 2: lockstep.v1.Workflow
-	(*Soundness)(nil),               // 3: lockstep.v1.Soundness
-	(*Finding)(nil),                 // 4: lockstep.v1.Finding
-	(*RegisterWorkflowRequest)(nil), // 5: lockstep.v1.RegisterWorkflowRequest
-	(*GetWorkflowRequest)(nil),      // 6: lockstep.v1.GetWorkflowRequest
-	(*ListWorkflowsRequest)(nil),    // 7: lockstep.v1.ListWorkflowsRequest
-	(*ListWorkflowsResponse)(nil),   // 8: lockstep.v1.ListWorkflowsResponse
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),         // 10: google.protobuf.Struct
-	(Consistency)(0),                // 11: lockstep.v1.Consistency
+	(*DrainVersionRequest)(nil),     // 3: lockstep.v1.DrainVersionRequest
+	(*UndrainVersionRequest)(nil),   // 4: lockstep.v1.UndrainVersionRequest
+	(*Soundness)(nil),               // 5: lockstep.v1.Soundness
+	(*Finding)(nil),                 // 6: lockstep.v1.Finding
+	(*RegisterWorkflowRequest)(nil), // 7: lockstep.v1.RegisterWorkflowRequest
+	(*GetWorkflowRequest)(nil),      // 8: lockstep.v1.GetWorkflowRequest
+	(*ListWorkflowsRequest)(nil),    // 9: lockstep.v1.ListWorkflowsRequest
+	(*ListWorkflowsResponse)(nil),   // 10: lockstep.v1.ListWorkflowsResponse
+	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),         // 12: google.protobuf.Struct
+	(Consistency)(0),                // 13: lockstep.v1.Consistency
 }
 var file_lockstep_v1_workflow_proto_depIdxs = []int32{
-	9,  // 0: lockstep.v1.Workflow.registered:type_name -> google.protobuf.Timestamp
-	10, // 1: lockstep.v1.Workflow.definition:type_name -> google.protobuf.Struct
-	3,  // 2: lockstep.v1.Workflow.soundness:type_name -> lockstep.v1.Soundness
-	0,  // 3: lockstep.v1.Soundness.verdict:type_name -> lockstep.v1.SoundnessVerdict
-	4,  // 4: lockstep.v1.Soundness.findings:type_name -> lockstep.v1.Finding
-	1,  // 5: lockstep.v1.Finding.code:type_name -> lockstep.v1.FindingCode
-	10, // 6: lockstep.v1.RegisterWorkflowRequest.definition:type_name -> google.protobuf.Struct
-	11, // 7: lockstep.v1.GetWorkflowRequest.consistency:type_name -> lockstep.v1.Consistency
-	11, // 8: lockstep.v1.ListWorkflowsRequest.consistency:type_name -> lockstep.v1.Consistency
-	2,  // 9: lockstep.v1.ListWorkflowsResponse.workflows:type_name -> lockstep.v1.Workflow
-	5,  // 10: lockstep.v1.WorkflowService.RegisterWorkflow:input_type -> lockstep.v1.RegisterWorkflowRequest
-	6,  // 11: lockstep.v1.WorkflowService.GetWorkflow:input_type -> lockstep.v1.GetWorkflowRequest
-	7,  // 12: lockstep.v1.WorkflowService.ListWorkflows:input_type -> lockstep.v1.ListWorkflowsRequest
-	2,  // 13: lockstep.v1.WorkflowService.RegisterWorkflow:output_type -> lockstep.v1.Workflow
-	2,  // 14: lockstep.v1.WorkflowService.GetWorkflow:output_type -> lockstep.v1.Workflow
-	8,  // 15: lockstep.v1.WorkflowService.ListWorkflows:output_type -> lockstep.v1.ListWorkflowsResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	11, // 0: lockstep.v1.Workflow.registered:type_name -> google.protobuf.Timestamp
+	12, // 1: lockstep.v1.Workflow.definition:type_name -> google.protobuf.Struct
+	5,  // 2: lockstep.v1.Workflow.soundness:type_name -> lockstep.v1.Soundness
+	11, // 3: lockstep.v1.Workflow.drained_at:type_name -> google.protobuf.Timestamp
+	0,  // 4: lockstep.v1.Soundness.verdict:type_name -> lockstep.v1.SoundnessVerdict
+	6,  // 5: lockstep.v1.Soundness.findings:type_name -> lockstep.v1.Finding
+	1,  // 6: lockstep.v1.Finding.code:type_name -> lockstep.v1.FindingCode
+	12, // 7: lockstep.v1.RegisterWorkflowRequest.definition:type_name -> google.protobuf.Struct
+	13, // 8: lockstep.v1.GetWorkflowRequest.consistency:type_name -> lockstep.v1.Consistency
+	13, // 9: lockstep.v1.ListWorkflowsRequest.consistency:type_name -> lockstep.v1.Consistency
+	2,  // 10: lockstep.v1.ListWorkflowsResponse.workflows:type_name -> lockstep.v1.Workflow
+	7,  // 11: lockstep.v1.WorkflowService.RegisterWorkflow:input_type -> lockstep.v1.RegisterWorkflowRequest
+	8,  // 12: lockstep.v1.WorkflowService.GetWorkflow:input_type -> lockstep.v1.GetWorkflowRequest
+	9,  // 13: lockstep.v1.WorkflowService.ListWorkflows:input_type -> lockstep.v1.ListWorkflowsRequest
+	3,  // 14: lockstep.v1.WorkflowService.DrainVersion:input_type -> lockstep.v1.DrainVersionRequest
+	4,  // 15: lockstep.v1.WorkflowService.UndrainVersion:input_type -> lockstep.v1.UndrainVersionRequest
+	2,  // 16: lockstep.v1.WorkflowService.RegisterWorkflow:output_type -> lockstep.v1.Workflow
+	2,  // 17: lockstep.v1.WorkflowService.GetWorkflow:output_type -> lockstep.v1.Workflow
+	10, // 18: lockstep.v1.WorkflowService.ListWorkflows:output_type -> lockstep.v1.ListWorkflowsResponse
+	2,  // 19: lockstep.v1.WorkflowService.DrainVersion:output_type -> lockstep.v1.Workflow
+	2,  // 20: lockstep.v1.WorkflowService.UndrainVersion:output_type -> lockstep.v1.Workflow
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_workflow_proto_init() }
@@ -840,7 +1034,7 @@ func file_lockstep_v1_workflow_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_workflow_proto_rawDesc), len(file_lockstep_v1_workflow_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -393,6 +393,8 @@ type Command struct {
 	//	*Command_DeleteSchedule
 	//	*Command_TriggerSchedule
 	//	*Command_FireSchedule
+	//	*Command_DrainVersion
+	//	*Command_UndrainVersion
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -712,6 +714,24 @@ func (x *Command) GetFireSchedule() *FireSchedule {
 	return nil
 }
 
+func (x *Command) GetDrainVersion() *v1.DrainVersionRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DrainVersion); ok {
+			return x.DrainVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUndrainVersion() *v1.UndrainVersionRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_UndrainVersion); ok {
+			return x.UndrainVersion
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -840,6 +860,15 @@ type Command_FireSchedule struct {
 	FireSchedule *FireSchedule `protobuf:"bytes,45,opt,name=fire_schedule,json=fireSchedule,proto3,oneof"`
 }
 
+type Command_DrainVersion struct {
+	// From cluster level 13 on.
+	DrainVersion *v1.DrainVersionRequest `protobuf:"bytes,50,opt,name=drain_version,json=drainVersion,proto3,oneof"`
+}
+
+type Command_UndrainVersion struct {
+	UndrainVersion *v1.UndrainVersionRequest `protobuf:"bytes,51,opt,name=undrain_version,json=undrainVersion,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -899,6 +928,10 @@ func (*Command_DeleteSchedule) isCommand_Body() {}
 func (*Command_TriggerSchedule) isCommand_Body() {}
 
 func (*Command_FireSchedule) isCommand_Body() {}
+
+func (*Command_DrainVersion) isCommand_Body() {}
+
+func (*Command_UndrainVersion) isCommand_Body() {}
 
 // FireSchedule is the leader's word that a time of a schedule has come.
 type FireSchedule struct {
@@ -1649,7 +1682,7 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -1677,7 +1710,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xc7\x11\n" +
+	" \x01(\fR\x04salt\"\xdf\x12\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1716,7 +1749,9 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x0fresume_schedule\x18* \x01(\v2\".lockstep.v1.ResumeScheduleRequestH\x00R\x0eresumeSchedule\x12M\n" +
 	"\x0fdelete_schedule\x18+ \x01(\v2\".lockstep.v1.DeleteScheduleRequestH\x00R\x0edeleteSchedule\x12P\n" +
 	"\x10trigger_schedule\x18, \x01(\v2#.lockstep.v1.TriggerScheduleRequestH\x00R\x0ftriggerSchedule\x12D\n" +
-	"\rfire_schedule\x18- \x01(\v2\x1d.lockstep.log.v1.FireScheduleH\x00R\ffireScheduleB\x06\n" +
+	"\rfire_schedule\x18- \x01(\v2\x1d.lockstep.log.v1.FireScheduleH\x00R\ffireSchedule\x12G\n" +
+	"\rdrain_version\x182 \x01(\v2 .lockstep.v1.DrainVersionRequestH\x00R\fdrainVersion\x12M\n" +
+	"\x0fundrain_version\x183 \x01(\v2\".lockstep.v1.UndrainVersionRequestH\x00R\x0eundrainVersionB\x06\n" +
 	"\x04body\"\x84\x01\n" +
 	"\fFireSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
@@ -1823,6 +1858,8 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.ResumeScheduleRequest)(nil),     // 35: lockstep.v1.ResumeScheduleRequest
 	(*v1.DeleteScheduleRequest)(nil),     // 36: lockstep.v1.DeleteScheduleRequest
 	(*v1.TriggerScheduleRequest)(nil),    // 37: lockstep.v1.TriggerScheduleRequest
+	(*v1.DrainVersionRequest)(nil),       // 38: lockstep.v1.DrainVersionRequest
+	(*v1.UndrainVersionRequest)(nil),     // 39: lockstep.v1.UndrainVersionRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -1860,11 +1897,13 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	36, // 32: lockstep.log.v1.Command.delete_schedule:type_name -> lockstep.v1.DeleteScheduleRequest
 	37, // 33: lockstep.log.v1.Command.trigger_schedule:type_name -> lockstep.v1.TriggerScheduleRequest
 	5,  // 34: lockstep.log.v1.Command.fire_schedule:type_name -> lockstep.log.v1.FireSchedule
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	38, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
+	39, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1903,6 +1942,8 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_DeleteSchedule)(nil),
 		(*Command_TriggerSchedule)(nil),
 		(*Command_FireSchedule)(nil),
+		(*Command_DrainVersion)(nil),
+		(*Command_UndrainVersion)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

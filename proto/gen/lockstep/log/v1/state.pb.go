@@ -419,6 +419,76 @@ func (x *Workflow) GetSteps() int32 {
 	return 0
 }
 
+// VersionUse is what becomes of a version of a workflow: the definition never changes.
+type VersionUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its instances that have not ended.
+	Live          int64  `protobuf:"varint,1,opt,name=live,proto3" json:"live,omitempty"`
+	Drained       bool   `protobuf:"varint,2,opt,name=drained,proto3" json:"drained,omitempty"`
+	DrainedWall   int64  `protobuf:"varint,3,opt,name=drained_wall,json=drainedWall,proto3" json:"drained_wall,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionUse) Reset() {
+	*x = VersionUse{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionUse) ProtoMessage() {}
+
+func (x *VersionUse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionUse.ProtoReflect.Descriptor instead.
+func (*VersionUse) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *VersionUse) GetLive() int64 {
+	if x != nil {
+		return x.Live
+	}
+	return 0
+}
+
+func (x *VersionUse) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *VersionUse) GetDrainedWall() int64 {
+	if x != nil {
+		return x.DrainedWall
+	}
+	return 0
+}
+
+func (x *VersionUse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Pair struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -429,7 +499,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +511,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +524,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Pair) GetKey() string {
@@ -526,7 +596,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +608,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +621,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Instance) GetInstanceId() string {
@@ -807,7 +877,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +889,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +902,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Line) GetFirst() string {
@@ -899,7 +969,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +981,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +994,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Schedule) GetSchedule() string {
@@ -1103,7 +1173,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1185,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1198,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Firing) GetAtWall() int64 {
@@ -1192,7 +1262,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1274,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1287,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Signal) GetName() string {
@@ -1259,7 +1329,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1341,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1354,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -1326,7 +1396,7 @@ type SignalTold struct {
 
 func (x *SignalTold) Reset() {
 	*x = SignalTold{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1408,7 @@ func (x *SignalTold) String() string {
 func (*SignalTold) ProtoMessage() {}
 
 func (x *SignalTold) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1421,7 @@ func (x *SignalTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
 func (*SignalTold) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SignalTold) GetExpireAt() int64 {
@@ -1406,7 +1476,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1488,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1501,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -1498,7 +1568,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1580,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1593,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Run) GetNode() int32 {
@@ -1781,7 +1851,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +1863,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +1876,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -1880,7 +1950,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +1962,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +1975,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -1963,7 +2033,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2045,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2058,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -2036,7 +2106,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2118,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2131,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Lock) GetLock() string {
@@ -2125,7 +2195,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2137,7 +2207,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2150,7 +2220,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2244,7 +2314,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +2326,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +2339,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2375,7 +2445,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2457,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2470,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -2474,7 +2544,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2556,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2569,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -2559,7 +2629,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2641,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2654,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -2714,7 +2784,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2726,7 +2796,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2739,7 +2809,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -2801,7 +2871,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2813,7 +2883,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2826,7 +2896,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -2847,7 +2917,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2859,7 +2929,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2872,7 +2942,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2935,7 +3005,13 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06source\x18\x05 \x01(\fR\x06source\x12\x16\n" +
 	"\x06format\x18\x06 \x01(\tR\x06format\x12'\n" +
 	"\x0fregistered_wall\x18\a \x01(\x03R\x0eregisteredWall\x12\x14\n" +
-	"\x05steps\x18\b \x01(\x05R\x05steps\".\n" +
+	"\x05steps\x18\b \x01(\x05R\x05steps\"u\n" +
+	"\n" +
+	"VersionUse\x12\x12\n" +
+	"\x04live\x18\x01 \x01(\x03R\x04live\x12\x18\n" +
+	"\adrained\x18\x02 \x01(\bR\adrained\x12!\n" +
+	"\fdrained_wall\x18\x03 \x01(\x03R\vdrainedWall\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\x9b\t\n" +
@@ -3213,82 +3289,83 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
 	(*Workflow)(nil),       // 2: lockstep.log.v1.Workflow
-	(*Pair)(nil),           // 3: lockstep.log.v1.Pair
-	(*Instance)(nil),       // 4: lockstep.log.v1.Instance
-	(*Line)(nil),           // 5: lockstep.log.v1.Line
-	(*Schedule)(nil),       // 6: lockstep.log.v1.Schedule
-	(*Firing)(nil),         // 7: lockstep.log.v1.Firing
-	(*Signal)(nil),         // 8: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 9: lockstep.log.v1.SignalSeen
-	(*SignalTold)(nil),     // 10: lockstep.log.v1.SignalTold
-	(*RunPage)(nil),        // 11: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 12: lockstep.log.v1.Run
-	(*Pending)(nil),        // 13: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 14: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 15: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 16: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 17: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 18: lockstep.log.v1.Session
-	(*Lease)(nil),          // 19: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 20: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 21: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 22: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 23: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 24: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 25: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 26: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 27: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 28: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 29: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 30: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 31: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 32: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 33: lockstep.v1.Event
+	(*VersionUse)(nil),     // 3: lockstep.log.v1.VersionUse
+	(*Pair)(nil),           // 4: lockstep.log.v1.Pair
+	(*Instance)(nil),       // 5: lockstep.log.v1.Instance
+	(*Line)(nil),           // 6: lockstep.log.v1.Line
+	(*Schedule)(nil),       // 7: lockstep.log.v1.Schedule
+	(*Firing)(nil),         // 8: lockstep.log.v1.Firing
+	(*Signal)(nil),         // 9: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),     // 10: lockstep.log.v1.SignalSeen
+	(*SignalTold)(nil),     // 11: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),        // 12: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 13: lockstep.log.v1.Run
+	(*Pending)(nil),        // 14: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 15: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 16: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 17: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 18: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 19: lockstep.log.v1.Session
+	(*Lease)(nil),          // 20: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 21: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 22: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 23: lockstep.log.v1.LateResult
+	(*EventBlock)(nil),     // 24: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 25: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 26: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 27: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 28: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 29: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 30: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 31: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 32: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 33: lockstep.v1.Refusal
+	(*v1.Event)(nil),       // 34: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	25, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	26, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	27, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	27, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
-	3,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
-	3,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	8,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	9,  // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	26, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	5,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
-	27, // 10: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	3,  // 11: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	28, // 12: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	7,  // 13: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	29, // 14: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	27, // 15: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	12, // 16: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	30, // 17: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	27, // 18: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	27, // 19: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	27, // 20: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	14, // 21: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	15, // 22: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	30, // 23: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	14, // 24: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	30, // 25: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	17, // 26: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	17, // 27: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	17, // 28: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	20, // 29: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	19, // 30: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	21, // 31: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	31, // 32: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	32, // 33: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	14, // 34: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	27, // 35: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	31, // 36: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	33, // 37: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	26, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	27, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	28, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	28, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	4,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
+	4,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
+	9,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	10, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	27, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	6,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
+	28, // 10: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	4,  // 11: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	29, // 12: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	8,  // 13: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	30, // 14: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	28, // 15: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	13, // 16: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	31, // 17: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	28, // 18: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	28, // 19: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	28, // 20: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	15, // 21: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	16, // 22: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	31, // 23: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	15, // 24: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	31, // 25: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	18, // 26: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	18, // 27: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	18, // 28: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	21, // 29: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	20, // 30: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	22, // 31: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	32, // 32: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	33, // 33: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	15, // 34: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	28, // 35: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	32, // 36: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	34, // 37: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
 	0,  // 38: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
 	39, // [39:39] is the sub-list for method output_type
 	39, // [39:39] is the sub-list for method input_type
@@ -3308,7 +3385,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

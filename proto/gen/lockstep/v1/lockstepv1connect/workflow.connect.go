@@ -42,6 +42,12 @@ const (
 	// WorkflowServiceListWorkflowsProcedure is the fully-qualified name of the WorkflowService's
 	// ListWorkflows RPC.
 	WorkflowServiceListWorkflowsProcedure = "/lockstep.v1.WorkflowService/ListWorkflows"
+	// WorkflowServiceDrainVersionProcedure is the fully-qualified name of the WorkflowService's
+	// DrainVersion RPC.
+	WorkflowServiceDrainVersionProcedure = "/lockstep.v1.WorkflowService/DrainVersion"
+	// WorkflowServiceUndrainVersionProcedure is the fully-qualified name of the WorkflowService's
+	// UndrainVersion RPC.
+	WorkflowServiceUndrainVersionProcedure = "/lockstep.v1.WorkflowService/UndrainVersion"
 )
 
 // WorkflowServiceClient is a client for the lockstep.v1.WorkflowService service.
@@ -49,6 +55,10 @@ type WorkflowServiceClient interface {
 	RegisterWorkflow(context.Context, *connect.Request[v1.RegisterWorkflowRequest]) (*connect.Response[v1.Workflow], error)
 	GetWorkflow(context.Context, *connect.Request[v1.GetWorkflowRequest]) (*connect.Response[v1.Workflow], error)
 	ListWorkflows(context.Context, *connect.Request[v1.ListWorkflowsRequest]) (*connect.Response[v1.ListWorkflowsResponse], error)
+	// DrainVersion has a version start nothing any more; what was started runs on. The newest is then the newest that is not drained.
+	DrainVersion(context.Context, *connect.Request[v1.DrainVersionRequest]) (*connect.Response[v1.Workflow], error)
+	// UndrainVersion takes that back.
+	UndrainVersion(context.Context, *connect.Request[v1.UndrainVersionRequest]) (*connect.Response[v1.Workflow], error)
 }
 
 // NewWorkflowServiceClient constructs a client for the lockstep.v1.WorkflowService service. By
@@ -82,6 +92,18 @@ func NewWorkflowServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		drainVersion: connect.NewClient[v1.DrainVersionRequest, v1.Workflow](
+			httpClient,
+			baseURL+WorkflowServiceDrainVersionProcedure,
+			connect.WithSchema(workflowServiceMethods.ByName("DrainVersion")),
+			connect.WithClientOptions(opts...),
+		),
+		undrainVersion: connect.NewClient[v1.UndrainVersionRequest, v1.Workflow](
+			httpClient,
+			baseURL+WorkflowServiceUndrainVersionProcedure,
+			connect.WithSchema(workflowServiceMethods.ByName("UndrainVersion")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -90,6 +112,8 @@ type workflowServiceClient struct {
 	registerWorkflow *connect.Client[v1.RegisterWorkflowRequest, v1.Workflow]
 	getWorkflow      *connect.Client[v1.GetWorkflowRequest, v1.Workflow]
 	listWorkflows    *connect.Client[v1.ListWorkflowsRequest, v1.ListWorkflowsResponse]
+	drainVersion     *connect.Client[v1.DrainVersionRequest, v1.Workflow]
+	undrainVersion   *connect.Client[v1.UndrainVersionRequest, v1.Workflow]
 }
 
 // RegisterWorkflow calls lockstep.v1.WorkflowService.RegisterWorkflow.
@@ -107,11 +131,25 @@ func (c *workflowServiceClient) ListWorkflows(ctx context.Context, req *connect.
 	return c.listWorkflows.CallUnary(ctx, req)
 }
 
+// DrainVersion calls lockstep.v1.WorkflowService.DrainVersion.
+func (c *workflowServiceClient) DrainVersion(ctx context.Context, req *connect.Request[v1.DrainVersionRequest]) (*connect.Response[v1.Workflow], error) {
+	return c.drainVersion.CallUnary(ctx, req)
+}
+
+// UndrainVersion calls lockstep.v1.WorkflowService.UndrainVersion.
+func (c *workflowServiceClient) UndrainVersion(ctx context.Context, req *connect.Request[v1.UndrainVersionRequest]) (*connect.Response[v1.Workflow], error) {
+	return c.undrainVersion.CallUnary(ctx, req)
+}
+
 // WorkflowServiceHandler is an implementation of the lockstep.v1.WorkflowService service.
 type WorkflowServiceHandler interface {
 	RegisterWorkflow(context.Context, *connect.Request[v1.RegisterWorkflowRequest]) (*connect.Response[v1.Workflow], error)
 	GetWorkflow(context.Context, *connect.Request[v1.GetWorkflowRequest]) (*connect.Response[v1.Workflow], error)
 	ListWorkflows(context.Context, *connect.Request[v1.ListWorkflowsRequest]) (*connect.Response[v1.ListWorkflowsResponse], error)
+	// DrainVersion has a version start nothing any more; what was started runs on. The newest is then the newest that is not drained.
+	DrainVersion(context.Context, *connect.Request[v1.DrainVersionRequest]) (*connect.Response[v1.Workflow], error)
+	// UndrainVersion takes that back.
+	UndrainVersion(context.Context, *connect.Request[v1.UndrainVersionRequest]) (*connect.Response[v1.Workflow], error)
 }
 
 // NewWorkflowServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -141,6 +179,18 @@ func NewWorkflowServiceHandler(svc WorkflowServiceHandler, opts ...connect.Handl
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	workflowServiceDrainVersionHandler := connect.NewUnaryHandler(
+		WorkflowServiceDrainVersionProcedure,
+		svc.DrainVersion,
+		connect.WithSchema(workflowServiceMethods.ByName("DrainVersion")),
+		connect.WithHandlerOptions(opts...),
+	)
+	workflowServiceUndrainVersionHandler := connect.NewUnaryHandler(
+		WorkflowServiceUndrainVersionProcedure,
+		svc.UndrainVersion,
+		connect.WithSchema(workflowServiceMethods.ByName("UndrainVersion")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lockstep.v1.WorkflowService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case WorkflowServiceRegisterWorkflowProcedure:
@@ -149,6 +199,10 @@ func NewWorkflowServiceHandler(svc WorkflowServiceHandler, opts ...connect.Handl
 			workflowServiceGetWorkflowHandler.ServeHTTP(w, r)
 		case WorkflowServiceListWorkflowsProcedure:
 			workflowServiceListWorkflowsHandler.ServeHTTP(w, r)
+		case WorkflowServiceDrainVersionProcedure:
+			workflowServiceDrainVersionHandler.ServeHTTP(w, r)
+		case WorkflowServiceUndrainVersionProcedure:
+			workflowServiceUndrainVersionHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -168,4 +222,12 @@ func (UnimplementedWorkflowServiceHandler) GetWorkflow(context.Context, *connect
 
 func (UnimplementedWorkflowServiceHandler) ListWorkflows(context.Context, *connect.Request[v1.ListWorkflowsRequest]) (*connect.Response[v1.ListWorkflowsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.WorkflowService.ListWorkflows is not implemented"))
+}
+
+func (UnimplementedWorkflowServiceHandler) DrainVersion(context.Context, *connect.Request[v1.DrainVersionRequest]) (*connect.Response[v1.Workflow], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.WorkflowService.DrainVersion is not implemented"))
+}
+
+func (UnimplementedWorkflowServiceHandler) UndrainVersion(context.Context, *connect.Request[v1.UndrainVersionRequest]) (*connect.Response[v1.Workflow], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.WorkflowService.UndrainVersion is not implemented"))
 }
