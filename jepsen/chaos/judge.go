@@ -82,7 +82,7 @@ func (w *world) needs() map[string][]string {
 		"trade/open": nil, "trade/news": nil, "trade/parcel": {"open"}, "trade/end": {"parcel", "news"}, "parcel/pack": nil, "parcel/send": {"pack"},
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
-		"beat/rest": nil, "beat/end": {"rest"}, "letter/heard": nil, "letter/end": {"heard"},
+		"beat/rest": nil, "beat/end": {"rest"}, "letter/heard": nil, "letter/end": {"heard"}, "turn/take": nil, "turn/end": {"take"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
 	for flow, steps := range failures {
@@ -141,6 +141,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("a signal by key finds who has the key", "S4", check.Keys(ops, events))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
 	w.report.check("each time of a schedule is decided once", "schedule", check.Schedules(ops, events, plans()))
+	w.report.check("one at a time has an id", "id", check.Lines(events, "turn"))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
 	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
@@ -158,6 +159,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.waited(events)
 	w.report.scheduled(events)
 	w.report.keyed(events)
+	w.report.lined(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -236,11 +238,11 @@ func undoes(id string) bool {
 	return is || bodies[workflow] != nil
 }
 
-// mayEnd says that an instance may end for the reason that it has: who is asked says no, or its time is over.
+// mayEnd says that an instance may end for the reason that it has: who is asked says no, its time is over, or another took its id.
 func mayEnd(id, code string) bool {
 	workflow, _, _ := strings.Cut(id, "-")
 	is, waits := offers[workflow]
-	return waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
+	return workflow == "turn" && code == "REPLACED" || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
 }
 
 func (w *world) explain(ctx context.Context, id string) string {

@@ -26,6 +26,7 @@ const (
 	waiting       = 2
 	scheduling    = 2
 	posting       = 2
+	turning       = 2
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -62,6 +63,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range posting {
 		lane(func(c *client.Client, n int) { w.history.Letters(ctx, c, n, w.Seed) })
+	}
+	for range turning {
+		lane(func(c *client.Client, n int) { w.history.Turns(ctx, c, n, w.Seed) })
 	}
 	for range scheduling {
 		lane(func(c *client.Client, n int) { w.history.Schedules(ctx, c, n, w.Seed) })

@@ -36,8 +36,8 @@ func (op *Op) caused() (key string, ok bool) {
 
 func (e *Event) key() string {
 	switch e.Type {
-	case "instance.started":
-		return e.Type + " " + e.Instance
+	case "instance.started", "instance.queued": // what waits was started by who is told that
+		return "instance.started " + e.Instance
 	case "schedule.created", "schedule.paused", "schedule.resumed", "schedule.deleted":
 		return "schedule " + onSchedule[e.Type] + " " + e.Name
 	case "signal.kept", "signal.correlated", "signal.broadcast":
