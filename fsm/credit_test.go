@@ -136,3 +136,21 @@ func TestAReplacedStreamHasNoCredit(t *testing.T) {
 		t.Fatalf("the stream that is there is granted %v", got)
 	}
 }
+
+// A stream is told that another took its place, also when its credit is used up: it would wait for ever for what it takes for that.
+func TestAReplacedStreamIsTold(t *testing.T) {
+	r, session, _ := streaming(t)
+	takes := func(by uint64) []Settlement {
+		return r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{WaitId: by}, Body: &logv1.Command_OpenStream{OpenStream: &logv1.OpenStream{Session: session}}}}}).Settled
+	}
+	r.reopened()
+	if told := takes(stream + 1); len(told) != 1 || told[0].WaitID != stream || told[0].Refusal.GetCode() != v1.Code_CODE_UNAVAILABLE || told[0].More {
+		t.Errorf("%+v is told that another took its place", told)
+	}
+	if told := takes(stream + 1); len(told) != 0 {
+		t.Errorf("the same stream opened again, and %+v is told", told)
+	}
+	if told := takes(stream); len(told) != 1 || told[0].WaitID != stream+1 {
+		t.Errorf("what comes late takes over, and %+v is told", told)
+	}
+}

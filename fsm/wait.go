@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -211,13 +212,17 @@ func (t *turn) endWait(r *logv1.EndWait) (proto.Message, *Refusal) {
 }
 
 // openStream replaces the session's stream: credit of the one before is dropped, and every lease of the
-// session is told again.
+// session is told again. The one before is told, whether it had credit left or not: what asks late may take over from what came
+// first, and a worker whose stream was replaced would wait for ever for what it takes for its credit.
 func (t *turn) openStream(r *logv1.OpenStream) (proto.Message, *Refusal) {
 	s, refusal := t.session(r.Session)
 	if refusal != nil {
 		return nil, refusal
 	}
 	t.dropCredit(s)
+	if old := uint64(s.rec.Stream); old != 0 && old != t.env.WaitId && !plant.Is(plant.TakeoverUntold) {
+		t.result.Settled = append(t.result.Settled, Settlement{WaitID: old, Refusal: Refuse(v1.Code_CODE_UNAVAILABLE, "another stream of session %s took its place; open it anew", SessionName(r.Session)).Detail})
+	}
 	s.rec.Stream = int64(t.env.WaitId)
 	t.m.dirtySession(s)
 	reply := &v1.PollStepsResponse{}

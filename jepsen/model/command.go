@@ -103,6 +103,9 @@ func (s *State) ofSession(c *Command, x *session) func() {
 	case Stream:
 		s.must(c)
 		s.dropCredit(x)
+		if x.stream != 0 && x.stream != c.Call {
+			s.replaced = append(s.replaced, x.stream)
+		}
 		x.stream = c.Call
 		var tokens []int64
 		for _, l := range x.leases {

@@ -204,11 +204,11 @@ func (c *Command) signalTTL() int64 {
 // received: a signal by key reaches an instance, at once or because it was kept for it.
 func (s *State) received(f *Fact, i *instance) (expireAt int64) {
 	c := s.cause.command
-	if c == nil || over(i.state) || i.seen[f.Code] != nil {
+	if over(i.state) || i.seen[f.Code] != nil {
 		fault("S5", "signal %s by key is received by %s, which is %s, by %s", f.Code, f.Instance, i.state, c.say())
 	}
 	if f.Key.Name == "" { // sent now
-		if c.Kind != Signal || c.Signal != f.Code || c.Name != f.Name || !slices.Contains(i.keys, c.Key) || s.letter(c.Key, c.Signal) != nil {
+		if c == nil || c.Kind != Signal || c.Signal != f.Code || c.Name != f.Name || !slices.Contains(i.keys, c.Key) || s.letter(c.Key, c.Signal) != nil {
 			fault("S5", "signal %s of %s is received by %s", f.Code, f.Instance, c.say())
 		}
 		return s.Uptime + c.signalTTL()

@@ -120,6 +120,11 @@ func (s *State) wait(call uint64) *wait {
 func (s *State) settlements() {
 	for i := range s.e.Settled {
 		x := &s.e.Settled[i]
+		if at := slices.Index(s.replaced, x.Call); at >= 0 && x.Answer.Code == "UNAVAILABLE" {
+			s.replaced = slices.Delete(s.replaced, at, at+1)
+			s.saw(StreamReplaced)
+			continue
+		}
 		w := s.wait(x.Call)
 		for _, o := range s.dropped {
 			if w == nil && o.call == x.Call {
@@ -132,6 +137,9 @@ func (s *State) settlements() {
 		s.settle(w, x)
 	}
 	s.dropped = s.dropped[:0]
+	if len(s.replaced) > 0 {
+		fault("liveness", "stream %d was replaced and is not told", s.replaced[0])
+	}
 	for _, w := range slices.Clone(s.waits) {
 		if s.sessions[w.session.id] != w.session {
 			fault("liveness", "session %d has ended and its call %d waits on", w.session.id, w.call)

@@ -23,7 +23,8 @@ type State struct {
 	locks     map[string]*lock
 	leases    map[int64]*lease
 	waits     []*wait
-	dropped   []*wait // in this entry
+	dropped   []*wait  // in this entry
+	replaced  []uint64 // streams, in this entry
 	backoff   []*run
 	ready     map[string][]*run // that are ready and need no lock, by queue
 	idling    []*run            // that are ready, wait, or stand still

@@ -35,6 +35,7 @@ const (
 	LeasesReset          Bug = "leases-reset"
 	LocalExpiry          Bug = "local-expiry"
 	TickOvertakes        Bug = "tick-overtakes"
+	TakeoverUntold       Bug = "takeover-untold"
 	PauseCounts          Bug = "pause-counts"
 	TrustFromAnswer      Bug = "trust-from-answer"
 	PermitsLeak          Bug = "permits-leak"
@@ -115,6 +116,7 @@ var All = []Row{
 	{WallInApply, "S7", "the state machine takes the time of day from its own node"},
 	{LeasesReset, "L2", "every session begins anew under a new leader"},
 	{LocalExpiry, "S6", "a tick expires by the clock of the node that applies it"},
+	{TakeoverUntold, "liveness", "a stream is not told that another of its session took its place"},
 	{TickOvertakes, "S6", "a tick goes before renewals and completions that the leader has received"},
 	{PauseCounts, "S6", "a leader counts the time in which it was paused"},
 	{TrustFromAnswer, "S6", "a holder counts its time from the answer to a renewal, not from its sending"},

@@ -113,6 +113,9 @@ func (k *worker) pushed(s *session, stream uint64) func(fsm.Settlement) {
 		k.c.w.net.stream(server.process, k.c.process, wanted, func() {
 			switch {
 			case k.s != s || k.stream != stream:
+			case x.Refusal.GetCode() == v1.Code_CODE_UNAVAILABLE: // another took its place
+				k.hangUp()
+				k.later(k.c.draws.between(0, k.ttl/6))
 			case x.Refusal != nil:
 				s.end()
 			default:
@@ -128,7 +131,7 @@ func (k *worker) connect() {
 	w.ids++
 	k.stream, k.server, k.busy = w.ids, w.address(k.c.failover.Server()), true
 	stream := k.stream
-	r := &request{stream: stream, commands: func() []*logv1.Command {
+	r := &request{stream: stream, push: k.pushed(s, stream), commands: func() []*logv1.Command {
 		return []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_OpenStream{OpenStream: &logv1.OpenStream{Session: s.id}}}}
 	}}
 	k.c.call(r, options{kind: "stream", to: k.server, patience: k.ttl / 3}, func(res *response) {

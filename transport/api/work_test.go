@@ -241,9 +241,12 @@ func TestANewerStreamTakesOver(t *testing.T) {
 	client := dial(t, serve(t, c))
 	ordered(t, client)
 	session := open(t, client)
-	work(t, client, session, 5)
+	first := work(t, client, session, 5)
 	eventually(t, "there is credit", func() bool { return c.waiting("inventory") == 5 })
 	second := work(t, client, session, 1)
+	if _, err := first.Receive(); refusedBy(t, err).Code != v1.Code_CODE_UNAVAILABLE {
+		t.Errorf("the stream that was replaced ends with %v", err)
+	}
 	eventually(t, "credit is replaced", func() bool { return c.waiting("inventory") == 1 })
 	must(t, client.StartInstance, startRequest("o1"))
 	granted(t, second, 1)
