@@ -34,3 +34,20 @@ func drawHolds(d draws, steps []model.Step, names int) {
 		}
 	}
 }
+
+// drawMore has the first step that a worker does hold a share of a lock for its instance, and the last one all of it: two instances that
+// have a share wait for each other then.
+func drawMore(steps []model.Step) {
+	var tasks []*model.Step
+	for at := range steps {
+		if steps[at].Queue != "" {
+			tasks = append(tasks, &steps[at])
+		}
+	}
+	if len(tasks) < 2 {
+		return
+	}
+	for n, s := range []*model.Step{tasks[0], tasks[len(tasks)-1]} {
+		s.Locks = append(s.Locks, model.Want{Lock: "u0", Shared: n == 0, Take: 1, Hold: model.HoldInstance})
+	}
+}

@@ -36,6 +36,7 @@ func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflo
 		drawCompensations(d, &f)
 		if d.one(3) {
 			drawHolds(d, f.Steps, 1+d.IntN(3))
+			drawMore(f.Steps)
 			f.Total = ms(d, 2000, 12000) // one after the other holds the lock, and there are many of them
 		}
 		out = append(out, f)
