@@ -44,7 +44,7 @@ func (i *instance) childID(at at) string {
 func (i *instance) waitsFor(at at) bool {
 	r := i.run(at)
 	begun := r.Todo == 0 || r.Stage == stageUndoes
-	return r.State == v1.RunState_RUN_STATE_WAITING && r.Other != "" && (begun || !i.isCall(at))
+	return r.State == v1.RunState_RUN_STATE_WAITING && r.Other != "" && (begun || !i.isCall(at)) && !i.isBarrier(at)
 }
 
 // calls says that an instance is there which a run called, and is cancelled with it.

@@ -42,6 +42,9 @@ func check(m *Machine) error {
 		if err := checkWaits(m, ns); err != nil {
 			return err
 		}
+		if err := checkBarriers(ns); err != nil {
+			return err
+		}
 		for _, s := range ns.schedules {
 			if err := checkSchedule(ns, s); err != nil {
 				return fmt.Errorf("schedule %s: %w", s.rec.Schedule, err)

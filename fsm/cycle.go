@@ -9,7 +9,7 @@ import (
 // for those inside of what holds these (deadlock.go). What is queued waits as a whole for the one before it. Where that
 // comes back to a wait, none of them ends by itself. Such a cycle is closed by the newest of its waits, so it is looked for when one
 // begins, and that one fails. Waits of which any one would be enough count as all others: a cycle that a race or a join could break is
-// one too. It is looked for from both sides, a little further each time, for one side can be a crowd where the other is empty.
+// one too. Who waits at a barrier waits for nobody that is known: anybody may come, so no cycle goes through one. It is looked for from both sides, a little further each time, for one side can be a crowd where the other is empty.
 
 // maxSearched bounds how many waits are looked at on each side.
 const maxSearched = 10_000
@@ -141,10 +141,12 @@ func (t *turn) holdsUp(inner, waits *dependency) bool {
 		return true
 	}
 	i := t.known(inner.run.instance)
-	if i == nil || !i.awaitable(waits.step) {
-		return false
-	}
-	return i.graph.Before(int(i.outermost(inner.run.at).node), int(i.node(waits.step)))
+	return i != nil && i.holdsUp(inner.run.at, waits.step)
+}
+
+// holdsUp: a run is at a step, or upstream of it; of no step, it is in the instance.
+func (i *instance) holdsUp(run at, step string) bool {
+	return step == "" || i.awaitable(step) && i.graph.Before(int(i.outermost(run).node), int(i.node(step)))
 }
 
 // outermost is the run in no body that a run is in, or itself.

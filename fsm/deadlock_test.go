@@ -6,7 +6,7 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-const pair = `
+const crossing = `
 workflow: w
 steps:
   first: {queue: q, locks: [{name: "${input.first}", hold: instance}], compensate: {}}
@@ -34,7 +34,7 @@ func (r *rig) crossed(yaml string) (worker int64) {
 // undoes what it did under its lock, and gives that back.
 func TestTheYoungestYields(t *testing.T) {
 	scenario(t, func(r *rig) {
-		worker := r.crossed(pair)
+		worker := r.crossed(crossing)
 		r.leases(worker)
 		r.midway()
 		r.is("i", "RUNNING first=COMPLETED go=COMPLETED then=BACKOFF")

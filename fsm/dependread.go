@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -47,21 +48,28 @@ func (m *Machine) chain(i *instance, d *dependency, e *v1.Explanation) {
 	l := &looked{m: m, ns: i.ns, seen: map[string]*instance{i.rec.InstanceId: i}}
 	for len(e.Chain) < maxChain && d != nil {
 		e.Chain = append(e.Chain, l.waiting(d))
-		d = l.follow(d)
+		next := l.follow(d)
+		if p := l.meets(d); next == nil && p != nil { // nobody knows who else comes there
+			e.Chain = append(e.Chain, l.meeting(p))
+		}
+		d = next
 	}
 }
 
 // sayFurther says the rest of a chain.
 func sayFurther(chain []*v1.Waiting) (says string) {
 	for _, w := range chain[1:] {
-		says += fmt.Sprintf("; step %q of that waits for %s", w.Waits.Step, sayWaited(w))
+		says += fmt.Sprintf("; step %q of that waits %s", w.Waits.Step, map[bool]string{true: "for ", false: "at "}[w.Barrier == ""]+sayWaited(w))
 	}
 	return says + "."
 }
 
 func sayWaited(w *v1.Waiting) string {
-	if w.Lock != "" {
+	switch {
+	case w.Lock != "":
 		return sayHeld(w)
+	case w.Barrier != "":
+		return fmt.Sprintf("barrier %q, where %d of %d parties are", w.Barrier, w.Arrived, w.Parties)
 	}
 	says := fmt.Sprintf("instance %q, which is %s", w.WaitsFor.InstanceId, stateName(w.State))
 	if w.State == v1.InstanceState_INSTANCE_STATE_UNSPECIFIED {
@@ -107,7 +115,7 @@ func (l *looked) follow(of *dependency) (next *dependency) {
 		return nil
 	}
 	i.inFrame(whole, func(d *dependency) bool {
-		if of.step == "" || i.awaitable(of.step) && i.graph.Before(int(i.outermost(d.run.at).node), int(i.node(of.step))) {
+		if i.holdsUp(d.run.at, of.step) {
 			next = d
 		}
 		return next == nil
@@ -158,7 +166,7 @@ func (l *looked) heldFrom(d *dependency, w *v1.Waiting) {
 	})
 }
 
-// ListWaits tells which runs wait for other instances: all of a namespace, or those that hang together with an instance.
+// ListWaits tells which runs wait for other instances, or at barriers: all of a namespace, or those that hang together with an instance.
 func (m *Machine) ListWaits(r *v1.ListWaitsRequest) (*v1.ListWaitsResponse, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -171,50 +179,86 @@ func (m *Machine) ListWaits(r *v1.ListWaitsRequest) (*v1.ListWaitsResponse, erro
 			return nil, err
 		}
 	}
-	out, l := &v1.ListWaitsResponse{}, &looked{m: m, ns: ns, seen: map[string]*instance{}}
-	for _, d := range l.hangTogether(r.InstanceId) {
-		if len(out.Waits) == maxWaits {
-			out.Omitted = true
-			break
+	l := &looked{m: m, ns: ns, seen: map[string]*instance{}}
+	together := l.hangTogether(r.InstanceId)
+	out := &v1.ListWaitsResponse{Omitted: len(together) > maxWaits}
+	for _, w := range together[:min(len(together), maxWaits)] {
+		if w.party != nil {
+			out.Waits = append(out.Waits, l.meeting(w.party))
+		} else {
+			out.Waits = append(out.Waits, l.waiting(w.dependency))
 		}
-		out.Waits = append(out.Waits, l.waiting(d))
 	}
 	return out, nil
 }
 
-// hangTogether are the waits in an instance and for it, and so on from those; of none, all. There is one more than are told, if there
-// are so many.
-func (l *looked) hangTogether(id string) (found []*dependency) {
-	ns, seen := l.ns, map[runKey]bool{}
-	var ids []string
-	take := func(d *dependency) bool {
-		if !seen[*d.run] {
-			seen[*d.run] = true
-			found, ids = append(found, d), append(ids, d.run.instance, l.waiting(d).WaitsFor.InstanceId)
-		}
-		return len(found) <= maxWaits
+// waitOf is a run that waits for another instance, or at a barrier.
+type waitOf struct {
+	*dependency
+	*party
+}
+
+func (w *waitOf) run() *runKey {
+	if w.party != nil {
+		return w.party.run
 	}
+	return w.dependency.run
+}
+
+// gathering collects waits, and instances that may have more to do with them.
+type gathering struct {
+	seen  map[runKey]bool
+	found []waitOf
+	ids   []string
+}
+
+// take says whether more are wanted: one more than are told.
+func (g *gathering) take(w waitOf, ids ...string) bool {
+	if k := w.run(); !g.seen[*k] {
+		g.seen[*k] = true
+		g.found, g.ids = append(g.found, w), append(append(g.ids, k.instance), ids...)
+	}
+	return len(g.found) <= maxWaits
+}
+
+// hangTogether are the waits in an instance and for it, or at the barriers at which it waits, and so on from those; of none, all. There is
+// one more than are told, if there are so many. They are in the order of who waits.
+func (l *looked) hangTogether(id string) []waitOf {
+	ns, g := l.ns, &gathering{seen: map[runKey]bool{}}
+	takeDependency := func(d *dependency) bool { return g.take(waitOf{dependency: d}, l.waiting(d).WaitsFor.InstanceId) }
+	takeParty := func(p *party) bool { return g.take(waitOf{party: p}) }
 	if id == "" {
-		ns.waits.of.Ascend(take)
+		ns.waits.of.Ascend(takeDependency)
 		ns.holds.Ascend(func(h holding) bool {
-			l.m.behindHold(ns.locks[h.lock], h, take)
-			return len(found) <= maxWaits
+			l.m.behindHold(ns.locks[h.lock], h, takeDependency)
+			return len(g.found) <= maxWaits
 		})
-		slices.SortFunc(found, func(a, b *dependency) int { return a.run.compare(b.run) })
-		return found
+		ns.parties.of.Ascend(takeParty)
+		g.ids = nil
+	} else {
+		g.ids = []string{id}
 	}
-	looked := map[string]bool{}
-	for ids = append(ids, id); len(ids) > 0 && len(found) <= maxWaits; {
-		next := ids[0]
-		if ids = ids[1:]; looked[next] {
+	looked, met := map[string]bool{}, map[string]bool{}
+	for len(g.ids) > 0 && len(g.found) <= maxWaits {
+		next := g.ids[0]
+		if g.ids = g.ids[1:]; looked[next] {
 			continue
 		}
 		looked[next] = true
-		l.kept(next, take)
-		ns.waits.from(next, "", take)
+		l.kept(next, takeDependency)
+		ns.waits.from(next, "", takeDependency)
+		ns.parties.in(ns.rec.Namespace, next, func(p *party) bool {
+			if !met[p.barrier] {
+				met[p.barrier] = true
+				for _, p := range ns.parties.there(p.barrier, graph.MaxParties) {
+					takeParty(p)
+				}
+			}
+			return true
+		})
 	}
-	slices.SortFunc(found, func(a, b *dependency) int { return a.run.compare(b.run) })
-	return found
+	slices.SortFunc(g.found, func(a, b waitOf) int { return a.run().compare(b.run()) })
+	return g.found
 }
 
 // kept calls fn with the waits of an instance, and with those for what it holds, until it returns false.

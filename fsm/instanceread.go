@@ -122,7 +122,12 @@ func (i *instance) runReply(at at) *v1.Run {
 	r, n := i.run(at), i.step(at)
 	out := &v1.Run{
 		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue, Role: n.Role,
-		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall), OtherInstance: r.Other, OtherStep: r.OtherStep,
+		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
+	}
+	if i.isBarrier(at) {
+		out.Barrier = r.Other
+	} else {
+		out.OtherInstance, out.OtherStep = r.Other, r.OtherStep
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {
 		out.SessionId = sessionName(r.Session)

@@ -67,6 +67,8 @@ func (t *turn) do(k runKey) {
 		t.call(i, k.at)
 	case i.step(k.at).Kind == graph.KindTask:
 		t.lookForDeadlock(i, k.at)
+	case i.isBarrier(k.at):
+		t.arrive(i, k.at)
 	default:
 		t.look(i, k.at)
 	}

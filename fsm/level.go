@@ -10,15 +10,16 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 13 has starts that
-// say what becomes of them when their id is taken (line.go), and versions that are counted and drained (drain.go). Level 12 takes
-// definitions of the fifth edition of the language (locks that are held for longer than a step, and waits for them that end). Level 11
-// bounds what an entry does by itself inside instances (work.go). Level 10 has correlation keys in an index, and signals by key. Level 9 has schedules.
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 14 takes definitions
+// of the sixth edition of the language (barriers). Level 13 has starts that say what becomes of them when their id is taken (line.go), and
+// versions that are counted and drained (drain.go). Level 12 takes definitions of the fifth edition (locks that are held for longer than a
+// step, and waits for them that end). Level 11 bounds what an entry does by itself inside instances (work.go). Level 10 has correlation keys
+// in an index, and signals by key. Level 9 has schedules.
 // Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = lineLevel
+const Level = barrierLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -28,6 +29,9 @@ const endsLevel = 6
 
 // callsLevel is the cluster level from which on instances call others, and wait for them.
 const callsLevel = 7
+
+// barrierLevel is the cluster level from which on there are barriers.
+const barrierLevel = 14
 
 // scheduleLevel is the cluster level from which on there are schedules, and their rows are in slices of the state.
 const scheduleLevel = 9
@@ -69,7 +73,7 @@ func definitionLevel(g *graph.Graph) uint32 {
 		level = compensationLevel
 	}
 	if g.Edition > 1 {
-		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel}[g.Edition-2])
+		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel, barrierLevel}[g.Edition-2])
 	}
 	return level
 }

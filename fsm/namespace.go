@@ -23,6 +23,7 @@ type namespace struct {
 	feed      feed
 	waits     dependencies // runs that wait for other instances
 	holds     *btree.BTreeG[holding]
+	parties   parties
 	payloads  numbered
 	over      int64 // when the next that is remembered of signals by key is over; zero is never
 	dirty     bool
@@ -45,7 +46,7 @@ func (ns *namespace) clear() {
 	ns.leases = map[int64]leaseRef{}
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
-	ns.waits, ns.holds = newDependencies(), newHoldings()
+	ns.waits, ns.holds, ns.parties = newDependencies(), newHoldings(), newParties()
 	ns.over = 0
 }
 

@@ -22,7 +22,7 @@ import (
 )
 
 // theWorkflows have everything that a random walk should meet: locks of each kind, joins, conditions, signals,
-// retries, timeouts, expressions that fail, compensations, timers, races, approvals, calls, waits for other instances.
+// retries, timeouts, expressions that fail, compensations, timers, races, approvals, calls, waits for other instances, barriers.
 var theWorkflows = [...]string{`
 workflow: w0
 steps:
@@ -117,6 +117,16 @@ steps:
     timeouts: {total: 120s}
   b: {needs: [{step: a, ends: any}], queue: q0, locks: [{name: "x/${input.k}", hold: scope}], compensate: {}}
   c: {needs: [b], call: {workflow: w8}, input: {k: "${input.k}"}, timeouts: {total: 60s}}
+`, `
+workflow: w10
+steps:
+  a: {barrier: {name: "m${input.k % 2}", parties: "${input.k == 3 ? 3 : 2}"}, timeouts: {total: 40s}}
+  b: {needs: [a], queue: q0, input: "${steps.a.output}"}
+  c: {queue: q1, compensate: {}}
+  d: {needs: [c], barrier: {name: m0, parties: 2}, timeouts: {total: 20s}}
+  e: {timer: {after: 15s}}
+  f: {race: [d, e], queue: q0}
+  g: {forEach: {in: [1, 2, 3], width: 2, steps: {h: {barrier: {name: items, parties: 2}, timeouts: {total: 30s}}}}}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.
@@ -535,7 +545,7 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 				lastToken = event.Data.Token
 			}
 			if event.Type == "lockstep.step.completed.v1" {
-				key := event.Data.InstanceId + "/" + event.Data.Step
+				key := fmt.Sprintf("%s/%s/%d", event.Data.InstanceId, event.Data.Step, event.Data.Index)
 				if done[key] != 0 {
 					t.Fatalf("seed %d, entry %d: %s was completed twice", seed, n, key)
 				}

@@ -27,7 +27,7 @@ type run struct {
 // motion is what a run has while something moves it on (rest.go): where it stands in what orders it, and its times.
 type motion struct {
 	Session         int64 // the holder while leased
-	Order, OrderSeq int64 // the order key of its claim; ties are broken by the position of the event that made it ready
+	Order, OrderSeq int64 // the order key of its claim; ties are broken by the position of the event that made it ready. See also barrier.go
 	SkippedAt       int64 // when the claim was first passed over
 
 	// When something happens to it by itself; zero is never.
@@ -43,7 +43,7 @@ type motion struct {
 // aside is what few runs have (rest.go).
 type aside struct {
 	CompletedAt      int64  // position of its completion, where compensations go by it
-	Other, OtherStep string // the instance that it waits for, and which step of it
+	Other, OtherStep string // the instance that it waits for, and which step of it; or the barrier
 	Todo             int64  // see later.go
 	Code, Reason     string
 	Locks            []*logv1.ClaimedLock
@@ -122,7 +122,7 @@ type place struct {
 	date           int64
 	locks          []*logv1.ClaimedLock
 	todo           int64
-	other, step    string // the instance that it waits for, and which step of it
+	other, step    string // the instance that it waits for, and which step of it; or the barrier
 }
 
 func (i *instance) place(at at) place {
@@ -131,7 +131,7 @@ func (i *instance) place(at at) place {
 		state: r.State, queue: i.step(at).Queue, parked: r.Parked, order: r.Order, seq: r.OrderSeq,
 		due: due(r), skippedAt: r.SkippedAt, date: dated(r), locks: r.Locks, todo: r.Todo,
 	}
-	if i.waitsFor(at) {
+	if i.waitsFor(at) || i.arrived(at) {
 		p.other, p.step = r.Other, r.OtherStep
 	}
 	return p
@@ -180,7 +180,10 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.todo > 0 {
 		m.todos.ReplaceOrInsert(todo{p.todo, k})
 	}
-	if p.other != "" {
+	switch {
+	case p.atBarrier():
+		ns.parties.add(p.party(k))
+	case p.other != "":
 		ns.waits.add(&dependency{p.other, p.step, k})
 	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
@@ -215,7 +218,10 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	if p.todo > 0 {
 		m.todos.Delete(todo{seq: p.todo})
 	}
-	if p.other != "" {
+	switch {
+	case p.atBarrier():
+		ns.parties.drop(p.party(k))
+	case p.other != "":
 		ns.waits.drop(&dependency{p.other, p.step, k})
 	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {

@@ -264,7 +264,9 @@ func appendPlace(b []byte, node int32, p place) []byte {
 	b = appendNumber(b, 24, p.todo)
 	b = appendText(b, 41, p.queue)
 	b = appendText(b, 42, p.parked)
-	b = appendText(b, 43, p.other)
+	if !p.atBarrier() || !plant.Is(plant.PartiesNotStored) {
+		b = appendText(b, 43, p.other)
+	}
 	b = appendText(b, 44, p.step)
 	return append(appendLocks(b, p.locks), 0)
 }

@@ -26,6 +26,7 @@ type drawnSteps struct {
 	reads bool
 	b     strings.Builder
 	count int
+	met   bool                // a step that is drawn is a barrier, and may be in the race that comes next
 	up    map[string][]string // what is upstream of a step
 }
 
@@ -58,7 +59,7 @@ func (d *drawnSteps) steps(indent string, many, depth int) {
 		if race {
 			d.behind(id, waits)
 			fmt.Fprintf(&d.b, "%s  race: [%s]\n", indent, strings.Join(waits, ", "))
-			waits = nil
+			waits, d.met = nil, false
 		} else {
 			d.needs(indent+"  ", id, ids)
 		}
@@ -108,8 +109,10 @@ func (d *drawnSteps) kind(indent, id string, depth int) (waits bool) {
 		fmt.Fprintf(&d.b, "%ssignal: {name: %s}\n%stimeouts: {total: %s}\n", indent, id, indent, d.time())
 	case k == 1:
 		fmt.Fprintf(&d.b, "%sapproval: {}\n%stimeouts: {total: %s}\n", indent, indent, d.time())
-	case k == 2:
+	case k == 2 && d.one(2):
 		fmt.Fprintf(&d.b, "%stimer: {after: %s}\n", indent, d.time())
+	case k == 2:
+		return d.barrier(indent, id)
 	case k == 3 && depth < 2:
 		body := []string{"scope:", "forEach:\n" + indent + "  in: \"${input.list}\"", "loop:\n" + indent + "  max: 2"}[d.IntN(3)]
 		fmt.Fprintf(&d.b, "%stimeouts: {total: %s}\n%s%s\n%s  steps:\n", indent, d.time(), indent, body, indent)
@@ -148,6 +151,7 @@ func newWanderer(t *testing.T, seed uint64, reads bool) *wanderer {
 	r.apply(&logv1.Entry{})
 	r.register(kid)
 	r.register(other)
+	r.register(mate)
 	return &wanderer{rig: r, rng: rand.New(rand.NewPCG(seed, 0)), seed: seed, reads: reads}
 }
 
@@ -215,6 +219,8 @@ func (w *wanderer) moves(i *instance, n int) (moves []func() *logv1.Command) {
 		switch {
 		case run.State == v1.RunState_RUN_STATE_WAITING && dependent(step.Kind):
 			moves = append(moves, w.otherMoves(run.Other)...)
+		case i.arrived(at):
+			moves = append(moves, w.mateMoves(run.Other)...)
 		case run.State == v1.RunState_RUN_STATE_READY:
 			moves = append(moves, func() *logv1.Command { return w.worked(step.ID) })
 		case run.State == v1.RunState_RUN_STATE_WAITING && step.Kind == graph.KindSignal:

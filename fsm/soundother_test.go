@@ -12,9 +12,10 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// What drawn definitions call, and what they wait for: a step that ends in any way, and one that may be skipped.
+// What drawn definitions call, what they meet, and what they wait for: a step that ends in any way, and one that may be skipped.
 const (
 	kid   = "workflow: kid\nsteps:\n  t: {queue: t, retry: {attempts: 1}}\n"
+	mate  = "workflow: mate\nsteps:\n  t: {barrier: {name: \"${input.at}\", parties: 2}}\n"
 	other = "workflow: other\nsteps:\n  t: {when: input.go, queue: t, retry: {attempts: 1}}\n"
 )
 
@@ -38,6 +39,17 @@ func (d *drawnSteps) call(indent, id string) {
 	}
 	fmt.Fprintf(&d.b, "%scall: {workflow: kid%s}\n%sinput: \"${%s}\"\n%stimeouts: {total: %s}\n",
 		indent, detach, indent, input, indent, d.time())
+}
+
+// barrier draws one at which the step's own mate comes, or does not. Of a race one is a barrier.
+func (d *drawnSteps) barrier(indent, id string) (races bool) {
+	name := "meet-${input.run}-" + id
+	if up := d.up[id]; d.reads && len(up) > 0 && !d.one(3) {
+		name += fmt.Sprintf("-${size([steps.%s.output])}", up[d.IntN(len(up))])
+	}
+	fmt.Fprintf(&d.b, "%sbarrier: {name: \"%s\", parties: 2}\n%stimeouts: {total: %s}\n", indent, name, indent, d.time())
+	races, d.met = !d.met, true
+	return races
 }
 
 // taken has ids that an instance calls its children by be taken, now and then.
@@ -65,6 +77,15 @@ func (w *wanderer) leave() {
 		}
 	}
 	w.others = nil
+}
+
+// mateMoves are what can happen to a run that waits at a barrier: it is met. Runs of one step that wait there at a time meet each other.
+func (w *wanderer) mateMoves(barrier string) []func() *logv1.Command {
+	return []func() *logv1.Command{func() *logv1.Command {
+		id := fmt.Sprint("mate-", len(w.others), "-", w.runs)
+		w.others = append(w.others, id)
+		return startOf("mate", id, fmt.Sprintf(`{"at":%q}`, barrier))
+	}}
 }
 
 // otherMoves are what can happen to an instance that a run waits for. One that is not there can be started.

@@ -13,7 +13,7 @@ import (
 
 // Runs that no worker takes are WAITING, whatever they wait for. This is the one place that tells waits apart, by what ends
 // them: a signal (signal.go), a time (timer.go), somebody's word (approval.go), another instance (depend.go) or one that is called
-// (call.go), or what is inside them (body.go). The first of a race ends the others (race.go).
+// (call.go), others at the same barrier (barrier.go), or what is inside them (body.go). The first of a race ends the others (race.go).
 
 // await has a run wait for what its step says, unless that is there already: it tells whether the run has ended with it.
 func (t *turn) await(i *instance, at at) (over bool) {
@@ -29,6 +29,8 @@ func (t *turn) await(i *instance, at at) (over bool) {
 		return t.awaitCall(i, at)
 	case graph.KindAwait:
 		return t.awaitInstance(i, at)
+	case graph.KindBarrier:
+		return t.awaitBarrier(i, at)
 	default:
 		return t.awaitBody(i, at)
 	}
@@ -51,6 +53,8 @@ func (m *Machine) explainWaiting(i *instance, at at, e *v1.Explanation) {
 		e.Sentence = fmt.Sprintf("Step %q waits for its date, which comes in %s.", n.ID, e.NextIn.AsDuration().Round(time.Second))
 	case graph.KindCall, graph.KindAwait:
 		m.explainDependency(i, at, e)
+	case graph.KindBarrier:
+		m.explainBarrier(i, at, e)
 	case graph.KindScope, graph.KindForEach, graph.KindLoop:
 		m.explainBody(i, at, e)
 	default:
@@ -78,8 +82,9 @@ type runWaiting struct {
 	fires int64
 	date  int64
 	input *v1.Payload // of a forEach: the list; of a call: what it is given
-	// The instance that it waits for, and which step of it.
+	// The instance that it waits for, and which step of it; or the barrier, and how many parties that has.
 	other, step string
+	parties     int64
 }
 
 func (e *runWaiting) kind() string { return "lockstep.step.waiting.v1" }
@@ -96,6 +101,8 @@ func (e *runWaiting) fill(d *v1.EventData) string {
 		d.Code, d.OtherInstance, d.Name = "CALL", e.other, n.Call.Workflow
 	case graph.KindAwait:
 		d.Code, d.OtherInstance, d.OtherStep = "INSTANCE", e.other, e.step
+	case graph.KindBarrier:
+		d.Code, d.Name, d.Count = "BARRIER", e.other, int32(e.parties)
 	default:
 		d.Code = "BODY"
 	}
@@ -110,8 +117,11 @@ func (e *runWaiting) evolve(t *turn) {
 			return
 		}
 		r.TotalDeadline = after(t.uptime(), n.Timeouts.Total)
-		if dependent(n.Kind) {
+		switch {
+		case dependent(n.Kind):
 			r.Other, r.OtherStep, r.Todo = e.other, e.step, t.m.nextTodo()
+		case n.Kind == graph.KindBarrier:
+			r.comes(e.other, e.parties, t.m.nextTodo())
 		}
 	})
 	if e.input != nil {

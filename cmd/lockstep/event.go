@@ -52,6 +52,9 @@ func eventRow(e *v1.Event) []string {
 		add("instance", d.InstanceId)
 		add("count", fmt.Sprint(d.Count))
 	}
+	if strings.HasPrefix(e.Subject, "barrier/") {
+		add("parties", fmt.Sprint(d.Count))
+	}
 	if add("step", d.Step); d.Index > 0 {
 		add("index", fmt.Sprint(d.Index))
 	}

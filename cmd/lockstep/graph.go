@@ -23,12 +23,7 @@ func (c *cli) workflowGraph() *cobra.Command {
 			if s.GetStructValue().GetFields()["compensate"] != nil {
 				fmt.Fprintf(c.stdout, "  s%d -.-> c%d[%q]\n", i, i, id+".compensate")
 			}
-			if call := s.GetStructValue().GetFields()["call"].GetStructValue(); call != nil {
-				fmt.Fprintf(c.stdout, "  s%d == calls ==> w%d[[%q]]\n", i, i, call.GetFields()["workflow"].GetStringValue())
-			}
-			if await := s.GetStructValue().GetFields()["await"].GetStructValue(); await != nil {
-				fmt.Fprintf(c.stdout, "  a%d[[%q]] --> s%d\n", i, awaited(await), i)
-			}
+			c.drawOthers(i, s.GetStructValue().GetFields())
 		}
 		for i, s := range list {
 			fields := s.GetStructValue().GetFields()
@@ -52,6 +47,19 @@ func (c *cli) workflowGraph() *cobra.Command {
 		return c.printWaits(cmd.Context(), "")
 	}
 	return cmd
+}
+
+// drawOthers draws what the nth step calls, which instance it waits for, and at which barrier.
+func (c *cli) drawOthers(n int, step map[string]*structpb.Value) {
+	if call := step["call"].GetStructValue(); call != nil {
+		fmt.Fprintf(c.stdout, "  s%d == calls ==> w%d[[%q]]\n", n, n, call.GetFields()["workflow"].GetStringValue())
+	}
+	if await := step["await"].GetStructValue(); await != nil {
+		fmt.Fprintf(c.stdout, "  a%d[[%q]] --> s%d\n", n, awaited(await), n)
+	}
+	if barrier := step["barrier"].GetStructValue(); barrier != nil {
+		fmt.Fprintf(c.stdout, "  b%d{{%q}} --> s%d\n", n, "barrier "+barrier.GetFields()["name"].GetStringValue(), n)
+	}
 }
 
 // awaited says what a step waits for, as the definition does.
@@ -95,29 +103,23 @@ func (c *cli) printWaits(ctx context.Context, id string) error {
 	return c.print(res, func() { c.drawWaits(res) })
 }
 
-// drawWaits draws an arrow for each wait: a thick one to an instance that the step called, a dotted one to one that holds a lock, and one that says which
-// step where it is for a step.
+// drawWaits draws an arrow for each wait: a thick one to an instance that the step called, a dotted one to one that holds a lock, one that says which
+// step where it is for a step, and one to the barrier where it is at one.
 func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 	fmt.Fprintln(c.stdout, "flowchart LR")
-	places, states := map[string]int{}, map[string]v1.InstanceState{}
+	p := &waitsPicture{c, map[string]int{}, map[string]int{}, map[string]v1.InstanceState{}}
 	for _, w := range res.Waits {
-		states[w.WaitsFor.InstanceId] = w.State
-	}
-	node := func(id string) int {
-		if at, ok := places[id]; ok {
-			return at
+		if w.Barrier == "" {
+			p.states[w.WaitsFor.GetInstanceId()] = w.State
 		}
-		at := len(places)
-		places[id] = at
-		says := id
-		if state, known := states[id]; known {
-			says += " " + map[bool]string{true: "is not there yet", false: c.state(state)}[state == v1.InstanceState_INSTANCE_STATE_UNSPECIFIED]
-		}
-		fmt.Fprintf(c.stdout, "  i%d[%q]\n", at, says)
-		return at
 	}
 	for _, w := range res.Waits {
-		from, to := node(w.Waits.InstanceId), node(w.WaitsFor.InstanceId)
+		if w.Barrier != "" {
+			from, to := p.instance(w.Waits.InstanceId), p.barrier(w)
+			fmt.Fprintf(c.stdout, "  i%d -->|%q| b%d\n", from, w.Waits.Step, to)
+			continue
+		}
+		from, to := p.instance(w.Waits.InstanceId), p.instance(w.WaitsFor.GetInstanceId())
 		arrow, says := "-->", w.Waits.Step
 		if w.Called {
 			arrow = "==>"
@@ -125,12 +127,43 @@ func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 		switch {
 		case w.Lock != "":
 			arrow, says = "-.->", says+" for lock "+w.Lock
-		case w.WaitsFor.Step != "":
-			says += " for " + w.WaitsFor.Step
+		case w.WaitsFor.GetStep() != "":
+			says += " for " + w.WaitsFor.GetStep()
 		}
 		fmt.Fprintf(c.stdout, "  i%d %s|%q| i%d\n", from, arrow, says, to)
 	}
 	if res.Omitted {
 		fmt.Fprintf(c.stdout, "  %%%% there are more than these %d\n", len(res.Waits))
 	}
+}
+
+// waitsPicture draws each instance and each barrier where it is needed first.
+type waitsPicture struct {
+	*cli
+	instances, barriers map[string]int
+	states              map[string]v1.InstanceState
+}
+
+func (p *waitsPicture) instance(id string) int {
+	if at, ok := p.instances[id]; ok {
+		return at
+	}
+	at := len(p.instances)
+	p.instances[id] = at
+	says := id
+	if state, known := p.states[id]; known {
+		says += " " + map[bool]string{true: "is not there yet", false: p.state(state)}[state == v1.InstanceState_INSTANCE_STATE_UNSPECIFIED]
+	}
+	fmt.Fprintf(p.stdout, "  i%d[%q]\n", at, says)
+	return at
+}
+
+func (p *waitsPicture) barrier(w *v1.Waiting) int {
+	if at, ok := p.barriers[w.Barrier]; ok {
+		return at
+	}
+	at := len(p.barriers)
+	p.barriers[w.Barrier] = at
+	fmt.Fprintf(p.stdout, "  b%d{{%q}}\n", at, fmt.Sprintf("barrier %s, %d of %d", w.Barrier, w.Arrived, w.Parties))
+	return at
 }

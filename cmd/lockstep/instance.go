@@ -222,6 +222,8 @@ func (c *cli) showInstance(i *v1.Instance) error {
 				detail += fmt.Sprintf(", waits for %s of %s", r.OtherStep, r.OtherInstance)
 			case r.OtherInstance != "":
 				detail += ", " + r.OtherInstance
+			case r.Barrier != "":
+				detail += ", at barrier " + r.Barrier
 			}
 			if r.Reason != "" {
 				detail += ": " + short(strings.TrimSpace(r.Code+" "+r.Reason), 80)

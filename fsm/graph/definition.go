@@ -33,6 +33,7 @@ type Step struct {
 	Role                string // whose approval
 	Call                Call
 	Await               Await
+	Barrier             Barrier
 	Race                bool // its needs are waits, which end when the first of them completes
 	HasInput            bool
 	Input               any

@@ -13,6 +13,8 @@ const (
 	callsEdition = 4
 	// holdsEdition has locks that are held for longer than a step, and waits for locks that end.
 	holdsEdition = 5
+	// barriersEdition has barriers.
+	barriersEdition = 6
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -29,8 +31,10 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
+		case s.Kind == KindBarrier:
+			return barriersEdition
 		case s.holds() || s.Compensate != nil && s.Compensate.holds():
-			return holdsEdition
+			edition = max(edition, holdsEdition)
 		case s.Kind == KindCall || s.Kind == KindAwait:
 			edition = max(edition, callsEdition)
 		case s.Kind.HasBody():

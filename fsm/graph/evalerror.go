@@ -34,6 +34,8 @@ const (
 	ExpressionInvalid = "EXPRESSION_INVALID"
 	DateInvalid       = "DATE_INVALID"     // the result is no date, or one that no clock will tell
 	InstanceInvalid   = "INSTANCE_INVALID" // the result is no id of an instance
+	BarrierInvalid    = "BARRIER_INVALID"  // the result is no name of a barrier
+	PartiesInvalid    = "PARTIES_INVALID"  // the result is no number of parties
 	EvaluationFailed  = "EVALUATION_FAILED"
 )
 
@@ -74,6 +76,10 @@ func (e *EvalError) sentence() string {
 		return "the result is not a date as RFC 3339 has it"
 	case InstanceInvalid:
 		return "the result is not an instance's id"
+	case BarrierInvalid:
+		return "the result is not a barrier's name"
+	case PartiesInvalid:
+		return fmt.Sprintf("the result is not a number of parties from 1 to %d", MaxParties)
 	case LockConflict:
 		return "the step takes one lock in two ways"
 	}

@@ -49,6 +49,7 @@ type step struct {
 	until template
 	// Of an await: the id of the instance.
 	instance template
+	barrier  *barrier // of a barrier
 	locks    []lock
 	// Of a step with a body: the list of its items, the condition of its turns, and what the body puts out; nil is none.
 	in     template
@@ -134,6 +135,9 @@ func (c *compiler) step(path string, s *Step) step {
 	}
 	if s.Kind == KindAwait {
 		out.instance = c.string(At(At(path, "await"), "instance"), s.Await.Instance)
+	}
+	if s.Kind == KindBarrier {
+		out.barrier = c.barrier(At(path, "barrier"), &s.Barrier)
 	}
 	if s.Kind == KindForEach {
 		out.in = c.value(At(At(path, "forEach"), "in"), s.Body.In, 0)

@@ -16,6 +16,8 @@ const (
 	KindCall
 	// KindAwait waits for the end of an instance, or of a step of one.
 	KindAwait
+	// KindBarrier waits until so many parties wait at the same barrier.
+	KindBarrier
 	// KindScope waits for the end of what is inside it. The kinds behind it do too.
 	KindScope
 	// KindForEach waits for that, for each item of a list.

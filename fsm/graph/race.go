@@ -1,5 +1,7 @@
 package graph
 
+import "slices"
+
 // race reads the waits of which one is enough. They are the step's needs.
 func (r *reader) race(path string, o Object, s *Step) {
 	v, ok := o.Get("race")
@@ -44,7 +46,9 @@ func (l *linker) races() {
 			case l.nodes[need].Kind.HasBody():
 				l.refuse(path, "step %q is done by what is inside it, which a worker may have in hands; only a signal, a timer or an approval can race", id)
 			case l.nodes[need].Kind == KindCall:
-				l.refuse(path, "step %q has started an instance, which is not taken from it; only a signal, a timer, an approval or an await can race", id)
+				l.refuse(path, "step %q has started an instance, which is not taken from it; only a signal, a timer, an approval, an await or a barrier can race", id)
+			case l.nodes[need].Kind == KindBarrier && l.meets(s.Needs[:k]):
+				l.refuse(path, "step %q is a second barrier in this race: a party would count twice where both have one name; a race has one", id)
 			case l.nodes[need].Rivals != nil:
 				l.refuse(path, "step %q is in another race already; a step is in one", id)
 			default:
@@ -52,6 +56,14 @@ func (l *linker) races() {
 			}
 		}
 	}
+}
+
+// meets: one of these needs is a barrier.
+func (l *linker) meets(needs []Need) bool {
+	return slices.ContainsFunc(needs, func(n Need) bool {
+		node, ok := l.byID[n.Step]
+		return ok && l.nodes[node].Kind == KindBarrier
+	})
 }
 
 // rivals are the others of a node's race, ascending.

@@ -7,7 +7,7 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "call", "await", "scope", "forEach", "loop", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.

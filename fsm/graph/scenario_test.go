@@ -76,6 +76,8 @@ func describe(g *graph.Graph) string {
 			fmt.Fprintf(&out, " call=%+v total=%d", n.Call, n.Timeouts.Total)
 		case graph.KindAwait:
 			fmt.Fprintf(&out, " await=%q total=%d", n.Awaits, n.Timeouts.Total)
+		case graph.KindBarrier:
+			fmt.Fprintf(&out, " barrier total=%d", n.Timeouts.Total)
 		case graph.KindScope, graph.KindForEach, graph.KindLoop:
 			fmt.Fprintf(&out, " body=%d width=%d turns=%d total=%d", n.Body, n.Width, n.Turns, n.Timeouts.Total)
 		default:
@@ -167,6 +169,10 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		result = time.Unix(0, at).UTC().Format(time.RFC3339Nano)
 	case "awaited":
 		result, err = g.Awaited(node, s)
+	case "barrier":
+		var parties int
+		result, parties, err = g.Barrier(node, s)
+		result = fmt.Sprintf("%s for %d", result, parties)
 	case "items":
 		var list []byte
 		var count int

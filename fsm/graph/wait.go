@@ -2,7 +2,7 @@ package graph
 
 // waits are the keys that say what a step waits for. A step has one of them, or a worker takes it.
 func waits() []string {
-	return []string{"signal", "timer", "approval", "call", "await", "scope", "forEach", "loop"}
+	return []string{"signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop"}
 }
 
 // Waits says that no worker takes a step of this kind: something else ends it.
@@ -42,6 +42,8 @@ func (r *reader) wait(path string, o Object, s *Step) bool {
 			s.Call = r.call(At(path, key), v)
 		case KindAwait:
 			s.Await = r.await(At(path, key), v)
+		case KindBarrier:
+			s.Barrier = r.barrier(At(path, key), v)
 		default:
 			s.Body = r.body(At(path, key), v, s.Kind)
 		}
@@ -72,6 +74,8 @@ func (s *Step) awaited() any {
 		return s.Call.canonical()
 	case KindAwait:
 		return s.Await.canonical()
+	case KindBarrier:
+		return s.Barrier.canonical()
 	case KindScope, KindForEach, KindLoop:
 		return s.canonicalBody()
 	}

@@ -31,6 +31,7 @@ type Step struct {
 	Body                  *Body // what is inside it: such a step waits for that
 	Call                  *Call // it waits for an instance that it starts
 	Await                 *Await
+	Barrier               *Barrier
 }
 
 // Body is steps inside a step: once, for so many items, or turn after turn.

@@ -27,6 +27,8 @@ func (s *State) fact(f *Fact) {
 		s.signalReceived(f)
 	case "signal.kept", "signal.correlated", "signal.broadcast":
 		s.signalTold(f, f.Kind[len("signal."):])
+	case "barrier.passed":
+		s.passed(f)
 	case "signal.expired":
 		s.letterExpired(f)
 	case "instance.started":
@@ -478,7 +480,7 @@ func (s *State) fails(f *Fact, r *run) {
 		} else {
 			s.saw(NotRetryable)
 		}
-	case f.Code == "REJECTED" && r.rejected, s.failsWith(f, r):
+	case f.Code == "REJECTED" && r.rejected, s.failsWith(f, r), s.partiesDiffer(f, r):
 		counts = false
 	case f.Code == "TIMEOUT_QUEUE" || f.Code == "TIMEOUT_TOTAL":
 		counts = r.state == Leased

@@ -107,6 +107,10 @@ const (
 	AwaitCycle     Class = "cycle of waits broken"
 	TimeoutAwait   Class = "total timeout of a wait for an instance"
 
+	BarrierPassed  Class = "barrier passed by several instances"
+	PartiesDiffer  Class = "barrier with another number of parties"
+	TimeoutBarrier Class = "total timeout at a barrier"
+
 	Fired        Class = "time started"
 	Beside       Class = "time started beside another"
 	FiredAgain   Class = "time told that is not taken"
@@ -149,6 +153,7 @@ func Classes() []Class {
 		HeldByBody, HeldAlready, HeldMore, LocksTimeout, Yielded, YieldedUndo,
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
+		BarrierPassed, PartiesDiffer, TimeoutBarrier,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
 		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,

@@ -140,10 +140,10 @@ func (s *State) between(f *Fact) bool {
 	switch f.Kind {
 	case "instance.started": // but for one of a schedule
 		return f.Other != ""
-	case "instance.cancelling":
+	case "instance.cancelling", "barrier.passed":
 		return true
 	case "step.completed", "step.failed", "step.retried", "step.incident":
-		return r != nil && (r.step.depends() || f.Code == "DEADLOCK" && r.state == Ready)
+		return r != nil && (r.step.depends() || r.step.Barrier != nil || f.Code == "DEADLOCK" && r.state == Ready)
 	case "step.skipped":
 		return r != nil && r.state == Waiting && !r.lost()
 	case "step.cancelled":

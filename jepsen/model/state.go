@@ -32,6 +32,8 @@ type State struct {
 	limited   []*instance       // that fail by themselves when they take too long
 	schedules map[string]*schedule
 
+	meeting map[string][]*run // by barrier, those that wait at it, and some that did
+
 	dependents []*run // that wait for other instances, or did
 	changed    bool   // one more has begun to in this entry
 
@@ -85,7 +87,7 @@ func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
-		schedules: map[string]*schedule{}, versions: map[string][]*version{}, left: map[*run]uint64{},
+		schedules: map[string]*schedule{}, versions: map[string][]*version{}, meeting: map[string][]*run{}, left: map[*run]uint64{},
 	}
 }
 
@@ -131,6 +133,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.over()
 	s.dependentsWhole(events)
+	s.barriersWhole(events)
 	s.limitKept()
 	s.settlements()
 	s.cyclesBroken(events) // who was answered asks for nothing any more

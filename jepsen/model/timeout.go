@@ -18,6 +18,9 @@ func (s *State) timedOut(f *Fact, r *run) {
 	case r.step.depends():
 		s.saw(TimeoutAwait)
 		reason = r.state == Waiting && due(r.totalDeadline, s.horizon) && !r.calls()
+	case r.step.Barrier != nil:
+		s.saw(TimeoutBarrier)
+		reason = r.state == Waiting && due(r.totalDeadline, s.horizon)
 	case r.step.waits():
 		s.saw(map[bool]Class{true: TimeoutSignal, false: TimeoutAsked}[r.step.Signal != ""])
 		reason = r.state == Waiting && due(r.totalDeadline, s.horizon)

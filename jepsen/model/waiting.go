@@ -4,7 +4,7 @@ import "slices"
 
 // waits says that no worker takes a step: a signal, a time or a decision ends it.
 func (s *Step) waits() bool {
-	return s.Signal != "" || s.After > 0 || s.Until != 0 || s.Approval || s.Body != nil || s.depends()
+	return s.Signal != "" || s.After > 0 || s.Until != 0 || s.Approval || s.Body != nil || s.Barrier != nil || s.depends()
 }
 
 // rivals are the other steps of the race that a step is in, if it is in one.
@@ -32,6 +32,9 @@ func (s *State) runWaiting(f *Fact, r *run) {
 	if r.step.Call != nil {
 		name = r.step.Call.Workflow
 	}
+	if r.step.Barrier != nil {
+		name = r.meetsAt()
+	}
 	if !r.step.waits() || !r.step.Approval && r.step.Body == nil && f.Name != name || !r.goes() {
 		fault("S1", "step %s of %s waits for %q while it is %s", f.Step, f.Instance, f.Name, r.state)
 	}
@@ -39,8 +42,11 @@ func (s *State) runWaiting(f *Fact, r *run) {
 	s.joins(r)
 	s.forget(r.of)
 	s.enter(r, Waiting)
-	if r.step.depends() {
+	switch {
+	case r.step.depends():
 		s.dependsOn(f, r)
+	case r.step.Barrier != nil:
+		s.meets(f, r)
 	}
 	switch {
 	case r.step.After > 0:

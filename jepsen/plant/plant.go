@@ -81,6 +81,10 @@ const (
 	ChildLeft         Bug = "child-left"
 	EndNotTold        Bug = "end-not-told"
 
+	BarrierEarly     Bug = "barrier-early"
+	BarrierLeavesOne Bug = "barrier-leaves-one"
+	PartiesNotStored Bug = "parties-not-stored"
+
 	FiredTwice     Bug = "fired-twice"
 	OverlapIgnored Bug = "overlap-ignored"
 
@@ -155,6 +159,9 @@ var All = []Row{
 	{ChildFailureTaken, "S1", "a call completes also when what it called has failed"},
 	{ChildLeft, "saga", "what an instance called is left running when that stops"},
 	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},
+	{BarrierEarly, "S1", "a barrier lets its parties go on when one of them has not come"},
+	{BarrierLeavesOne, "liveness", "the last party of a barrier waits on where the others go on"},
+	{PartiesNotStored, "S7", "what a restart reads of a run that waits at a barrier does not have the barrier"},
 	{FiredTwice, "schedule", "a time of a schedule that was taken is taken again when it is proposed again"},
 	{OverlapIgnored, "schedule", "a time of a schedule is started although the instance of an earlier one runs"},
 	{KeptTwice, "S1", "a signal that was kept under a key is given to every instance that is started with it"},

@@ -27,6 +27,9 @@ func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflo
 		if d.one(3) {
 			f.Steps = drawRace(d, f.Steps, pick(d, clocks))
 		}
+		if d.one(3) {
+			f.Steps = drawMeeting(d, f.Steps)
+		}
 		if d.one(2) {
 			f.Steps = drawDependents(d, f, out)
 		}
@@ -114,7 +117,7 @@ func drawFailure(d draws, failures map[string]model.Failure, need string) map[st
 	}
 	f := model.Failure{Either: d.one(3)}
 	if d.one(2) {
-		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE", "CANCELLED", "AWAIT_CYCLE", "CONDITION_INVALID"}), "REJECTED"}
+		f.Codes = []string{pick(d, []string{"N", "E", "TIMEOUT_TOTAL", "TIMEOUT_QUEUE", "CANCELLED", "AWAIT_CYCLE", "PARTIES_DIFFER", "CONDITION_INVALID"}), "REJECTED"}
 	}
 	failures[need] = f
 	return failures
@@ -122,11 +125,13 @@ func drawFailure(d draws, failures map[string]model.Failure, need string) map[st
 
 // drawWait draws what a step waits for: it comes by itself, or fails to in a while.
 func drawWait(d draws, s *model.Step) {
-	switch d.IntN(4) {
+	switch d.IntN(5) {
 	case 0:
 		s.After = ms(d, 1, 4000)
 	case 1:
 		s.Approval, s.Total = true, ms(d, 1000, 6000)
+	case 2:
+		s.Barrier, s.Total = drawBarrier(d), ms(d, 1000, 8000)
 	default:
 		s.Signal, s.Total = pick(d, theSignals), ms(d, 1000, 6000)
 	}
@@ -136,7 +141,7 @@ func drawWait(d draws, s *model.Step) {
 // so one races with a timer that needs nothing.
 func drawRace(d draws, steps []model.Step, clock time.Duration) []model.Step {
 	behind := model.Step{Name: "behind", Race: true, AtLeast: 1}
-	before := len(steps)
+	before, met := len(steps), false
 	for i := range 2 + d.IntN(2) {
 		s := model.Step{Name: fmt.Sprint("r", i)}
 		if i > 0 && d.one(2) {
@@ -150,6 +155,10 @@ func drawRace(d draws, steps []model.Step, clock time.Duration) []model.Step {
 		default:
 			drawWait(d, &s)
 		}
+		if s.Barrier != nil && met { // of a race one is a barrier
+			s.Barrier, s.Approval = nil, true
+		}
+		met = met || s.Barrier != nil
 		steps = append(steps, s)
 		behind.Needs = append(behind.Needs, s.Name)
 	}
@@ -217,26 +226,6 @@ func drawWhen(d draws, s model.Step, before []model.Step) *model.When {
 
 // ms draws whole milliseconds, for definitions say no less.
 func ms(d draws, lo, hi int) int64 { return int64(lo+d.IntN(hi-lo)) * int64(time.Millisecond) }
-
-// drawLocks draws what a step needs: of two exclusive locks, one that is also shared, and one with three places.
-func drawLocks(d draws) []model.Want {
-	var out []model.Want
-	if !d.one(3) {
-		return nil
-	}
-	for _, name := range []string{"x0", "x1"} {
-		if d.one(3) {
-			out = append(out, model.Want{Lock: name, Take: 1})
-		}
-	}
-	if d.one(3) {
-		out = append(out, model.Want{Lock: "s0", Shared: !d.one(4), Take: 1})
-	}
-	if d.one(3) {
-		out = append(out, model.Want{Lock: "p0", Limit: 3, Take: int32(1 + d.IntN(2))})
-	}
-	return out
-}
 
 func yamlOf(f model.Workflow) string {
 	var b strings.Builder
@@ -358,6 +347,8 @@ func writeWait(b *strings.Builder, indent string, s model.Step) bool {
 		fmt.Fprintf(b, "%stimer: {until: \"${timestamp('%s') + duration('0s')}\"}\n", indent, on)
 	case s.Call != nil || s.Await != nil:
 		writeDependent(b, indent, s)
+	case s.Barrier != nil:
+		writeBarrier(b, indent, s.Barrier)
 	case s.Approval:
 		fmt.Fprintf(b, "%sapproval: {role: anybody}\n", indent)
 	}
@@ -376,23 +367,5 @@ func writeTimeouts(b *strings.Builder, indent string, s model.Step) {
 	}
 	if len(limits) > 0 {
 		fmt.Fprintf(b, "%stimeouts: {%s}\n", indent, strings.Join(limits, ", "))
-	}
-}
-
-func writeLocks(b *strings.Builder, indent string, locks []model.Want) {
-	if len(locks) > 0 {
-		b.WriteString(indent + "locks:\n")
-	}
-	for _, l := range locks {
-		switch {
-		case l.Limit > 0:
-			fmt.Fprintf(b, "%s  - {name: %s, limit: %d, take: %d}\n", indent, l.Lock, l.Limit, l.Take)
-		case l.Hold != model.HoldStep:
-			fmt.Fprintf(b, "%s  - {name: %s, shared: %v, hold: %s}\n", indent, l.Lock, l.Shared, [...]string{"step", "scope", "instance"}[l.Hold])
-		case l.Shared:
-			fmt.Fprintf(b, "%s  - {name: %s, shared: true}\n", indent, l.Lock)
-		default:
-			fmt.Fprintf(b, "%s  - %s\n", indent, l.Lock)
-		}
 	}
 }

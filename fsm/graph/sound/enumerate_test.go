@@ -25,8 +25,8 @@ const (
 	pending, begun, stuck, done, passed = 'p', 'b', 'x', 'C', 'S'
 )
 
-// The codes that drawn needs name, and one that none names of each kind of step that has such: Z of workers, CALL_TOO_DEEP of calls.
-var letters = map[string]byte{"A": '1', "B": '2', "Z": '3', rejected: '4', timeoutTotal: '5', instanceExists: '6', callTooDeep: '7'}
+// The codes that drawn needs name, and one that none names of each kind of step that has such: Z of workers, CALL_TOO_DEEP of calls, PARTIES_DIFFER of barriers.
+var letters = map[string]byte{"A": '1', "B": '2', "Z": '3', rejected: '4', timeoutTotal: '5', instanceExists: '6', callTooDeep: '7', partiesDiffer: '8'}
 
 func (e *enumeration) all() {
 	var conditions []int
@@ -199,6 +199,8 @@ func (e *enumeration) ends(s []byte, n int) []byte {
 		return []byte{done, '5'}
 	case graph.KindApproval:
 		return []byte{done, '4', '5'}
+	case graph.KindBarrier:
+		return []byte{done, '5', '8'}
 	}
 	return []byte{done}
 }
@@ -209,7 +211,7 @@ func (e *enumeration) look(s []byte) {
 	for n := range s {
 		node := &e.g.Nodes[n]
 		over = over && s[n] != pending && s[n] != begun && s[n] != stuck
-		waits := node.Kind == graph.KindSignal || node.Kind == graph.KindApproval || node.Kind == graph.KindAwait
+		waits := node.Kind == graph.KindSignal || node.Kind == graph.KindApproval || node.Kind == graph.KindAwait || node.Kind == graph.KindBarrier
 		if waits && s[n] == begun && len(node.Successors) > 0 && !node.Takes(timeoutTotal) &&
 			!slices.ContainsFunc(node.Successors, func(edge graph.Edge) bool { return s[edge.To] == pending }) {
 			e.happens["left "+node.ID] = true
@@ -236,13 +238,13 @@ func flat(rng *rand.Rand, reads bool) string {
 	b.WriteString("workflow: w\nsteps:\n")
 	var ids, waits []string
 	up := map[string][]string{}
-	conditions := 0
+	conditions, met := 0, false
 	for n := range 3 + rng.IntN(5) {
 		id := fmt.Sprint("s", n)
 		fmt.Fprintf(&b, "  %s:\n", id)
 		if len(waits) > 1 && rng.IntN(3) == 0 {
 			fmt.Fprintf(&b, "    race: [%s]\n", strings.Join(waits, ", "))
-			up[id], waits = slices.Clone(waits), nil
+			up[id], waits, met = slices.Clone(waits), nil, false
 		} else if needs, from := drawNeeds(rng, ids); len(needs) > 0 {
 			fmt.Fprintf(&b, "    needs: [%s]\n", strings.Join(needs, ", "))
 			if len(needs) > 1 && rng.IntN(3) == 0 {
@@ -257,8 +259,10 @@ func flat(rng *rand.Rand, reads bool) string {
 			conditions++
 			fmt.Fprintf(&b, "    when: input.%s\n", id)
 		}
-		if drawKind(&b, rng, reads, up[id]) {
-			waits = append(waits, id)
+		from := b.Len()
+		races := drawKind(&b, rng, reads, up[id])
+		if meets := strings.Contains(b.String()[from:], "barrier:"); races && !(meets && met) { // of a race one is a barrier
+			waits, met = append(waits, id), met || meets
 		}
 		ids = append(ids, id)
 	}
@@ -279,8 +283,10 @@ func drawKind(b *strings.Builder, rng *rand.Rand, reads bool, up []string) (race
 		b.WriteString("    signal: {name: n}\n")
 	case 1:
 		b.WriteString("    approval: {}\n")
-	case 2, 3:
+	case 2:
 		b.WriteString("    timer: {after: 1s}\n")
+	case 3:
+		fmt.Fprintf(b, "    barrier: {name: \"n%s\", parties: 2}\n", read)
 	case 4:
 		fmt.Fprintf(b, "    await: {instance: \"x%s\"%s}\n", read, []string{"", ", step: s"}[rng.IntN(2)])
 	case 5, 6:

@@ -13,6 +13,7 @@ const (
 	conditionInvalid = "CONDITION_INVALID"
 	loopLimit        = "LOOP_LIMIT"
 	tooManyRuns      = "TOO_MANY_RUNS"
+	partiesDiffer    = "PARTIES_DIFFER"
 	callTooDeep      = "CALL_TOO_DEEP"
 	instanceExists   = "INSTANCE_EXISTS"
 	workflowNotFound = "WORKFLOW_NOT_FOUND"
@@ -41,6 +42,8 @@ func (m *model) codesOf(node int) (fails codes, known bool) {
 		return anything(), true // with which the other fails
 	case graph.KindAwait:
 		return anything(), true
+	case graph.KindBarrier:
+		return these(partiesDiffer, timeoutTotal), true
 	case graph.KindScope, graph.KindForEach, graph.KindLoop:
 		return m.codesOfBody(node), true
 	}
@@ -98,7 +101,7 @@ func (m *model) completesItself(node int) bool {
 // heard: a node goes on when somebody is heard of, and of nothing that it waits for it is known whether it begins.
 func heard(n *graph.Node) bool {
 	switch n.Kind {
-	case graph.KindSignal, graph.KindApproval, graph.KindAwait:
+	case graph.KindSignal, graph.KindApproval, graph.KindAwait, graph.KindBarrier:
 		return true
 	}
 	return false

@@ -22,6 +22,7 @@ var kinds = map[graph.Kind]known{
 	graph.KindApproval: {"{approval: {}}", rejected, "ANY", true},
 	graph.KindCall:     {"{call: {workflow: w, detach: true}}", workflowNotFound, rejected, false},
 	graph.KindAwait:    {"{await: {instance: i}}", "ANY", "", true},
+	graph.KindBarrier:  {"{barrier: {name: n, parties: 2}}", partiesDiffer, rejected, true},
 	graph.KindScope:    {"{scope: {steps: {i: {approval: {}}}}}", rejected, loopLimit, false},
 	graph.KindForEach:  {"{forEach: {in: [1], steps: {i: {approval: {}}}}}", rejected, loopLimit, false},
 	graph.KindLoop:     {"{loop: {while: \"index < 1\", steps: {i: {timer: {after: 1s}}}}}", loopLimit, rejected, false},

@@ -177,7 +177,8 @@ type EventData struct {
 	OtherInstance string `protobuf:"bytes,25,opt,name=other_instance,json=otherInstance,proto3" json:"other_instance,omitempty"`
 	OtherStep     string `protobuf:"bytes,26,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
 	OtherIndex    int32  `protobuf:"varint,27,opt,name=other_index,json=otherIndex,proto3" json:"other_index,omitempty"`
-	// How many times of a schedule it is about, when that is not one; how many live instances a version has that is drained.
+	// How many times of a schedule it is about, when that is not one; how many live instances a version has that is drained; how many parties a
+	// barrier has.
 	Count int32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
 	// The correlation key by which a signal was sent.
 	KeyName       string `protobuf:"bytes,29,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`

@@ -254,6 +254,7 @@ const (
 	ExplainCode_EXPLAIN_CODE_APPROVAL_PENDING ExplainCode = 14
 	ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING ExplainCode = 15
 	ExplainCode_EXPLAIN_CODE_QUEUED           ExplainCode = 16
+	ExplainCode_EXPLAIN_CODE_BARRIER_PENDING  ExplainCode = 17
 )
 
 // Enum value maps for ExplainCode.
@@ -276,6 +277,7 @@ var (
 		14: "EXPLAIN_CODE_APPROVAL_PENDING",
 		15: "EXPLAIN_CODE_INSTANCE_PENDING",
 		16: "EXPLAIN_CODE_QUEUED",
+		17: "EXPLAIN_CODE_BARRIER_PENDING",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":      0,
@@ -295,6 +297,7 @@ var (
 		"EXPLAIN_CODE_APPROVAL_PENDING": 14,
 		"EXPLAIN_CODE_INSTANCE_PENDING": 15,
 		"EXPLAIN_CODE_QUEUED":           16,
+		"EXPLAIN_CODE_BARRIER_PENDING":  17,
 	}
 )
 
@@ -357,6 +360,8 @@ type Run struct {
 	// Of a run that called an instance, or that waits for one: that, and which step of it, unless it is for the whole.
 	OtherInstance string `protobuf:"bytes,21,opt,name=other_instance,json=otherInstance,proto3" json:"other_instance,omitempty"`
 	OtherStep     string `protobuf:"bytes,22,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
+	// Of a run that waits at a barrier, or has passed it: the barrier's name.
+	Barrier       string `protobuf:"bytes,23,opt,name=barrier,proto3" json:"barrier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -541,6 +546,13 @@ func (x *Run) GetOtherInstance() string {
 func (x *Run) GetOtherStep() string {
 	if x != nil {
 		return x.OtherStep
+	}
+	return ""
+}
+
+func (x *Run) GetBarrier() string {
+	if x != nil {
+		return x.Barrier
 	}
 	return ""
 }
@@ -2478,9 +2490,9 @@ type Explanation struct {
 	Place int64 `protobuf:"varint,7,opt,name=place,proto3" json:"place,omitempty"`
 	// When something happens by itself next, in the state machine's time.
 	NextIn *durationpb.Duration `protobuf:"bytes,8,opt,name=next_in,json=nextIn,proto3" json:"next_in,omitempty"`
-	// What is missing: steps, a signal's name, the role of an approval, or an instance.
+	// What is missing: steps, a signal's name, the role of an approval, an instance, or a barrier's name.
 	Missing []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
-	// Of a step that waits for another instance: that, what it waits for if it does, and so on.
+	// Of a step that waits for another instance: that, what it waits for if it does, and so on. It ends where one waits at a barrier.
 	Chain         []*Waiting `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2586,18 +2598,22 @@ func (x *Explanation) GetChain() []*Waiting {
 	return nil
 }
 
-// Waiting is a run that waits for another instance.
+// Waiting is a run that waits for another instance, or at a barrier.
 type Waiting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Waits *RunName               `protobuf:"bytes,1,opt,name=waits,proto3" json:"waits,omitempty"`
-	// For what: the step is empty where it is the whole instance.
+	// For what: the step is empty where it is the whole instance. Empty where it waits at a barrier.
 	WaitsFor *RunName `protobuf:"bytes,2,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	// The run called the instance.
 	Called bool `protobuf:"varint,3,opt,name=called,proto3" json:"called,omitempty"`
 	// Of what is waited for; unspecified when there is no such instance yet.
 	State InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
 	// The lock that is waited for, if one is: the instance holds it, or with a step one activation of that step's body.
-	Lock          string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
+	Lock string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
+	// Where it waits at a barrier: the barrier's name, how many parties it waits for, and how many of them are there.
+	Barrier       string `protobuf:"bytes,6,opt,name=barrier,proto3" json:"barrier,omitempty"`
+	Parties       int32  `protobuf:"varint,7,opt,name=parties,proto3" json:"parties,omitempty"`
+	Arrived       int32  `protobuf:"varint,8,opt,name=arrived,proto3" json:"arrived,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2665,6 +2681,27 @@ func (x *Waiting) GetLock() string {
 		return x.Lock
 	}
 	return ""
+}
+
+func (x *Waiting) GetBarrier() string {
+	if x != nil {
+		return x.Barrier
+	}
+	return ""
+}
+
+func (x *Waiting) GetParties() int32 {
+	if x != nil {
+		return x.Parties
+	}
+	return 0
+}
+
+func (x *Waiting) GetArrived() int32 {
+	if x != nil {
+		return x.Arrived
+	}
+	return 0
 }
 
 type ListWaitsRequest struct {
@@ -2907,7 +2944,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xbb\x05\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xd5\x05\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -2933,7 +2970,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05place\x18\x14 \x01(\x05R\x05place\x12%\n" +
 	"\x0eother_instance\x18\x15 \x01(\tR\rotherInstance\x12\x1d\n" +
 	"\n" +
-	"other_step\x18\x16 \x01(\tR\totherStep\"T\n" +
+	"other_step\x18\x16 \x01(\tR\totherStep\x12\x18\n" +
+	"\abarrier\x18\x17 \x01(\tR\abarrier\"T\n" +
 	"\aRunName\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
@@ -3125,13 +3163,16 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\anext_in\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06nextIn\x12\x18\n" +
 	"\amissing\x18\t \x03(\tR\amissing\x12*\n" +
 	"\x05chain\x18\n" +
-	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\"\xc6\x01\n" +
+	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\"\x94\x02\n" +
 	"\aWaiting\x12*\n" +
 	"\x05waits\x18\x01 \x01(\v2\x14.lockstep.v1.RunNameR\x05waits\x121\n" +
 	"\twaits_for\x18\x02 \x01(\v2\x14.lockstep.v1.RunNameR\bwaitsFor\x12\x16\n" +
 	"\x06called\x18\x03 \x01(\bR\x06called\x120\n" +
 	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x12\n" +
-	"\x04lock\x18\x05 \x01(\tR\x04lock\"\x8d\x01\n" +
+	"\x04lock\x18\x05 \x01(\tR\x04lock\x12\x18\n" +
+	"\abarrier\x18\x06 \x01(\tR\abarrier\x12\x18\n" +
+	"\aparties\x18\a \x01(\x05R\aparties\x12\x18\n" +
+	"\aarrived\x18\b \x01(\x05R\aarrived\"\x8d\x01\n" +
 	"\x10ListWaitsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -3178,7 +3219,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x14ON_CONFLICT_EXISTING\x10\x01\x12\x14\n" +
 	"\x10ON_CONFLICT_FAIL\x10\x02\x12\x15\n" +
 	"\x11ON_CONFLICT_QUEUE\x10\x03\x12\x17\n" +
-	"\x13ON_CONFLICT_REPLACE\x10\x04*\x81\x04\n" +
+	"\x13ON_CONFLICT_REPLACE\x10\x04*\xa3\x04\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -3197,7 +3238,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x1aEXPLAIN_CODE_TIMER_PENDING\x10\r\x12!\n" +
 	"\x1dEXPLAIN_CODE_APPROVAL_PENDING\x10\x0e\x12!\n" +
 	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f\x12\x17\n" +
-	"\x13EXPLAIN_CODE_QUEUED\x10\x102\xe9\b\n" +
+	"\x13EXPLAIN_CODE_QUEUED\x10\x10\x12 \n" +
+	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x112\xe9\b\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
