@@ -45,6 +45,9 @@ var failures = map[string]map[string][]check.Need{"fleet": {
 	"again": {{Step: "each", Failed: true, Codes: []string{"CHOSEN"}}},
 	"turn":  {{Step: "each", Completed: true, Failed: true, Codes: []string{"CHOSEN"}}, {Step: "again", Completed: true}},
 	"end":   completed("turn"),
+}, "trade": {
+	"open": nil, "parcel": completed("open"), "news": nil, "meet": completed("open"),
+	"end": append(completed("parcel", "news"), check.Need{Step: "meet", Completed: true, Failed: true}),
 }, "bill": {
 	"hold": nil, "charge": completed("hold"), "ship": completed("charge"),
 	"call": {{Step: "charge", Failed: true, Codes: []string{"CHOSEN"}}},
@@ -79,7 +82,7 @@ func (w *world) needs() map[string][]string {
 		"saga/take": nil, "saga/left": {"take"}, "saga/right": {"take"}, "saga/heard": {"left"}, "saga/pay": {"heard", "right"}, "saga/end": {"pay"},
 		"row/one": nil, "row/two": nil, "row/heard": {"one"}, "row/again": {"heard"}, "row/three": {"again"}, "row/end": {"two", "three"},
 		"move/debit": nil, "move/heard": {"debit"}, "move/credit": {"heard"}, "move/end": {"credit"},
-		"trade/open": nil, "trade/news": nil, "trade/parcel": {"open"}, "trade/end": {"parcel", "news"}, "parcel/pack": nil, "parcel/send": {"pack"},
+		"parcel/pack": nil, "parcel/send": {"pack"},
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
 		"beat/rest": nil, "beat/end": {"rest"}, "letter/heard": nil, "letter/end": {"heard"}, "turn/take": nil, "turn/end": {"take"},
@@ -135,6 +138,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("what is behind a failure needs it", "S1", check.Failures(events, failures))
 	w.report.check("what is inside a step keeps its rules", "S1", check.Bodies(events, bodies))
 	w.report.check("who is called ends before who called", "saga", check.Calls(events))
+	w.report.check("the parties of a barrier go on together", "S1", check.Barriers(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("what is held is held by one", "locks", check.Holds(events))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
@@ -326,7 +330,7 @@ func event(e *v1.Event) check.Event {
 		if out.Signal, out.Name = d.GetCode(), d.GetName(); d.GetKeyName() != "" {
 			out.Key = d.KeyName + "=" + d.KeyValue
 		}
-	case strings.HasPrefix(kind, "schedule."):
+	case strings.HasPrefix(kind, "schedule."), kind == "barrier.passed", out.Code == "BARRIER":
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	}
 	return out

@@ -49,7 +49,7 @@ type Event struct {
 	Step     string
 	Token    int64
 	Signal   string // its id
-	Name     string // the signal's, or the schedule's
+	Name     string // the signal's, the schedule's, or the barrier's
 	Key      string // by which a signal was sent
 	Lock     string
 	Shared   bool
@@ -57,7 +57,7 @@ type Event struct {
 	Late     bool
 	Code     string
 	Due      int64 // the date of a timer, or the time of a schedule, in unix nanoseconds; zero is none
-	Count    int64 // of times of a schedule
+	Count    int64 // of times of a schedule, or of a barrier's parties
 	Wall     int64 // unix nanoseconds, as it shows
 	// Another instance, and a step of it: who called one that is started, or whom a step waits for.
 	Other, OtherStep string

@@ -15,7 +15,9 @@ import (
 )
 
 // The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
-// the graph does, one that goes on behind some failures, one that calls another and waits for a step of the one before or after it, one that holds locks, of which two want those of each other at times, and one with steps inside steps. Their input names the step that fails, if one is to, and with which code.
+// the graph does, one that goes on behind some failures, one that calls another, waits for a step of the one before or after it, and meets
+// one of any lane at a barrier, one that holds locks, of which two want those of each other at times, and one with steps inside steps.
+// Their input names the step that fails, if one is to, and with which code.
 const (
 	saga = `
 workflow: saga
@@ -60,7 +62,8 @@ steps:
     input: {hot: "${input.hot}", fails: "${input.fails}", code: "${input.code}"}
     compensate: {queue: work}
   news: {await: {instance: "${input.other}", step: open}, timeouts: {total: 15s}}
-  end: {needs: [parcel, news], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  meet: {needs: [open], barrier: {name: "trades-${input.hot}", parties: 2}, timeouts: {total: 5s}}
+  end: {needs: [parcel, news, {step: meet, ends: any}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
 `
 	parcel = `
 workflow: parcel
