@@ -141,6 +141,7 @@ type wanderer struct {
 	reads    bool
 	versions uint64 // that are registered, each with times of its own
 	runs     int
+	lucky    bool     // nothing fails by anybody's word: else what is behind much that may fail is hardly ever seen
 	others   []string // that were started for the instance to call, or to wait for
 }
 
@@ -164,6 +165,7 @@ func (w *wanderer) wander() (begun, still map[string]bool) {
 	}
 	id := fmt.Sprint("i", w.runs)
 	begun, still = map[string]bool{}, map[string]bool{}
+	w.lucky = w.rng.IntN(3) == 0
 	saw := func(result Result) {
 		for _, e := range result.Events() {
 			switch e.Type {
@@ -229,7 +231,7 @@ func (w *wanderer) moves(i *instance, n int) (moves []func() *logv1.Command) {
 			moves = append(moves, func() *logv1.Command { return c })
 		case run.State == v1.RunState_RUN_STATE_WAITING && step.Kind == graph.KindApproval:
 			c := approve(i.rec.InstanceId, step.ID, "")
-			if w.rng.IntN(3) == 0 {
+			if !w.lucky && w.rng.IntN(3) == 0 {
 				c = reject(i.rec.InstanceId, step.ID, "")
 				c.GetRejectStep().Index = at.index
 			} else {
@@ -248,7 +250,7 @@ func (w *wanderer) worked(queue string) *logv1.Command {
 
 // ends is what a worker says of a run.
 func (w *wanderer) ends(run *v1.LeasedRun) *logv1.Command {
-	if code := w.rng.IntN(8); code < 4 {
+	if code := w.rng.IntN(8); code < 4 && !w.lucky {
 		return failOf(run, []string{"A", "B", "Z", rejected}[code])
 	}
 	c := completeOf(run)
@@ -282,7 +284,7 @@ func checked(t *testing.T, seed uint64, reads bool) (ids []string, says map[soun
 // What is said never to run does not run, and everything else runs in some outcome: on the machine itself, in random outcomes of random
 // definitions, until each of their steps was seen or there were many.
 func TestSoundnessIsWhatTheMachineDoes(t *testing.T) {
-	const most = 3000
+	const most = 30_000
 	nevers := 0
 	for seed := range seedsOf(t) {
 		ids, says := checked(t, seed, false)
@@ -321,7 +323,7 @@ func seedsOf(t *testing.T) uint64 {
 
 // What is said to stand still in some outcome, or in all, does so in one, and nothing else does.
 func TestWhatStandsStillIsSaid(t *testing.T) {
-	const most = 3000
+	const most = 30_000
 	stood := 0
 	for seed := range seedsOf(t) {
 		_, says := checked(t, seed, true)
