@@ -12,6 +12,7 @@ func (s *search) ordered() bool {
 			begun = append(begun[:len(begun):len(begun)], m.node)
 		}
 	}
+	s.path = s.path[:0] // an order that was looked for before, of another way, led nowhere
 	o := &order{search: s, begun: begun, ended: map[int]bool{}, goes: map[int]bool{}}
 	for moved := true; moved && !s.budget.spent(); {
 		moved = false

@@ -1,5 +1,7 @@
 package sound
 
+import "slices"
+
 // ways lists the ways to reach a goal that leaves a choice, or says that it is reached.
 func (s *search) ways(g goal) (ways [][]goal, reached bool) {
 	st := &s.steps[g.node]
@@ -94,20 +96,23 @@ func (s *search) bars(node int) (ways [][]goal, reached bool) {
 // counts are the ways to have so many needs met, or not, of those from one on: the next that is free is so, or is left out.
 func (s *search) counts(g goal) (ways [][]goal, reached bool) {
 	st := &s.steps[g.node]
-	have, next := 0, -1
+	have, next, before := 0, -1, 0
 	var left []goal
 	for k := g.from; k < len(st.needs); k++ {
 		n := &st.needs[k]
 		in := n.met
-		if g.kind == goalUnmet {
+		switch {
+		case g.kind == goalUnmet:
 			in = ^n.met
+		case slices.Contains(s.g.Nodes[g.node].Rivals, n.from):
+			in &^= completes // who is begun behind the winner of its race has lost
 		}
 		switch {
 		case s.fact[n.from]&in != 0:
 			have++
 		case s.free(n.from, in):
 			if left = append(left, goal{kind: goalEnds, node: n.from, in: in}); next < 0 {
-				next = k
+				next, before = k, have
 			}
 		}
 	}
@@ -120,11 +125,7 @@ func (s *search) counts(g goal) (ways [][]goal, reached bool) {
 		return [][]goal{left}, false
 	}
 	// What is before the next was counted if it was there already.
-	for k := g.from; k < next; k++ {
-		if fact := s.fact[st.needs[k].from]; fact != none && (fact&st.needs[k].met != 0) == (g.kind == goalMet) {
-			g.want--
-		}
-	}
+	g.want -= before
 	without := goal{kind: g.kind, node: g.node, from: next + 1, want: g.want}
 	with := without
 	with.want--
