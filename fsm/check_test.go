@@ -27,8 +27,11 @@ func check(m *Machine) error {
 			if q.leased != leased[line] {
 				return fmt.Errorf("queue %s counts %d leased, there are %d", line, q.leased, leased[line])
 			}
-			if q.waits.Len() > 0 && q.ready.Len() > 0 {
+			if q.waits.Len() > 0 && q.readyRuns() > 0 {
 				return fmt.Errorf("queue %s has a run that is ready and a worker that waits", line)
+			}
+			if err := checkFairness(q); err != nil {
+				return fmt.Errorf("queue %s: %w", line, err)
 			}
 		}
 		for _, l := range ns.locks {

@@ -16,9 +16,9 @@ import (
 func elapsed(from, to int64) time.Duration { return time.Duration(max(0, to-from)) }
 
 // grant leases a run to a wait, if its locks are free; else the run parks on the first that is busy.
-func (t *turn) grant(i *instance, at at, w *wait) {
+func (t *turn) grant(i *instance, at at, w *wait) (leased bool) {
 	if !t.claim(i, at, w.session) {
-		return
+		return false
 	}
 	t.deliver(w, t.leasedRun(i, at))
 	w.rec.Remaining--
@@ -26,6 +26,7 @@ func (t *turn) grant(i *instance, at at, w *wait) {
 	if w.rec.Remaining == 0 {
 		t.m.unlineWait(w)
 	}
+	return true
 }
 
 // claim is where a lease begins: the run and every lock it needs are granted all at once under one token,

@@ -70,9 +70,11 @@ func (t *turn) next(c *v1.CompleteStepRequest, queue string, reply *v1.CompleteS
 func (t *turn) leaseNext(s *session, queues []string) *v1.LeasedRun {
 	for {
 		var best *readyRun
+		var of *queue
 		for _, name := range queues {
-			if first, ok := t.ns.queue(name).ready.Min(); ok && (best == nil || first.less(*best)) {
-				best = &first
+			q := t.ns.queue(name)
+			if first, ok := q.next(); ok && (best == nil || first.less(*best)) {
+				best, of = &first, q
 			}
 		}
 		if best == nil {
@@ -80,7 +82,9 @@ func (t *turn) leaseNext(s *session, queues []string) *v1.LeasedRun {
 		}
 		i, refusal := t.instance(best.run.instance)
 		must(refusalError(refusal))
-		if t.claim(i, best.run.at, s) {
+		l := of.hold()
+		leased := t.claim(i, best.run.at, s)
+		if t.m.turnOver(of, l, leased, i.step(best.run.at).Weight); leased {
 			return t.leasedRun(i, best.run.at)
 		}
 	}

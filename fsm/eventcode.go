@@ -62,6 +62,7 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendNumber(b, 49, int64(d.Count))
 	b = appendText(b, 50, d.KeyName)
 	b = appendText(b, 51, d.KeyValue)
+	b = appendText(b, 52, d.FairnessKey)
 	return append(b, 0)
 }
 
@@ -139,7 +140,7 @@ func eventField(tag byte) fieldKind {
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52:
 		return fieldText
 	}
 	return fieldUnknown
@@ -264,6 +265,8 @@ func setData(d *v1.EventData, f field, text string) {
 		d.KeyName = text
 	case 51:
 		d.KeyValue = text
+	case 52:
+		d.FairnessKey = text
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:

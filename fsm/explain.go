@@ -137,7 +137,12 @@ func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
 func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {
 	r := i.run(at)
 	q := i.ns.queues[i.step(at).Queue]
-	if q != nil {
+	if r.Fair != nil {
+		e.FairnessKey = *r.Fair
+	}
+	if q != nil && q.fair != nil {
+		m.explainTurn(i, at, q, e)
+	} else if q != nil {
 		k := i.key(at)
 		for _, line := range [...]*btree.BTreeG[readyRun]{q.ready, q.parked} {
 			line.AscendLessThan(readyRun{r.Order, r.OrderSeq, &k}, func(readyRun) bool {
@@ -165,7 +170,7 @@ func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {
 		}
 	}
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NO_POLLER
-	e.Sentence = fmt.Sprintf("Step %q is number %d in queue %q, and no worker polls it", e.Step, e.Place, e.Queue)
+	e.Sentence = fmt.Sprintf("Step %q is %s in queue %q, and no worker polls it", e.Step, sayPlace(q, e), e.Queue)
 	if q != nil && q.leased > 0 {
 		e.Sentence += fmt.Sprintf(" now; workers hold %d of its runs", q.leased)
 	}

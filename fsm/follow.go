@@ -44,6 +44,15 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 			ready.locks = append(ready.locks, &logv1.ClaimedLock{Lock: l.Name, Shared: l.Shared, Limit: l.Limit, Take: max(1, l.Take), Hold: int32(l.Hold)})
 		}
 	}
+	if n.Weight > 0 {
+		key, err := i.graph.FairnessKey(int(at.node), t.view(i, i.frame(at)))
+		if err != nil {
+			return t.incident(i, at, "FAIRNESS_INVALID", err)
+		}
+		if key != "" {
+			ready.fair = &key
+		}
+	}
 	t.emit(ready)
 	t.offer(i, at)
 	return false

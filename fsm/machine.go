@@ -49,11 +49,15 @@ type Machine struct {
 	batch      table.Batch // of the flush, and the memory in which it encodes
 	scratch    []byte
 	sum        [sha256.Size]byte
-	fact       fact                     // memory of the event that is being encoded
-	events     []byte                   // and of the entry's, which is being applied
-	kinds      []string                 // and of their types
-	planned    uint64                   // counts changes of schedules, from 1
-	claims     *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
+	fact       fact     // memory of the event that is being encoded
+	events     []byte   // and of the entry's, which is being applied
+	kinds      []string // and of their types
+	unsettled  struct { // whose runs the change at hand has moved (fairness.go)
+		queue *queue
+		lane  *lane
+	}
+	planned uint64                   // counts changes of schedules, from 1
+	claims  *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
 
 // dirt is what Flush must write, in the order in which it became dirty.
@@ -66,6 +70,7 @@ type dirt struct {
 	schedules  []*schedule
 	sessions   []int64
 	late       []lateRow
+	fair       []fairRow
 	replaced   [][]byte // keys of payloads that go
 	dropped    []string // namespaces whose rows go
 }

@@ -229,11 +229,12 @@ func dump(m *Machine) string {
 		}
 		for _, line := range ns.lines {
 			q := ns.queues[line]
-			if q.ready.Len()+q.parked.Len()+q.waits.Len()+int(q.leased) == 0 {
+			if q.readyRuns()+q.parked.Len()+q.waits.Len()+int(q.leased) == 0 {
 				continue
 			}
 			fmt.Fprintf(&b, "queue %s leased %d\n", line, q.leased)
 			q.ready.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  ready %d %d %v\n", x.order, x.seq, x.run); return true })
+			b.WriteString(sayFairness(q))
 			q.parked.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  parked %d %d %v\n", x.order, x.seq, x.run); return true })
 			q.waits.Ascend(func(x *wait) bool { fmt.Fprintf(&b, "  wait %d %d\n", x.rec.WaitId, x.rec.Remaining); return true })
 		}

@@ -219,6 +219,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.instances = keep(d.instances, func(i *instance) bool { return i.ns != ns })
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
+	d.fair = keep(d.fair, func(r fairRow) bool { return r.queue.ns != ns })
 	m.planned++
 	d.late = keep(d.late, func(l lateRow) bool { return l.namespace != ns.rec.Namespace })
 }

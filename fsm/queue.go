@@ -11,12 +11,15 @@ import (
 type queue struct {
 	ns   *namespace
 	name string
-	// Runs in state READY: parked has those whose claim waits for a busy lock, ready all others. While a wait
-	// is in line, ready is empty: between commands nothing that could be granted is left.
+	// Runs in state READY: parked has those whose claim waits for a busy lock, ready all others, but for those with a key of
+	// fairness. While a wait is in line, neither has any: between commands nothing that could be granted is left.
 	ready, parked *btree.BTreeG[readyRun]
 	waits         *btree.BTreeG[*wait]
 	leased        int64
 	touched       bool
+	clock         rowDirt   // of the row of its time (fairrow.go)
+	fair          *fairness // while its runs take turns by key; ready has those without one then
+	spare         *fairness // memory of one that is over
 }
 
 // readyRun is a run's place in a queue: lower goes first.
@@ -48,9 +51,11 @@ func (ns *namespace) queue(name string) *queue {
 	return q
 }
 
-// first is the run in state READY that is the first in order.
+// first is the run in state READY that is the first in order, whosever turn it is.
 func (q *queue) first() (first readyRun, ok bool) {
-	first, ok = q.ready.Min()
+	if first, ok = q.ready.Min(); q.fair != nil {
+		first, ok = q.fair.first()
+	}
 	if other, any := q.parked.Min(); any && (!ok || other.less(first)) {
 		return other, true
 	}
@@ -79,13 +84,14 @@ func (t *turn) match(q *queue) {
 	t.ns = q.ns
 	for {
 		w, waiting := q.waits.Min()
-		first, any := q.ready.Min()
+		first, any := q.next()
 		if !waiting || !any {
 			return
 		}
 		i, refusal := t.instance(first.run.instance)
 		must(refusalError(refusal))
-		t.grant(i, first.run.at, w)
+		l := q.hold()
+		t.m.turnOver(q, l, t.grant(i, first.run.at, w), i.step(first.run.at).Weight)
 	}
 }
 
@@ -122,7 +128,7 @@ func (m *Machine) ListQueues(r *v1.ListQueuesRequest) (*v1.ListQueuesResponse, e
 	out := &v1.ListQueuesResponse{}
 	for _, name := range ns.lines {
 		q := ns.queues[name]
-		item := &v1.Queue{Queue: name, Ready: int64(q.ready.Len() + q.parked.Len()), Leased: q.leased}
+		item := &v1.Queue{Queue: name, Ready: int64(q.readyRuns() + q.parked.Len()), Leased: q.leased}
 		q.waits.Ascend(func(w *wait) bool {
 			item.Waiting += int64(w.rec.Remaining)
 			return true
@@ -130,6 +136,7 @@ func (m *Machine) ListQueues(r *v1.ListQueuesRequest) (*v1.ListQueuesResponse, e
 		if first, ok := q.first(); ok {
 			item.Oldest = durationpb.New(elapsed(first.order, m.group.Uptime))
 		}
+		m.tellKeys(q, item)
 		out.Queues = append(out.Queues, item)
 	}
 	return out, nil

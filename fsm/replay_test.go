@@ -22,7 +22,8 @@ import (
 )
 
 // theWorkflows have everything that a random walk should meet: locks of each kind, joins, conditions, signals,
-// retries, timeouts, expressions that fail, compensations, timers, races, approvals, calls, waits for other instances, barriers.
+// retries, timeouts, expressions that fail, compensations, timers, races, approvals, calls, waits for other instances, barriers, keys of
+// fairness.
 var theWorkflows = [...]string{`
 workflow: w0
 steps:
@@ -127,6 +128,13 @@ steps:
   e: {timer: {after: 15s}}
   f: {race: [d, e], queue: q0}
   g: {forEach: {in: [1, 2, 3], width: 2, steps: {h: {barrier: {name: items, parties: 2}, timeouts: {total: 30s}}}}}
+`, `
+workflow: w11
+steps:
+  a: {queue: q0, fairness: {key: "c${input.k}", weight: 3}, compensate: {fairness: {key: u}}}
+  b: {queue: q0, fairness: {key: "${input.k == 0 ? '' : 'c1'}"}, priority: 1}
+  c: {needs: [a], queue: q0, fairness: {key: "c${steps.a.output.n}"}, locks: ["x/${input.k}"], retry: {attempts: 2, backoff: 1s}}
+  d: {needs: [b], queue: q1, fairness: {key: "d${input.k}", weight: 7}, timeouts: {queue: 60s, run: 20s}}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.

@@ -87,6 +87,8 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 			return appendRow(b, l.rec), nil
 		}
 		return appendStored(b, k, stored, &logv1.Lock{})
+	case tableFair:
+		return ns.appendFairRow(b, id, rest), nil
 	case tableSchedule:
 		if s := ns.schedules[id]; s != nil {
 			return appendRow(b, s.rec), nil

@@ -38,6 +38,7 @@ type motion struct {
 	GrantedWall int64
 	Parked      string  // the busy lock that its claim waits for
 	key         *runKey // its name in what orders it, once it was there
+	Fair        *string // its key of fairness; nil is the empty one
 }
 
 // aside is what few runs have (rest.go).
@@ -123,6 +124,7 @@ type place struct {
 	locks          []*logv1.ClaimedLock
 	todo           int64
 	other, step    string // the instance that it waits for, and which step of it; or the barrier
+	fair           string
 }
 
 func (i *instance) place(at at) place {
@@ -130,6 +132,9 @@ func (i *instance) place(at at) place {
 	p := place{
 		state: r.State, queue: i.step(at).Queue, parked: r.Parked, order: r.Order, seq: r.OrderSeq,
 		due: due(r), skippedAt: r.SkippedAt, date: dated(r), locks: r.Locks, todo: r.Todo,
+	}
+	if r.Fair != nil {
+		p.fair = *r.Fair
 	}
 	if i.waitsFor(at) || i.arrived(at) {
 		p.other, p.step = r.Other, r.OtherStep
@@ -150,6 +155,10 @@ func (m *Machine) change(i *instance, at at, fn func(*run)) {
 	i.count(f, was, r.tally())
 	if pending(r) {
 		m.indexRun(i.ns, i.lasting(at), i.place(at))
+	}
+	if q, l := m.unsettled.queue, m.unsettled.lane; l != nil {
+		m.unsettled.queue, m.unsettled.lane = nil, nil
+		m.settle(q, l)
 	}
 	m.rest(r)
 	if p := (at.node - f.first) / pageRuns; !f.pages[p] {
@@ -196,7 +205,7 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	}
 	item := readyRun{p.order, p.seq, k}
 	if p.parked == "" {
-		q.ready.ReplaceOrInsert(item)
+		m.joinLine(q, p.fair, item)
 		return
 	}
 	q.parked.ReplaceOrInsert(item)
@@ -234,7 +243,7 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	}
 	item := readyRun{p.order, p.seq, k}
 	if p.parked == "" {
-		q.ready.Delete(item)
+		m.leaveLine(q, p.fair, item)
 		return
 	}
 	q.parked.Delete(item)
@@ -253,12 +262,16 @@ type runReady struct {
 	first bool
 	input *v1.Payload
 	locks []*logv1.ClaimedLock
+	fair  *string // its key of fairness
 }
 
 func (e *runReady) kind() string { return "lockstep.step.ready.v1" }
 func (e *runReady) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.at)
 	d.Queue = e.i.step(e.at).Queue
+	if key := e.i.run(e.at).Fair; key != nil {
+		d.FairnessKey = *key
+	}
 	return e.i.subject()
 }
 func (e *runReady) evolve(t *turn) {
@@ -266,7 +279,7 @@ func (e *runReady) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		now := t.uptime()
 		if e.first {
-			r.Locks, r.TotalDeadline = e.locks, after(now, n.Timeouts.Total)
+			r.Locks, r.TotalDeadline, r.Fair = e.locks, after(now, n.Timeouts.Total), e.fair
 			t.m.setPayload(e.i, e.at, roleInput, e.input)
 		}
 		r.State, r.RetryAt, r.LockDeadline = v1.RunState_RUN_STATE_READY, 0, 0

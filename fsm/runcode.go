@@ -47,6 +47,9 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendText(b, 42, r.Parked)
 	b = appendText(b, 43, r.Other)
 	b = appendText(b, 44, r.OtherStep)
+	if r.Fair != nil {
+		b = appendText(b, 45, *r.Fair)
+	}
 	b = appendLocks(b, r.Locks)
 	for _, e := range r.Ended {
 		b = appendNumber(b, 55, e.Token)
@@ -75,7 +78,7 @@ func runField(tag byte) fieldKind {
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
-	case tag >= 40 && tag <= 44, tag == 50, tag == 56:
+	case tag >= 40 && tag <= 45, tag == 50, tag == 56:
 		return fieldText
 	}
 	return fieldUnknown
@@ -121,6 +124,9 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 			r.Other = string(f.text)
 		case 44:
 			r.OtherStep = string(f.text)
+		case 45:
+			key := string(f.text)
+			r.Fair = &key
 		}
 		return true
 	})
@@ -129,7 +135,7 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 // ownFor gives a run that is read memory of its own for a field, if that is where the field is.
 func (r *run) ownFor(tag byte) {
 	switch {
-	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 28, tag == 42:
+	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 28, tag == 42, tag == 45:
 		if r.motion == noMotion {
 			r.motion = &motion{}
 		}
@@ -268,6 +274,7 @@ func appendPlace(b []byte, node int32, p place) []byte {
 		b = appendText(b, 43, p.other)
 	}
 	b = appendText(b, 44, p.step)
+	b = appendText(b, 45, p.fair)
 	return append(appendLocks(b, p.locks), 0)
 }
 
@@ -298,6 +305,8 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 			p.other = string(f.text)
 		case 44:
 			p.step = string(f.text)
+		case 45:
+			p.fair = string(f.text)
 		default:
 			return (f.tag >= 50 && f.tag < 55 || f.tag == 59) && setLock(&p.locks, f)
 		}

@@ -22,6 +22,10 @@ func fillStruct(v reflect.Value, n *int64) {
 			f.SetBool(true)
 		case reflect.String:
 			f.SetString(string(rune('a' + *n)))
+		case reflect.Pointer:
+			if text := string(rune('a' + *n)); f.CanSet() && f.Type() == reflect.TypeFor[*string]() {
+				f.Set(reflect.ValueOf(&text))
+			}
 		}
 	}
 }
@@ -61,7 +65,7 @@ func TestARunSurvivesItsEncoding(t *testing.T) {
 
 func TestAPlaceSurvivesItsEncoding(t *testing.T) {
 	full := fullRun()
-	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s"}
+	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s", "f"}
 	got, node, rest, err := cutPlace(appendPlace(nil, 9, want))
 	if err != nil || node != 9 || len(rest) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nbecame\n%+v of node %d, %x is left, %v", want, got, node, rest, err)

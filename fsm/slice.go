@@ -38,14 +38,17 @@ var sliced = [...]byte{
 	tableNumbered,                             // nothing of it is there below aheadLevel
 	tableSchedule,                             // from scheduleLevel on
 	tableKey, tableKept, tableTold, tableOver, // from keysLevel on
-	tableUse, // from useLevel on
+	tableUse,  // from useLevel on
+	tableFair, // from fairLevel on
 }
 
-// slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, and slicedKeys at keysLevel.
+// slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, and slicedUse at
+// useLevel.
 const (
 	slicedFirst = 12
 	slicedThen  = slicedFirst + 1
 	slicedKeys  = slicedThen + 4
+	slicedUse   = slicedKeys + 1
 )
 
 // slicedAt are those of a cluster level.
@@ -57,6 +60,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedThen]
 	case level < useLevel:
 		return sliced[:slicedKeys]
+	case level < fairLevel:
+		return sliced[:slicedUse]
 	}
 	return sliced[:]
 }

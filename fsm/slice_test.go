@@ -82,6 +82,7 @@ var changes = map[byte]func([]byte) []byte{
 	tableUse:       changed(func(m *logv1.VersionUse) { m.Live++ }),
 	tableKept:      changed(func(m *logv1.Signal) { m.Name += "!" }),
 	tableTold:      changed(func(m *logv1.SignalTold) { m.Reached++ }),
+	tableFair:      func(tag []byte) []byte { return []byte{tag[0] ^ 1} },
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
 }
 
@@ -136,10 +137,27 @@ func changed[M any, P interface {
 	}
 }
 
+// flooded has runs of several keys wait, so that there are rows of turns.
+func flooded(t *testing.T, engine table.Engine) table.Engine {
+	m, err := Open(engine)
+	must(err)
+	index, term := m.Applied()
+	e := &logv1.Entry{Commands: []*logv1.Command{registration(theWorkflows[8])}} // the level was too low when the walk began
+	for n := range 40 {
+		e.Commands = append(e.Commands, startOf("w8", fmt.Sprint("flood", n), fmt.Sprintf(`{"k":%d}`, n%7)))
+	}
+	for _, c := range e.Commands {
+		c.Envelope = &logv1.Envelope{}
+	}
+	m.Apply(index+1, term, e)
+	must(m.Flush())
+	return engine
+}
+
 // A row that differs on one replica, of which no event tells, changes its digest within the time that it takes to cover
 // the row's table.
 func TestARowThatDiffersIsFound(t *testing.T) {
-	engine := walked(t, 5, 1500)
+	engine := flooded(t, walked(t, 5, 1500))
 	for _, tbl := range sliced {
 		t.Run(string(tbl), func(t *testing.T) {
 			var last []byte

@@ -43,10 +43,11 @@ const (
 	tableTold      = 'm' // namespace, key's name and value, signal's id -> SignalTold
 	tableUse       = 'v' // namespace, workflow, version -> VersionUse (drain.go)
 	tableOver      = 'x' // namespace, uptime, key's name and value, signal's id
+	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair}
 
 // looseTables are those of loose rows (loose.go).
 var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver}
@@ -228,7 +229,10 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 		}
 		return failed == nil
 	})
-	return errors.Join(err, failed)
+	if err := errors.Join(err, failed); err != nil {
+		return err
+	}
+	return m.loadFairness(ns)
 }
 
 // Dirty estimates the bytes that wait for Flush.
@@ -349,6 +353,7 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	for _, s := range d.schedules {
 		m.flushSchedule(b, s)
 	}
+	m.flushFairness(b)
 	m.flushLoose(b)
 	m.flushUses()
 	for _, w := range d.workflows {

@@ -41,6 +41,7 @@ type Step struct {
 	Retry               Retry
 	Timeouts            Timeouts
 	Priority            int
+	Fairness            Fairness
 	Compensate          *Step // nil if none
 	Body                *Body // what is inside it; nil if nothing
 }
@@ -128,6 +129,7 @@ func (s *Step) canonical() Object {
 	timeouts := s.canonicalTimeouts()
 	put(len(timeouts) > 0, "timeouts", timeouts)
 	put(s.Priority != 0, "priority", int64(s.Priority))
+	put(s.Fairness.Key != "", "fairness", s.Fairness.canonical())
 	if s.Compensate != nil {
 		o = append(o, Member{"compensate", s.canonicalCompensation()})
 	}

@@ -15,6 +15,8 @@ const (
 	holdsEdition = 5
 	// barriersEdition has barriers.
 	barriersEdition = 6
+	// FairEdition has keys of fairness.
+	FairEdition = 7
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -31,8 +33,10 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
+		case s.Fairness.Key != "" || s.Compensate != nil && s.Compensate.Fairness.Key != "":
+			return FairEdition
 		case s.Kind == KindBarrier:
-			return barriersEdition
+			edition = max(edition, barriersEdition)
 		case s.holds() || s.Compensate != nil && s.Compensate.holds():
 			edition = max(edition, holdsEdition)
 		case s.Kind == KindCall || s.Kind == KindAwait:

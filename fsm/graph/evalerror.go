@@ -36,6 +36,7 @@ const (
 	InstanceInvalid   = "INSTANCE_INVALID" // the result is no id of an instance
 	BarrierInvalid    = "BARRIER_INVALID"  // the result is no name of a barrier
 	PartiesInvalid    = "PARTIES_INVALID"  // the result is no number of parties
+	KeyInvalid        = "KEY_INVALID"      // the result is no key of fairness
 	EvaluationFailed  = "EVALUATION_FAILED"
 )
 
@@ -80,6 +81,8 @@ func (e *EvalError) sentence() string {
 		return "the result is not a barrier's name"
 	case PartiesInvalid:
 		return fmt.Sprintf("the result is not a number of parties from 1 to %d", MaxParties)
+	case KeyInvalid:
+		return fmt.Sprintf("the result is not a key: it has more than %d bytes, or control characters", maxName)
 	case LockConflict:
 		return "the step takes one lock in two ways"
 	}

@@ -77,13 +77,18 @@ func (l *lock) merged(locks []Lock, name string) ([]Lock, error) {
 }
 
 func (l *lock) failed(code string) *EvalError {
-	e := &EvalError{Code: code, Where: l.where}
-	for _, p := range l.name {
+	return &EvalError{Code: code, Where: l.where, Expression: spelled(l.name)}
+}
+
+// spelled is a text as the definition has it.
+func spelled(parts []part) string {
+	var text string
+	for _, p := range parts {
 		if p.expr == nil {
-			e.Expression += p.literal
+			text += p.literal
 		} else {
-			e.Expression += "${" + p.expr.text + "}"
+			text += "${" + p.expr.text + "}"
 		}
 	}
-	return e
+	return text
 }

@@ -7,7 +7,7 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "fairness", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
@@ -96,6 +96,7 @@ func (r *reader) work(path string, o Object, s *Step) {
 	if p, ok := o.Get("priority"); ok {
 		s.Priority = int(r.integer(At(path, "priority"), p, -maxPriority, maxPriority))
 	}
+	s.Fairness = r.fairness(path, o)
 }
 
 func (r *reader) stepKeys(path string, o Object) {

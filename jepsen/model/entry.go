@@ -27,6 +27,7 @@ type Step struct {
 	QueueTimeout, Total   int64
 	LockTimeout           int64
 	Priority              int64
+	Fairness              *Fairness
 	Undo                  *Step // its compensation, which has no needs
 	Body                  *Body // what is inside it: such a step waits for that
 	Call                  *Call // it waits for an instance that it starts
@@ -208,6 +209,7 @@ type Fact struct {
 	Attempt, Used            int32
 	Lock, Code, Name         string
 	Key                      Key
+	Fair                     string // the key by which a run takes turns
 	Delay, Lag               int64
 	Take, Slot               int32
 	Shared, Late             bool

@@ -256,6 +256,9 @@ func (s *State) runReady(f *Fact, r *run) {
 	if first {
 		s.begins(r)
 	}
+	if f.Fair != r.key() {
+		fault("fairness", "step %s of %s is ready under key %q; its key is %q", f.Step, f.Instance, f.Fair, r.key())
+	}
 	switch {
 	case first && r.undoes != nil:
 		s.undoReady(r)
@@ -283,6 +286,7 @@ func (s *State) runLeased(f *Fact, r *run) {
 		s.saw(ByName)
 	} else {
 		s.first(r)
+		s.inTurn(r)
 	}
 	s.newToken(f.Token)
 	s.dropLapsed(r)

@@ -154,7 +154,7 @@ func (s *State) runSkipped(f *Fact, r *run) {
 	s.enter(r, Skipped)
 }
 
-// first: of the runs of a queue that need no lock, the one that is leased comes first: by the time at which it became
+// first: of the runs of a queue and a key that need no lock, the one that is leased comes first: by the time at which it became
 // ready, less ten seconds for each step of priority.
 func (s *State) first(r *run) {
 	if len(r.step.Locks) > 0 {
@@ -162,6 +162,9 @@ func (s *State) first(r *run) {
 	}
 	overtaken := false
 	for _, o := range s.ready[r.step.Queue] {
+		if o.key() != r.key() {
+			continue
+		}
 		if o.order < r.order || o.order == r.order && o.readyAt < r.readyAt {
 			fault("liveness", "step %s of %s is leased before step %s of %s, which is ahead of it in queue %s", r.step.Name, r.of.id, o.step.Name, o.of.id, r.step.Queue)
 		}

@@ -36,6 +36,8 @@ const (
 	BroadcastMany  Class = "signal broadcast to several"
 	KeyStarted     Class = "instance started by a signal"
 	PriorityFirst  Class = "overtaken by priority"
+	TurnTaken      Class = "leased while another key waits"
+	TurnBefore     Class = "leased before an older run of another key"
 	TimeoutRun     Class = "run timeout"
 	TimeoutBeat    Class = "heartbeat timeout"
 	TimeoutQueue   Class = "queue timeout"
@@ -145,7 +147,7 @@ const (
 func Classes() []Class {
 	return []Class{
 		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, UnsoundWhen, UnsoundItems, UnsoundTurn, UnsoundItem, UnsoundOutput, LeftToNext, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
-		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst,
+		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore,
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutStill, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,

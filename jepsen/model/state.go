@@ -27,6 +27,7 @@ type State struct {
 	replaced  []uint64 // streams, in this entry
 	backoff   []*run
 	ready     map[string][]*run // that are ready and need no lock, by queue
+	turns     map[string]*turns // by queue
 	idling    []*run            // that are ready, wait, or stand still
 	letters   []*letter         // signals by key that are remembered
 	limited   []*instance       // that fail by themselves when they take too long
@@ -87,7 +88,7 @@ func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
-		schedules: map[string]*schedule{}, versions: map[string][]*version{}, meeting: map[string][]*run{}, left: map[*run]uint64{},
+		schedules: map[string]*schedule{}, versions: map[string][]*version{}, meeting: map[string][]*run{}, turns: map[string]*turns{}, left: map[*run]uint64{},
 	}
 }
 

@@ -102,6 +102,8 @@ const (
 
 	DrainIgnored   Bug = "drain-ignored"
 	DrainForgotten Bug = "drain-forgotten"
+	TurnNotTaken   Bug = "turn-not-taken"
+	TagsNotStored  Bug = "tags-not-stored"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -175,6 +177,8 @@ var All = []Row{
 	{DrainIgnored, "S4", "a version that is drained is started all the same"},
 	{DrainForgotten, "S7", "that a version is drained is forgotten by who starts again"},
 	{NeedsForgotten, "S1", "a step that an entry left to another is begun, whatever its needs have come to"},
+	{TurnNotTaken, "fairness", "a lease takes none of its key's turns"},
+	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

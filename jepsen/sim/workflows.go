@@ -42,6 +42,9 @@ func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflo
 			drawMore(f.Steps)
 			f.Total = ms(d, 2000, 12000) // one after the other holds the lock, and there are many of them
 		}
+		if d.one(2) {
+			drawFairness(d, f.Steps)
+		}
 		out = append(out, f)
 	}
 	return out
@@ -330,6 +333,7 @@ func needsOf(s model.Step) []string {
 func writeWork(b *strings.Builder, indent string, s model.Step) {
 	fmt.Fprintf(b, "%squeue: %s\n%spriority: %d\n", indent, s.Queue, indent, s.Priority)
 	fmt.Fprintf(b, "%sretry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", indent, s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
+	writeFairness(b, indent, s.Fairness)
 	writeLocks(b, indent, s.Locks)
 }
 

@@ -181,8 +181,10 @@ type EventData struct {
 	// barrier has.
 	Count int32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
 	// The correlation key by which a signal was sent.
-	KeyName       string `protobuf:"bytes,29,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
-	KeyValue      string `protobuf:"bytes,30,opt,name=key_value,json=keyValue,proto3" json:"key_value,omitempty"`
+	KeyName  string `protobuf:"bytes,29,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
+	KeyValue string `protobuf:"bytes,30,opt,name=key_value,json=keyValue,proto3" json:"key_value,omitempty"`
+	// The key of fairness by which a run takes turns in its queue.
+	FairnessKey   string `protobuf:"bytes,31,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +429,13 @@ func (x *EventData) GetKeyValue() string {
 	return ""
 }
 
+func (x *EventData) GetFairnessKey() string {
+	if x != nil {
+		return x.FairnessKey
+	}
+	return ""
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -582,7 +591,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xf9\x06\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\x9c\a\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -618,7 +627,8 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"otherIndex\x12\x14\n" +
 	"\x05count\x18\x1c \x01(\x05R\x05count\x12\x19\n" +
 	"\bkey_name\x18\x1d \x01(\tR\akeyName\x12\x1b\n" +
-	"\tkey_value\x18\x1e \x01(\tR\bkeyValue\x1a9\n" +
+	"\tkey_value\x18\x1e \x01(\tR\bkeyValue\x12!\n" +
+	"\ffairness_key\x18\x1f \x01(\tR\vfairnessKey\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +

@@ -2486,14 +2486,18 @@ type Explanation struct {
 	Sentence string  `protobuf:"bytes,4,opt,name=sentence,proto3" json:"sentence,omitempty"`
 	Holder   *Holder `protobuf:"bytes,5,opt,name=holder,proto3" json:"holder,omitempty"`
 	Queue    string  `protobuf:"bytes,6,opt,name=queue,proto3" json:"queue,omitempty"`
-	// Place in the queue, from 1.
+	// Place in the queue, from 1; where runs take turns by key, among those of its key.
 	Place int64 `protobuf:"varint,7,opt,name=place,proto3" json:"place,omitempty"`
 	// When something happens by itself next, in the state machine's time.
 	NextIn *durationpb.Duration `protobuf:"bytes,8,opt,name=next_in,json=nextIn,proto3" json:"next_in,omitempty"`
 	// What is missing: steps, a signal's name, the role of an approval, an instance, or a barrier's name.
 	Missing []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Of a step that waits for another instance: that, what it waits for if it does, and so on. It ends where one waits at a barrier.
-	Chain         []*Waiting `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
+	Chain []*Waiting `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
+	// The key of fairness of a run that is ready, and which place that has among the keys of the queue, from 1; zero is none: the
+	// queue's runs take no turns, or those of this key wait for locks.
+	FairnessKey   string `protobuf:"bytes,11,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
+	KeyPlace      int64  `protobuf:"varint,12,opt,name=key_place,json=keyPlace,proto3" json:"key_place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2596,6 +2600,20 @@ func (x *Explanation) GetChain() []*Waiting {
 		return x.Chain
 	}
 	return nil
+}
+
+func (x *Explanation) GetFairnessKey() string {
+	if x != nil {
+		return x.FairnessKey
+	}
+	return ""
+}
+
+func (x *Explanation) GetKeyPlace() int64 {
+	if x != nil {
+		return x.KeyPlace
+	}
+	return 0
 }
 
 // Waiting is a run that waits for another instance, or at a barrier.
@@ -3151,7 +3169,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x12GetHistoryResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.lockstep.v1.EventR\x06events\x12\x1d\n" +
 	"\n" +
-	"next_after\x18\x02 \x01(\x03R\tnextAfter\"\xd4\x02\n" +
+	"next_after\x18\x02 \x01(\x03R\tnextAfter\"\x94\x03\n" +
 	"\vExplanation\x12,\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x18.lockstep.v1.ExplainCodeR\x04code\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
@@ -3163,7 +3181,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\anext_in\x18\b \x01(\v2\x19.google.protobuf.DurationR\x06nextIn\x12\x18\n" +
 	"\amissing\x18\t \x03(\tR\amissing\x12*\n" +
 	"\x05chain\x18\n" +
-	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\"\x94\x02\n" +
+	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\x12!\n" +
+	"\ffairness_key\x18\v \x01(\tR\vfairnessKey\x12\x1b\n" +
+	"\tkey_place\x18\f \x01(\x03R\bkeyPlace\"\x94\x02\n" +
 	"\aWaiting\x12*\n" +
 	"\x05waits\x18\x01 \x01(\v2\x14.lockstep.v1.RunNameR\x05waits\x121\n" +
 	"\twaits_for\x18\x02 \x01(\v2\x14.lockstep.v1.RunNameR\bwaitsFor\x12\x16\n" +

@@ -1891,8 +1891,12 @@ type Queue struct {
 	Ready  int64                  `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
 	Leased int64                  `protobuf:"varint,3,opt,name=leased,proto3" json:"leased,omitempty"`
 	// Pollers and credit that wait for a run.
-	Waiting       int64                `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
-	Oldest        *durationpb.Duration `protobuf:"bytes,5,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	Waiting int64                `protobuf:"varint,4,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Oldest  *durationpb.Duration `protobuf:"bytes,5,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	// Where runs take turns by key: those whose turn comes next, first; at most 20. Empty where no ready run has a key.
+	Keys []*QueueKey `protobuf:"bytes,6,rep,name=keys,proto3" json:"keys,omitempty"`
+	// How many keys take turns.
+	KeyCount      int64 `protobuf:"varint,7,opt,name=key_count,json=keyCount,proto3" json:"key_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1962,6 +1966,84 @@ func (x *Queue) GetOldest() *durationpb.Duration {
 	return nil
 }
 
+func (x *Queue) GetKeys() []*QueueKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Queue) GetKeyCount() int64 {
+	if x != nil {
+		return x.KeyCount
+	}
+	return 0
+}
+
+// QueueKey is a key by which runs of a queue take turns.
+type QueueKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: runs without a key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Runs of it that could be leased; those that wait for locks are not among them.
+	Ready int64 `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"`
+	// Its first run's wait.
+	Oldest        *durationpb.Duration `protobuf:"bytes,3,opt,name=oldest,proto3" json:"oldest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QueueKey) Reset() {
+	*x = QueueKey{}
+	mi := &file_lockstep_v1_worker_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QueueKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QueueKey) ProtoMessage() {}
+
+func (x *QueueKey) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_worker_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QueueKey.ProtoReflect.Descriptor instead.
+func (*QueueKey) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *QueueKey) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *QueueKey) GetReady() int64 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
+func (x *QueueKey) GetOldest() *durationpb.Duration {
+	if x != nil {
+		return x.Oldest
+	}
+	return nil
+}
+
 type ListQueuesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1972,7 +2054,7 @@ type ListQueuesRequest struct {
 
 func (x *ListQueuesRequest) Reset() {
 	*x = ListQueuesRequest{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[27]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2066,7 @@ func (x *ListQueuesRequest) String() string {
 func (*ListQueuesRequest) ProtoMessage() {}
 
 func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[27]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2079,7 @@ func (x *ListQueuesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesRequest.ProtoReflect.Descriptor instead.
 func (*ListQueuesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListQueuesRequest) GetNamespace() string {
@@ -2023,7 +2105,7 @@ type ListQueuesResponse struct {
 
 func (x *ListQueuesResponse) Reset() {
 	*x = ListQueuesResponse{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[28]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2117,7 @@ func (x *ListQueuesResponse) String() string {
 func (*ListQueuesResponse) ProtoMessage() {}
 
 func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[28]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2130,7 @@ func (x *ListQueuesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListQueuesResponse.ProtoReflect.Descriptor instead.
 func (*ListQueuesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListQueuesResponse) GetQueues() []*Queue {
@@ -2074,7 +2156,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[29]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2086,7 +2168,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[29]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2099,7 +2181,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -2164,7 +2246,7 @@ type ListLateResultsRequest struct {
 
 func (x *ListLateResultsRequest) Reset() {
 	*x = ListLateResultsRequest{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[30]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2258,7 @@ func (x *ListLateResultsRequest) String() string {
 func (*ListLateResultsRequest) ProtoMessage() {}
 
 func (x *ListLateResultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[30]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2271,7 @@ func (x *ListLateResultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLateResultsRequest.ProtoReflect.Descriptor instead.
 func (*ListLateResultsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListLateResultsRequest) GetNamespace() string {
@@ -2237,7 +2319,7 @@ type ListLateResultsResponse struct {
 
 func (x *ListLateResultsResponse) Reset() {
 	*x = ListLateResultsResponse{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[31]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2331,7 @@ func (x *ListLateResultsResponse) String() string {
 func (*ListLateResultsResponse) ProtoMessage() {}
 
 func (x *ListLateResultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[31]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2344,7 @@ func (x *ListLateResultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLateResultsResponse.ProtoReflect.Descriptor instead.
 func (*ListLateResultsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListLateResultsResponse) GetResults() []*LateResult {
@@ -2297,7 +2379,7 @@ type WorkRequest struct {
 
 func (x *WorkRequest) Reset() {
 	*x = WorkRequest{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[32]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2391,7 @@ func (x *WorkRequest) String() string {
 func (*WorkRequest) ProtoMessage() {}
 
 func (x *WorkRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[32]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2404,7 @@ func (x *WorkRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkRequest.ProtoReflect.Descriptor instead.
 func (*WorkRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WorkRequest) GetNamespace() string {
@@ -2392,7 +2474,7 @@ type Credit struct {
 
 func (x *Credit) Reset() {
 	*x = Credit{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[33]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2404,7 +2486,7 @@ func (x *Credit) String() string {
 func (*Credit) ProtoMessage() {}
 
 func (x *Credit) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[33]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2417,7 +2499,7 @@ func (x *Credit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credit.ProtoReflect.Descriptor instead.
 func (*Credit) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Credit) GetQueues() []string {
@@ -2450,7 +2532,7 @@ type WorkResponse struct {
 
 func (x *WorkResponse) Reset() {
 	*x = WorkResponse{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[34]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2544,7 @@ func (x *WorkResponse) String() string {
 func (*WorkResponse) ProtoMessage() {}
 
 func (x *WorkResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[34]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2557,7 @@ func (x *WorkResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkResponse.ProtoReflect.Descriptor instead.
 func (*WorkResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{34}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WorkResponse) GetRuns() []*LeasedRun {
@@ -2524,7 +2606,7 @@ type WorkOutcome struct {
 
 func (x *WorkOutcome) Reset() {
 	*x = WorkOutcome{}
-	mi := &file_lockstep_v1_worker_proto_msgTypes[35]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2536,7 +2618,7 @@ func (x *WorkOutcome) String() string {
 func (*WorkOutcome) ProtoMessage() {}
 
 func (x *WorkOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_worker_proto_msgTypes[35]
+	mi := &file_lockstep_v1_worker_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2549,7 +2631,7 @@ func (x *WorkOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkOutcome.ProtoReflect.Descriptor instead.
 func (*WorkOutcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{35}
+	return file_lockstep_v1_worker_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WorkOutcome) GetToken() int64 {
@@ -2733,13 +2815,19 @@ const file_lockstep_v1_worker_proto_rawDesc = "" +
 	"\bprogress\x18\x06 \x01(\v2\x16.google.protobuf.ValueR\bprogress\x12?\n" +
 	"\x10progress_payload\x18\a \x01(\v2\x14.lockstep.v1.PayloadR\x0fprogressPayload\"6\n" +
 	"\x16ReportProgressResponse\x12\x1c\n" +
-	"\tcancelled\x18\x01 \x01(\bR\tcancelled\"\x98\x01\n" +
+	"\tcancelled\x18\x01 \x01(\bR\tcancelled\"\xe0\x01\n" +
 	"\x05Queue\x12\x14\n" +
 	"\x05queue\x18\x01 \x01(\tR\x05queue\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\x03R\x05ready\x12\x16\n" +
 	"\x06leased\x18\x03 \x01(\x03R\x06leased\x12\x18\n" +
 	"\awaiting\x18\x04 \x01(\x03R\awaiting\x121\n" +
-	"\x06oldest\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"m\n" +
+	"\x06oldest\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06oldest\x12)\n" +
+	"\x04keys\x18\x06 \x03(\v2\x15.lockstep.v1.QueueKeyR\x04keys\x12\x1b\n" +
+	"\tkey_count\x18\a \x01(\x03R\bkeyCount\"e\n" +
+	"\bQueueKey\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05ready\x18\x02 \x01(\x03R\x05ready\x121\n" +
+	"\x06oldest\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06oldest\"m\n" +
 	"\x11ListQueuesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12:\n" +
 	"\vconsistency\x18\x02 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"@\n" +
@@ -2819,7 +2907,7 @@ func file_lockstep_v1_worker_proto_rawDescGZIP() []byte {
 	return file_lockstep_v1_worker_proto_rawDescData
 }
 
-var file_lockstep_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_lockstep_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_lockstep_v1_worker_proto_goTypes = []any{
 	(*Session)(nil),                 // 0: lockstep.v1.Session
 	(*OpenSessionRequest)(nil),      // 1: lockstep.v1.OpenSessionRequest
@@ -2848,106 +2936,109 @@ var file_lockstep_v1_worker_proto_goTypes = []any{
 	(*ReportProgressRequest)(nil),   // 24: lockstep.v1.ReportProgressRequest
 	(*ReportProgressResponse)(nil),  // 25: lockstep.v1.ReportProgressResponse
 	(*Queue)(nil),                   // 26: lockstep.v1.Queue
-	(*ListQueuesRequest)(nil),       // 27: lockstep.v1.ListQueuesRequest
-	(*ListQueuesResponse)(nil),      // 28: lockstep.v1.ListQueuesResponse
-	(*LateResult)(nil),              // 29: lockstep.v1.LateResult
-	(*ListLateResultsRequest)(nil),  // 30: lockstep.v1.ListLateResultsRequest
-	(*ListLateResultsResponse)(nil), // 31: lockstep.v1.ListLateResultsResponse
-	(*WorkRequest)(nil),             // 32: lockstep.v1.WorkRequest
-	(*Credit)(nil),                  // 33: lockstep.v1.Credit
-	(*WorkResponse)(nil),            // 34: lockstep.v1.WorkResponse
-	(*WorkOutcome)(nil),             // 35: lockstep.v1.WorkOutcome
-	(*durationpb.Duration)(nil),     // 36: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 37: google.protobuf.Timestamp
-	(Consistency)(0),                // 38: lockstep.v1.Consistency
-	(*structpb.Value)(nil),          // 39: google.protobuf.Value
-	(*Payload)(nil),                 // 40: lockstep.v1.Payload
-	(InstanceState)(0),              // 41: lockstep.v1.InstanceState
-	(*Refusal)(nil),                 // 42: lockstep.v1.Refusal
-	(RunState)(0),                   // 43: lockstep.v1.RunState
-	(*Author)(nil),                  // 44: lockstep.v1.Author
+	(*QueueKey)(nil),                // 27: lockstep.v1.QueueKey
+	(*ListQueuesRequest)(nil),       // 28: lockstep.v1.ListQueuesRequest
+	(*ListQueuesResponse)(nil),      // 29: lockstep.v1.ListQueuesResponse
+	(*LateResult)(nil),              // 30: lockstep.v1.LateResult
+	(*ListLateResultsRequest)(nil),  // 31: lockstep.v1.ListLateResultsRequest
+	(*ListLateResultsResponse)(nil), // 32: lockstep.v1.ListLateResultsResponse
+	(*WorkRequest)(nil),             // 33: lockstep.v1.WorkRequest
+	(*Credit)(nil),                  // 34: lockstep.v1.Credit
+	(*WorkResponse)(nil),            // 35: lockstep.v1.WorkResponse
+	(*WorkOutcome)(nil),             // 36: lockstep.v1.WorkOutcome
+	(*durationpb.Duration)(nil),     // 37: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 38: google.protobuf.Timestamp
+	(Consistency)(0),                // 39: lockstep.v1.Consistency
+	(*structpb.Value)(nil),          // 40: google.protobuf.Value
+	(*Payload)(nil),                 // 41: lockstep.v1.Payload
+	(InstanceState)(0),              // 42: lockstep.v1.InstanceState
+	(*Refusal)(nil),                 // 43: lockstep.v1.Refusal
+	(RunState)(0),                   // 44: lockstep.v1.RunState
+	(*Author)(nil),                  // 45: lockstep.v1.Author
 }
 var file_lockstep_v1_worker_proto_depIdxs = []int32{
-	36, // 0: lockstep.v1.Session.ttl:type_name -> google.protobuf.Duration
-	36, // 1: lockstep.v1.Session.remaining:type_name -> google.protobuf.Duration
-	37, // 2: lockstep.v1.Session.opened:type_name -> google.protobuf.Timestamp
-	36, // 3: lockstep.v1.OpenSessionRequest.ttl:type_name -> google.protobuf.Duration
-	36, // 4: lockstep.v1.KeepAliveResponse.ttl:type_name -> google.protobuf.Duration
-	38, // 5: lockstep.v1.ListSessionsRequest.consistency:type_name -> lockstep.v1.Consistency
+	37, // 0: lockstep.v1.Session.ttl:type_name -> google.protobuf.Duration
+	37, // 1: lockstep.v1.Session.remaining:type_name -> google.protobuf.Duration
+	38, // 2: lockstep.v1.Session.opened:type_name -> google.protobuf.Timestamp
+	37, // 3: lockstep.v1.OpenSessionRequest.ttl:type_name -> google.protobuf.Duration
+	37, // 4: lockstep.v1.KeepAliveResponse.ttl:type_name -> google.protobuf.Duration
+	39, // 5: lockstep.v1.ListSessionsRequest.consistency:type_name -> lockstep.v1.Consistency
 	0,  // 6: lockstep.v1.ListSessionsResponse.sessions:type_name -> lockstep.v1.Session
-	39, // 7: lockstep.v1.LeasedRun.input:type_name -> google.protobuf.Value
-	40, // 8: lockstep.v1.LeasedRun.input_payload:type_name -> lockstep.v1.Payload
+	40, // 7: lockstep.v1.LeasedRun.input:type_name -> google.protobuf.Value
+	41, // 8: lockstep.v1.LeasedRun.input_payload:type_name -> lockstep.v1.Payload
 	8,  // 9: lockstep.v1.LeasedRun.locks:type_name -> lockstep.v1.LockGrant
-	36, // 10: lockstep.v1.LeasedRun.run_timeout:type_name -> google.protobuf.Duration
-	36, // 11: lockstep.v1.LeasedRun.heartbeat:type_name -> google.protobuf.Duration
-	36, // 12: lockstep.v1.PollStepsRequest.wait:type_name -> google.protobuf.Duration
+	37, // 10: lockstep.v1.LeasedRun.run_timeout:type_name -> google.protobuf.Duration
+	37, // 11: lockstep.v1.LeasedRun.heartbeat:type_name -> google.protobuf.Duration
+	37, // 12: lockstep.v1.PollStepsRequest.wait:type_name -> google.protobuf.Duration
 	9,  // 13: lockstep.v1.PollStepsResponse.runs:type_name -> lockstep.v1.LeasedRun
-	36, // 14: lockstep.v1.LeaseStepRequest.wait:type_name -> google.protobuf.Duration
+	37, // 14: lockstep.v1.LeaseStepRequest.wait:type_name -> google.protobuf.Duration
 	9,  // 15: lockstep.v1.LeaseStepResponse.run:type_name -> lockstep.v1.LeasedRun
-	39, // 16: lockstep.v1.CompleteStepRequest.output:type_name -> google.protobuf.Value
-	40, // 17: lockstep.v1.CompleteStepRequest.output_payload:type_name -> lockstep.v1.Payload
+	40, // 16: lockstep.v1.CompleteStepRequest.output:type_name -> google.protobuf.Value
+	41, // 17: lockstep.v1.CompleteStepRequest.output_payload:type_name -> lockstep.v1.Payload
 	14, // 18: lockstep.v1.CompleteStepRequest.next:type_name -> lockstep.v1.Next
-	41, // 19: lockstep.v1.CompleteStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	42, // 19: lockstep.v1.CompleteStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
 	9,  // 20: lockstep.v1.CompleteStepResponse.next:type_name -> lockstep.v1.LeasedRun
 	15, // 21: lockstep.v1.CompleteStepsRequest.completions:type_name -> lockstep.v1.CompleteStepRequest
 	19, // 22: lockstep.v1.CompleteStepsResponse.outcomes:type_name -> lockstep.v1.CompleteOutcome
 	16, // 23: lockstep.v1.CompleteOutcome.completed:type_name -> lockstep.v1.CompleteStepResponse
-	42, // 24: lockstep.v1.CompleteOutcome.refusal:type_name -> lockstep.v1.Refusal
-	43, // 25: lockstep.v1.FailStepResponse.state:type_name -> lockstep.v1.RunState
-	36, // 26: lockstep.v1.FailStepResponse.retry_in:type_name -> google.protobuf.Duration
-	39, // 27: lockstep.v1.ReportProgressRequest.progress:type_name -> google.protobuf.Value
-	40, // 28: lockstep.v1.ReportProgressRequest.progress_payload:type_name -> lockstep.v1.Payload
-	36, // 29: lockstep.v1.Queue.oldest:type_name -> google.protobuf.Duration
-	38, // 30: lockstep.v1.ListQueuesRequest.consistency:type_name -> lockstep.v1.Consistency
-	26, // 31: lockstep.v1.ListQueuesResponse.queues:type_name -> lockstep.v1.Queue
-	40, // 32: lockstep.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	44, // 33: lockstep.v1.LateResult.author:type_name -> lockstep.v1.Author
-	37, // 34: lockstep.v1.LateResult.received:type_name -> google.protobuf.Timestamp
-	38, // 35: lockstep.v1.ListLateResultsRequest.consistency:type_name -> lockstep.v1.Consistency
-	29, // 36: lockstep.v1.ListLateResultsResponse.results:type_name -> lockstep.v1.LateResult
-	33, // 37: lockstep.v1.WorkRequest.credit:type_name -> lockstep.v1.Credit
-	15, // 38: lockstep.v1.WorkRequest.completions:type_name -> lockstep.v1.CompleteStepRequest
-	20, // 39: lockstep.v1.WorkRequest.failures:type_name -> lockstep.v1.FailStepRequest
-	22, // 40: lockstep.v1.WorkRequest.releases:type_name -> lockstep.v1.ReleaseStepRequest
-	24, // 41: lockstep.v1.WorkRequest.progress:type_name -> lockstep.v1.ReportProgressRequest
-	2,  // 42: lockstep.v1.WorkRequest.keep_alive:type_name -> lockstep.v1.KeepAliveRequest
-	9,  // 43: lockstep.v1.WorkResponse.runs:type_name -> lockstep.v1.LeasedRun
-	35, // 44: lockstep.v1.WorkResponse.outcomes:type_name -> lockstep.v1.WorkOutcome
-	3,  // 45: lockstep.v1.WorkResponse.kept_alive:type_name -> lockstep.v1.KeepAliveResponse
-	42, // 46: lockstep.v1.WorkOutcome.refusal:type_name -> lockstep.v1.Refusal
-	1,  // 47: lockstep.v1.WorkerService.OpenSession:input_type -> lockstep.v1.OpenSessionRequest
-	2,  // 48: lockstep.v1.WorkerService.KeepAlive:input_type -> lockstep.v1.KeepAliveRequest
-	4,  // 49: lockstep.v1.WorkerService.CloseSession:input_type -> lockstep.v1.CloseSessionRequest
-	6,  // 50: lockstep.v1.WorkerService.ListSessions:input_type -> lockstep.v1.ListSessionsRequest
-	10, // 51: lockstep.v1.WorkerService.PollSteps:input_type -> lockstep.v1.PollStepsRequest
-	12, // 52: lockstep.v1.WorkerService.LeaseStep:input_type -> lockstep.v1.LeaseStepRequest
-	15, // 53: lockstep.v1.WorkerService.CompleteStep:input_type -> lockstep.v1.CompleteStepRequest
-	17, // 54: lockstep.v1.WorkerService.CompleteSteps:input_type -> lockstep.v1.CompleteStepsRequest
-	20, // 55: lockstep.v1.WorkerService.FailStep:input_type -> lockstep.v1.FailStepRequest
-	22, // 56: lockstep.v1.WorkerService.ReleaseStep:input_type -> lockstep.v1.ReleaseStepRequest
-	24, // 57: lockstep.v1.WorkerService.ReportProgress:input_type -> lockstep.v1.ReportProgressRequest
-	27, // 58: lockstep.v1.WorkerService.ListQueues:input_type -> lockstep.v1.ListQueuesRequest
-	30, // 59: lockstep.v1.WorkerService.ListLateResults:input_type -> lockstep.v1.ListLateResultsRequest
-	32, // 60: lockstep.v1.WorkerService.Work:input_type -> lockstep.v1.WorkRequest
-	0,  // 61: lockstep.v1.WorkerService.OpenSession:output_type -> lockstep.v1.Session
-	3,  // 62: lockstep.v1.WorkerService.KeepAlive:output_type -> lockstep.v1.KeepAliveResponse
-	5,  // 63: lockstep.v1.WorkerService.CloseSession:output_type -> lockstep.v1.CloseSessionResponse
-	7,  // 64: lockstep.v1.WorkerService.ListSessions:output_type -> lockstep.v1.ListSessionsResponse
-	11, // 65: lockstep.v1.WorkerService.PollSteps:output_type -> lockstep.v1.PollStepsResponse
-	13, // 66: lockstep.v1.WorkerService.LeaseStep:output_type -> lockstep.v1.LeaseStepResponse
-	16, // 67: lockstep.v1.WorkerService.CompleteStep:output_type -> lockstep.v1.CompleteStepResponse
-	18, // 68: lockstep.v1.WorkerService.CompleteSteps:output_type -> lockstep.v1.CompleteStepsResponse
-	21, // 69: lockstep.v1.WorkerService.FailStep:output_type -> lockstep.v1.FailStepResponse
-	23, // 70: lockstep.v1.WorkerService.ReleaseStep:output_type -> lockstep.v1.ReleaseStepResponse
-	25, // 71: lockstep.v1.WorkerService.ReportProgress:output_type -> lockstep.v1.ReportProgressResponse
-	28, // 72: lockstep.v1.WorkerService.ListQueues:output_type -> lockstep.v1.ListQueuesResponse
-	31, // 73: lockstep.v1.WorkerService.ListLateResults:output_type -> lockstep.v1.ListLateResultsResponse
-	34, // 74: lockstep.v1.WorkerService.Work:output_type -> lockstep.v1.WorkResponse
-	61, // [61:75] is the sub-list for method output_type
-	47, // [47:61] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	43, // 24: lockstep.v1.CompleteOutcome.refusal:type_name -> lockstep.v1.Refusal
+	44, // 25: lockstep.v1.FailStepResponse.state:type_name -> lockstep.v1.RunState
+	37, // 26: lockstep.v1.FailStepResponse.retry_in:type_name -> google.protobuf.Duration
+	40, // 27: lockstep.v1.ReportProgressRequest.progress:type_name -> google.protobuf.Value
+	41, // 28: lockstep.v1.ReportProgressRequest.progress_payload:type_name -> lockstep.v1.Payload
+	37, // 29: lockstep.v1.Queue.oldest:type_name -> google.protobuf.Duration
+	27, // 30: lockstep.v1.Queue.keys:type_name -> lockstep.v1.QueueKey
+	37, // 31: lockstep.v1.QueueKey.oldest:type_name -> google.protobuf.Duration
+	39, // 32: lockstep.v1.ListQueuesRequest.consistency:type_name -> lockstep.v1.Consistency
+	26, // 33: lockstep.v1.ListQueuesResponse.queues:type_name -> lockstep.v1.Queue
+	41, // 34: lockstep.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	45, // 35: lockstep.v1.LateResult.author:type_name -> lockstep.v1.Author
+	38, // 36: lockstep.v1.LateResult.received:type_name -> google.protobuf.Timestamp
+	39, // 37: lockstep.v1.ListLateResultsRequest.consistency:type_name -> lockstep.v1.Consistency
+	30, // 38: lockstep.v1.ListLateResultsResponse.results:type_name -> lockstep.v1.LateResult
+	34, // 39: lockstep.v1.WorkRequest.credit:type_name -> lockstep.v1.Credit
+	15, // 40: lockstep.v1.WorkRequest.completions:type_name -> lockstep.v1.CompleteStepRequest
+	20, // 41: lockstep.v1.WorkRequest.failures:type_name -> lockstep.v1.FailStepRequest
+	22, // 42: lockstep.v1.WorkRequest.releases:type_name -> lockstep.v1.ReleaseStepRequest
+	24, // 43: lockstep.v1.WorkRequest.progress:type_name -> lockstep.v1.ReportProgressRequest
+	2,  // 44: lockstep.v1.WorkRequest.keep_alive:type_name -> lockstep.v1.KeepAliveRequest
+	9,  // 45: lockstep.v1.WorkResponse.runs:type_name -> lockstep.v1.LeasedRun
+	36, // 46: lockstep.v1.WorkResponse.outcomes:type_name -> lockstep.v1.WorkOutcome
+	3,  // 47: lockstep.v1.WorkResponse.kept_alive:type_name -> lockstep.v1.KeepAliveResponse
+	43, // 48: lockstep.v1.WorkOutcome.refusal:type_name -> lockstep.v1.Refusal
+	1,  // 49: lockstep.v1.WorkerService.OpenSession:input_type -> lockstep.v1.OpenSessionRequest
+	2,  // 50: lockstep.v1.WorkerService.KeepAlive:input_type -> lockstep.v1.KeepAliveRequest
+	4,  // 51: lockstep.v1.WorkerService.CloseSession:input_type -> lockstep.v1.CloseSessionRequest
+	6,  // 52: lockstep.v1.WorkerService.ListSessions:input_type -> lockstep.v1.ListSessionsRequest
+	10, // 53: lockstep.v1.WorkerService.PollSteps:input_type -> lockstep.v1.PollStepsRequest
+	12, // 54: lockstep.v1.WorkerService.LeaseStep:input_type -> lockstep.v1.LeaseStepRequest
+	15, // 55: lockstep.v1.WorkerService.CompleteStep:input_type -> lockstep.v1.CompleteStepRequest
+	17, // 56: lockstep.v1.WorkerService.CompleteSteps:input_type -> lockstep.v1.CompleteStepsRequest
+	20, // 57: lockstep.v1.WorkerService.FailStep:input_type -> lockstep.v1.FailStepRequest
+	22, // 58: lockstep.v1.WorkerService.ReleaseStep:input_type -> lockstep.v1.ReleaseStepRequest
+	24, // 59: lockstep.v1.WorkerService.ReportProgress:input_type -> lockstep.v1.ReportProgressRequest
+	28, // 60: lockstep.v1.WorkerService.ListQueues:input_type -> lockstep.v1.ListQueuesRequest
+	31, // 61: lockstep.v1.WorkerService.ListLateResults:input_type -> lockstep.v1.ListLateResultsRequest
+	33, // 62: lockstep.v1.WorkerService.Work:input_type -> lockstep.v1.WorkRequest
+	0,  // 63: lockstep.v1.WorkerService.OpenSession:output_type -> lockstep.v1.Session
+	3,  // 64: lockstep.v1.WorkerService.KeepAlive:output_type -> lockstep.v1.KeepAliveResponse
+	5,  // 65: lockstep.v1.WorkerService.CloseSession:output_type -> lockstep.v1.CloseSessionResponse
+	7,  // 66: lockstep.v1.WorkerService.ListSessions:output_type -> lockstep.v1.ListSessionsResponse
+	11, // 67: lockstep.v1.WorkerService.PollSteps:output_type -> lockstep.v1.PollStepsResponse
+	13, // 68: lockstep.v1.WorkerService.LeaseStep:output_type -> lockstep.v1.LeaseStepResponse
+	16, // 69: lockstep.v1.WorkerService.CompleteStep:output_type -> lockstep.v1.CompleteStepResponse
+	18, // 70: lockstep.v1.WorkerService.CompleteSteps:output_type -> lockstep.v1.CompleteStepsResponse
+	21, // 71: lockstep.v1.WorkerService.FailStep:output_type -> lockstep.v1.FailStepResponse
+	23, // 72: lockstep.v1.WorkerService.ReleaseStep:output_type -> lockstep.v1.ReleaseStepResponse
+	25, // 73: lockstep.v1.WorkerService.ReportProgress:output_type -> lockstep.v1.ReportProgressResponse
+	29, // 74: lockstep.v1.WorkerService.ListQueues:output_type -> lockstep.v1.ListQueuesResponse
+	32, // 75: lockstep.v1.WorkerService.ListLateResults:output_type -> lockstep.v1.ListLateResultsResponse
+	35, // 76: lockstep.v1.WorkerService.Work:output_type -> lockstep.v1.WorkResponse
+	63, // [63:77] is the sub-list for method output_type
+	49, // [49:63] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_worker_proto_init() }
@@ -2963,7 +3054,7 @@ func file_lockstep_v1_worker_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_worker_proto_rawDesc), len(file_lockstep_v1_worker_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
