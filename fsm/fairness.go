@@ -293,6 +293,9 @@ func (m *Machine) turnOver(q *queue, l *lane, leased bool, weight int) {
 	f := q.fair
 	l.held = false
 	f.held--
+	if l.key == "" {
+		weight = 1
+	}
 	if leased && !plant.Is(plant.TurnNotTaken) {
 		m.moveNow(q, l.tag)
 		m.moveTag(q, l, l.tag+turnTag/int64(max(1, weight)))

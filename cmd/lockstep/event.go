@@ -67,6 +67,7 @@ func eventRow(e *v1.Event) []string {
 		add("due", when(d.Due))
 	}
 	add("other", strings.Trim(d.OtherInstance+" "+d.OtherStep, " "))
+	add("fairness", d.FairnessKey)
 	if d.Lag > 0 {
 		add("lag", time.Duration(d.Lag).Round(time.Millisecond).String())
 	}

@@ -42,6 +42,9 @@ func (c *cli) queueCommand() *cobra.Command {
 				rows = append(rows, []string{q.Queue, strconv.FormatInt(q.Ready, 10), strconv.FormatInt(q.Leased, 10), waiting, q.Oldest.AsDuration().Round(time.Millisecond).String()})
 			}
 			c.table([]string{"queue", "ready", "leased", "workers wait for", "oldest"}, rows)
+			if only != "" {
+				c.printKeys(res.Queues[0])
+			}
 		})
 	}
 	parent.AddCommand(
@@ -49,4 +52,19 @@ func (c *cli) queueCommand() *cobra.Command {
 		&cobra.Command{Use: "show QUEUE", Short: "Show a queue", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error { return list(cmd, args[0]) }},
 	)
 	return parent
+}
+
+// printKeys lists the keys that take turns in a queue, the next first.
+func (c *cli) printKeys(q *v1.Queue) {
+	if len(q.Keys) == 0 {
+		return
+	}
+	var rows [][]string
+	for n, k := range q.Keys {
+		rows = append(rows, []string{strconv.Itoa(n + 1), strconv.Quote(k.Key), strconv.FormatInt(k.Ready, 10), k.Oldest.AsDuration().Round(time.Millisecond).String()})
+	}
+	c.table([]string{"turn", "key", "ready", "oldest"}, rows)
+	if more := q.KeyCount - int64(len(q.Keys)); more > 0 {
+		fmt.Fprintf(c.stdout, "and %d more\n", more)
+	}
 }

@@ -189,6 +189,10 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		result = string(json)
 	case "locks":
 		result, err = g.LocksOf(node, s)
+	case "fairness":
+		var key string
+		key, err = g.FairnessKey(node, s)
+		result = fmt.Sprintf("%q of weight %d", key, g.Nodes[node].Weight)
 	case "output":
 		if !g.HasOutput() {
 			return "no output"

@@ -29,7 +29,7 @@ const (
 
 // turn is what a lease of the run is worth.
 func (r *run) turn() int64 {
-	if f := r.step.Fairness; f != nil {
+	if f := r.step.Fairness; f != nil && r.key() != "" {
 		return aTurn / max(1, f.Weight)
 	}
 	return aTurn

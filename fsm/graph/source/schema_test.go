@@ -106,6 +106,8 @@ func TestSchemaRefusesWrongShapes(t *testing.T) {
 		"workflow: w\nsteps: {a: {approval: boss}}", "workflow: w\nsteps: {a: {approval: {}, queue: q}}", "workflow: w\nsteps: {a: {approval: {}, signal: {name: s}}}",
 		"workflow: w\nsteps: {a: {timer: {after: 5m}, compensate: {}}}", "workflow: w\nsteps: {a: {approval: {}, compensate: {}}}",
 		"workflow: w\nsteps: {a: {approval: {}}, b: {approval: {}}, c: {race: [a, b], needs: [a]}}", "workflow: w\nsteps: {a: {approval: {}}, b: {race: [a]}}",
+		"workflow: w\nsteps: {a: {fairness: x}}", "workflow: w\nsteps: {a: {fairness: {weight: 2}}}", "workflow: w\nsteps: {a: {fairness: {key: x, weight: 0}}}",
+		"workflow: w\nsteps: {a: {fairness: {key: ''}}}", "workflow: w\nsteps: {a: {approval: {}, fairness: {key: x}}}", "workflow: w\nsteps: {a: {fairness: {key: x, wight: 2}}}",
 	} {
 		if _, err := source.Parse([]byte(text), "yaml"); err == nil {
 			t.Errorf("Parse takes %s", text)
