@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -232,20 +234,50 @@ func TestFairnessHasALevel(t *testing.T) {
 	}
 }
 
-// A namespace that goes takes its turns along, and those of the next under its name begin anew.
+// A namespace that goes takes its turns along, those that are stored and those that are not, and one that is made again under its name
+// has none of them.
 func TestTurnsGoWithTheirNamespace(t *testing.T) {
-	r := newRig(t)
-	r.register(byCustomer)
-	r.starts("a1", "a2", "a3", "b1", "b2")
-	worker := r.session(1000 * second)
-	r.takes(worker, "a1 b1 a2")
-	must(r.m.Flush())
-	ns := r.m.namespaces[DefaultNamespace]
-	ns.clear() // the default one cannot be deleted
-	r.m.dirty.fair = keep(r.m.dirty.fair, func(row fairRow) bool { return row.queue.ns != ns })
-	if len(r.m.dirty.fair) != 0 || len(ns.queues) != 0 {
-		t.Errorf("%d rows are left", len(r.m.dirty.fair))
-	}
+	scenario(t, func(r *rig) {
+		in := func(c *logv1.Command) proto.Message {
+			r.t.Helper()
+			c.Envelope = &logv1.Envelope{Namespace: "n"}
+			reply, refusal := r.do(c)
+			if refusal != nil {
+				r.t.Fatal(refusal)
+			}
+			return reply
+		}
+		create := func() {
+			in(&logv1.Command{Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}})
+			in(registration(byCustomer))
+		}
+		leases := func(ids ...string) {
+			r.t.Helper()
+			session := in(&logv1.Command{Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: 1000 * second}}}).(*v1.Session)
+			for _, id := range ids {
+				poll := &logv1.PollSteps{Session: sessionID(session.SessionId), Queues: []string{"q"}, Count: 1}
+				runs := in(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: poll}}).(*v1.PollStepsResponse).Runs
+				if len(runs) != 1 || runs[0].InstanceId != id {
+					r.t.Fatalf("leased is %v; want %s", runs, id)
+				}
+			}
+		}
+		starts := func(ids ...string) {
+			for _, id := range ids {
+				in(startOf("w", id, fmt.Sprintf(`{"c":%q}`, id[:1])))
+			}
+		}
+		create()
+		starts("a1", "a2", "a3", "b1", "b2", "c1")
+		leases("a1", "b1")
+		r.midway()
+		leases("c1", "a2")
+		in(&logv1.Command{Body: &logv1.Command_DeleteNamespace{DeleteNamespace: &v1.DeleteNamespaceRequest{Namespace: "n", Force: true}}})
+		create()
+		starts("b1", "a1", "b2")
+		r.midway()
+		leases("b1", "a1", "b2")
+	})
 }
 
 // checkFairness: lanes have the runs that wait, in order, and nothing is remembered that may be forgotten.
