@@ -153,6 +153,47 @@ func TestWhatIsNoTurn(t *testing.T) {
 	})
 }
 
+// A completion's next takes turns as a poll does; of several queues the first of each are compared by their wait. So does credit that
+// waits, when one entry makes several ready.
+func TestNextAndCreditTakeTurns(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(byCustomer)
+		r.register("workflow: p\nsteps:\n  a: {queue: p}\n")
+		fan := "workflow: f\nsteps:\n"
+		for n, key := range []string{"x", "x", "x", "y"} {
+			fan += fmt.Sprintf("  s%d: {queue: q, fairness: {key: %s}}\n", n, key)
+		}
+		r.register(fan)
+		worker := r.session(1000 * second)
+		r.starts("a1", "a2")
+		r.start("p", "plain", `{}`)
+		r.starts("b1")
+		first := r.takes(worker, "a1")["a1"]
+		r.midway()
+		var got []string
+		for _, run := range r.completeNext(first, 0, 4, "p", "q").Next {
+			got = append(got, run.InstanceId)
+		}
+		if fmt.Sprint(got) != "[plain b1 a2]" {
+			r.t.Fatalf("next are %v", got)
+		}
+		r.streams(worker, 77)
+		for range 2 {
+			r.tell(&logv1.Command{Envelope: &logv1.Envelope{WaitId: 77}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: worker, Queues: []string{"q"}, Count: 3, Credit: true}}})
+		}
+		r.midway()
+		got = nil
+		for _, settled := range r.tell(startOf("f", "fan", `{}`)).Settled {
+			for _, run := range settled.Reply.(*v1.PollStepsResponse).Runs {
+				got = append(got, run.Step)
+			}
+		}
+		if fmt.Sprint(got) != "[s0 s3 s1]" {
+			r.t.Errorf("credit is granted %v", got)
+		}
+	})
+}
+
 // What is there of keys is told: by Explain, by the queue, and by events.
 func TestTurnsAreTold(t *testing.T) {
 	scenario(t, func(r *rig) {
