@@ -57,15 +57,25 @@ func (s *State) inTurn(r *run) {
 			waits[key] = true
 		}
 	}
-	for key := range q.since {
-		if !waits[key] {
-			delete(q.since, key)
-		}
-	}
+	delete(q.since, mine)
 	for key := range waits {
 		s.turnPassed(q, key, r)
 	}
 	q.worth[mine] = max(q.worth[mine], r.turn())
+}
+
+// waitsNoMore: when no run of its key waits any more, what others were leased meanwhile is over.
+func (s *State) waitsNoMore(r *run) {
+	q, key := s.turns[r.step.Queue], r.key()
+	if q == nil {
+		return
+	}
+	for _, o := range s.ready[r.step.Queue] {
+		if o.key() == key {
+			return
+		}
+	}
+	delete(q.since, key)
 }
 
 // passed: the run is leased while another key waits. A run that needs locks may have been leased without a turn.

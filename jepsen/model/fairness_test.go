@@ -44,4 +44,15 @@ func TestTurnsAreByKey(t *testing.T) {
 	h = begun(t)
 	h.bad("liveness", "ahead of it", leased(1, "k2", "a", 1, 1, 0)) // within a key
 	h.bad("fairness", "is ready under key", start("k", "k9", "a"))
+
+	h = tell(t, keyed("k", 1), keyed("m", 2)) // what waits again begins anew
+	h.session(1)
+	h.good(startKeyed("k", "k1"))
+	h.good(startKeyed("m", "m1"))
+	h.good(leased(1, "k1", "a", 1, 1, 0))
+	h.good(one(Command{Kind: Cancel, Instance: "m1", Answer: Answer{State: Cancelled}},
+		Fact{Kind: "instance.cancelling", Instance: "m1"}, Fact{Kind: "step.cancelled", Instance: "m1", Step: "a"}, Fact{Kind: "instance.cancelled", Instance: "m1"}))
+	h.good(startKeyed("m", "m2"))
+	h.good(startKeyed("k", "k2"))
+	h.good(leased(1, "k2", "a", 2, 1, 0))
 }

@@ -149,6 +149,7 @@ func (i *instance) run(name string) *run {
 func (s *State) enter(r *run, state string) {
 	if r.state == Ready && len(r.step.Locks) == 0 {
 		s.ready[r.step.Queue] = without(s.ready[r.step.Queue], r)
+		s.waitsNoMore(r)
 	}
 	if state == Ready && len(r.step.Locks) == 0 {
 		s.ready[r.step.Queue] = append(s.ready[r.step.Queue], r)
