@@ -142,9 +142,9 @@ func flooded(t *testing.T, engine table.Engine) table.Engine {
 	m, err := Open(engine)
 	must(err)
 	index, term := m.Applied()
-	e := &logv1.Entry{Commands: []*logv1.Command{registration(theWorkflows[8])}} // the level was too low when the walk began
+	e := &logv1.Entry{Commands: []*logv1.Command{registration(theWorkflows[11])}} // the level was too low when the walk began
 	for n := range 40 {
-		e.Commands = append(e.Commands, startOf("w8", fmt.Sprint("flood", n), fmt.Sprintf(`{"k":%d}`, n%7)))
+		e.Commands = append(e.Commands, startOf("w11", fmt.Sprint("flood", n), fmt.Sprintf(`{"k":%d}`, n%7)))
 	}
 	for _, c := range e.Commands {
 		c.Envelope = &logv1.Envelope{}
