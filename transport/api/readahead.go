@@ -30,10 +30,11 @@ func (c *readAhead) Read(b []byte) (int, error) {
 		}
 		c.memory = readAheads.Get().(*[readAheadBytes]byte)
 		n, err := c.Conn.Read(c.memory[:])
-		if c.left = c.memory[:n]; err != nil {
+		if n == 0 {
 			c.drop()
 			return 0, err
 		}
+		c.left = c.memory[:n] // an error beside it comes again
 	}
 	n := copy(b, c.left)
 	if c.left = c.left[n:]; len(c.left) == 0 {

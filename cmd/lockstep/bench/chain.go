@@ -158,9 +158,11 @@ func (c *chain) feed(ctx context.Context, until <-chan struct{}) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			// Those that ended meanwhile go along, after a moment that makes batches of them. In an open loop they are late by it.
-			if err := pause(ctx, 2*time.Millisecond); c.rest == "" && err != nil {
-				return err
+			// Those that ended meanwhile go along, after a moment that makes batches of them. In an open loop they would be late by it.
+			if c.rest == "" {
+				if err := pause(ctx, 2*time.Millisecond); err != nil {
+					return err
+				}
 			}
 			for more := true; more && n < maxBatch; {
 				select {
