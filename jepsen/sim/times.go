@@ -24,7 +24,7 @@ type times struct {
 	outage time.Duration
 	terms  int
 	// How far the newest entry's tick is behind its time, and how long the oldest call had waited that it did not take: of
-	// it, and of the one before.
+	// the newest that could move time, and of the one before.
 	behind        time.Duration
 	waits, waited time.Duration
 
@@ -175,7 +175,9 @@ func (t *times) passing(e *entry, uptime int64) {
 // backlog: an entry expires what was due until then, but for what was due after the oldest call came that still waits.
 func (t *times) backlog(e *entry, x *model.Entry) {
 	t.behind = time.Duration(x.Elapsed - x.Due)
-	t.waits, t.waited = e.backlog, t.waits
+	if x.HeaderTerm == x.Term { // by another nothing expires
+		t.waits, t.waited = e.backlog, t.waits
+	}
 	if most := time.Duration(float64(e.backlog)*(1+rateError)) + maxSample + 10*time.Millisecond; t.behind > most {
 		t.h.w.fail("L3", "the tick of entry %d is %s behind its time, and what its leader has not logged waits for %s", e.index, t.behind, e.backlog)
 	}
