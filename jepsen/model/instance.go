@@ -1,0 +1,98 @@
+package model
+
+import "slices"
+
+// What happens to an instance as a whole: it comes to be, waits for its id, runs, stops and ends.
+
+func (s *State) instanceStarted(f *Fact) {
+	c := s.cause.command
+	flow := s.workflows[f.Workflow]
+	if i := s.instances[f.Instance]; i != nil && i.state == InQueue {
+		s.dequeued(f, i)
+		return
+	}
+	if f.Other != "" && flow != nil {
+		i := s.called(f)
+		i.id, i.flow = f.Instance, flow
+		s.isOf(f, i, 0)
+		s.comes(i)
+		return
+	}
+	x := s.startedBy(f)
+	if x == nil && c != nil && c.Kind == Signal && (!c.Starts || len(s.keyed(c.Key)) > 0) {
+		fault("S4", "instance %s is started by %s, whose key is that of %d", f.Instance, c.say(), len(s.keyed(c.Key)))
+	}
+	started := c != nil && (c.Kind == Start || c.Kind == Signal) && s.startsAs(c) == f.Instance && c.Workflow == f.Workflow || x != nil && x.plan.Workflow == f.Workflow
+	if !started || flow == nil || s.instances[f.Instance] != nil || s.newborn != nil {
+		fault("S5", "instance %s of %s is started by %s", f.Instance, f.Workflow, c.say())
+	}
+	i := &instance{id: f.Instance, flow: flow}
+	if x != nil {
+		i.plan, i.input, s.newborn = x.name, x.plan.Input, i
+		s.isOf(f, i, 0)
+	} else {
+		s.isOf(f, i, c.Version)
+		i.input, i.keys, s.fresh = c.Input, c.Keys, i
+		s.startsNext(f, i, c)
+	}
+	s.comes(i)
+}
+
+func (s *State) comes(i *instance) {
+	s.enrol(i)
+	s.goesOn(i)
+}
+
+// enrol has an instance come to be.
+func (s *State) enrol(i *instance) {
+	i.seen = map[string]*seen{}
+	i.activate(nil, i.flow.Steps)
+	s.instances[i.id] = i
+	s.touch(i)
+}
+
+// goesOn has an instance run from now on.
+func (s *State) goesOn(i *instance) {
+	i.state, i.startedAt = Running, s.Wall
+	if i.deadline = after(s.Uptime, i.flow.Total); i.deadline > 0 {
+		s.limited = append(s.limited, i)
+	}
+	s.touch(i)
+}
+
+func (s *State) instanceChanged(f *Fact, i *instance) {
+	if f.Kind == "instance.compensating" {
+		s.compensationBegun(f, i)
+		return
+	}
+	to := map[string]string{
+		"instance.completed": Completed, "instance.failing": Failing, "instance.failed": Failed,
+		"instance.cancelling": Cancelling, "instance.cancelled": Cancelled,
+	}[f.Kind]
+	c := s.cause.command
+	legal := map[string]bool{
+		Completed: i.state == Running,
+		Failing:   i.state == Running && (s.timeout(f, i) || slices.ContainsFunc(i.runs, func(r *run) bool { return r.frame.owner == nil && r.state == Failed && !r.handled() })),
+		Failed:    i.mayEnd(Failed, Failing),
+		Cancelling: to == Cancelling && s.byParent(i) || (i.state == Running || i.state == Failing || i.state == InQueue) &&
+			(c != nil && (c.Kind == Cancel || c.Kind == Compensate && c.From == f.Name) && c.Instance == i.id || s.replaces(i) || s.replacesID(f, i)),
+		Cancelled: i.mayEnd(Cancelled, Cancelling),
+	}[to]
+	if !legal {
+		fault("S1", "%s of %s, which is %s, by %s", f.Kind, i.id, i.state, c.say())
+	}
+	if to == Failing && f.Code == "TIMEOUT" {
+		s.saw(TimeoutWhole)
+	}
+	if i.state, i.code = to, f.Code; to == Cancelling {
+		i.from = f.Name
+	}
+	if over(to) {
+		s.freed(i)
+		s.leavesLine(i)
+		if i.version != nil {
+			i.version.live--
+		}
+	}
+	s.touch(i)
+}
