@@ -102,6 +102,7 @@ func (t *tail) StoreLogs(logs []*raft.Log) error {
 		t.bytes -= sizeOf(t.logs[n])
 		n++
 	}
+	clear(t.logs[:n]) // what is before a slice is kept with it
 	t.logs = t.logs[n:]
 	return nil
 }

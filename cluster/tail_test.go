@@ -1,7 +1,9 @@
 package cluster
 
 import (
+	"runtime"
 	"testing"
+	"weak"
 
 	"github.com/hashicorp/raft"
 )
@@ -24,3 +26,35 @@ func TestTheTailKeepsNoAnswers(t *testing.T) {
 		t.Errorf("%v, %q", err, got.Data)
 	}
 }
+
+// What has fallen out of the tail is free: nothing of it stays reachable behind the entries that are kept.
+func TestTheTailFreesWhatItDrops(t *testing.T) {
+	tail, err := newTail(forgetful{raft.NewInmemStore()}, 10*(1000+perEntry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dropped []weak.Pointer[byte]
+	for index := range uint64(100) {
+		data := make([]byte, 1000)
+		if err := tail.StoreLog(&raft.Log{Index: index + 1, Term: 1, Data: data}); err != nil {
+			t.Fatal(err)
+		}
+		dropped = append(dropped, weak.Make(&data[0]))
+	}
+	runtime.GC()
+	kept := 0
+	for _, p := range dropped {
+		if p.Value() != nil {
+			kept++
+		}
+	}
+	if kept != 10 {
+		t.Errorf("%d entries are in memory, of 10 that fit the tail", kept)
+	}
+	runtime.KeepAlive(tail)
+}
+
+// forgetful is a log that keeps nothing in memory.
+type forgetful struct{ raft.LogStore }
+
+func (forgetful) StoreLogs([]*raft.Log) error { return nil }
