@@ -13,7 +13,7 @@ const compensationSuffix = ".compensate"
 
 // compensateKeys are the keys of a compensation. It is a task: what concerns edges is its step's.
 func compensateKeys() []string {
-	return []string{"queue", "task", "input", "locks", "retry", "timeouts", "priority", "fairness"}
+	return []string{"queue", "task", "input", "locks", "limits", "retry", "timeouts", "priority", "fairness"}
 }
 
 // compensate reads a step's compensation, if it has one. Its queue is the step's unless it says otherwise.
@@ -25,7 +25,7 @@ func (r *reader) compensate(path string, o Object, s *Step) *Step {
 	path = At(path, "compensate")
 	c := &Step{ID: s.ID + compensationSuffix, Queue: s.undoneBy(), Retry: defaultRetry(), Timeouts: defaultTimeouts(KindTask)}
 	c.Task = c.ID
-	m, ok := r.object(path, v, "compensate is a mapping {queue, task, input, locks, retry, timeouts, priority, fairness}")
+	m, ok := r.object(path, v, "compensate is a mapping {queue, task, input, locks, limits, retry, timeouts, priority, fairness}")
 	if !ok {
 		return c
 	}
@@ -89,6 +89,7 @@ func (s *Step) canonicalCompensation() Object {
 	put(c.Task != c.ID, "task", c.Task)
 	put(c.HasInput, "input", c.Input)
 	put(len(c.Locks) > 0, "locks", c.canonicalLocks())
+	put(len(c.Limits) > 0, "limits", c.canonicalLimits())
 	retry := c.canonicalRetry()
 	put(len(retry) > 0, "retry", retry)
 	timeouts := c.canonicalTimeouts()

@@ -38,6 +38,7 @@ type Step struct {
 	HasInput            bool
 	Input               any
 	Locks               []StepLock
+	Limits              []Limit
 	Retry               Retry
 	Timeouts            Timeouts
 	Priority            int
@@ -124,6 +125,7 @@ func (s *Step) canonical() Object {
 	put(s.Kind == KindTask && s.Task != s.ID, "task", s.Task)
 	put(s.HasInput, "input", s.Input)
 	put(len(s.Locks) > 0, "locks", s.canonicalLocks())
+	put(len(s.Limits) > 0, "limits", s.canonicalLimits())
 	retry := s.canonicalRetry()
 	put(len(retry) > 0, "retry", retry)
 	timeouts := s.canonicalTimeouts()

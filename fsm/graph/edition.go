@@ -17,6 +17,8 @@ const (
 	barriersEdition = 6
 	// FairEdition has keys of fairness.
 	FairEdition = 7
+	// LimitsEdition has rate limits.
+	LimitsEdition = 8
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -33,8 +35,10 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
+		case len(s.Limits) > 0 || s.Compensate != nil && len(s.Compensate.Limits) > 0:
+			return LimitsEdition
 		case s.Fairness.Key != "" || s.Compensate != nil && s.Compensate.Fairness.Key != "":
-			return FairEdition
+			edition = max(edition, FairEdition)
 		case s.Kind == KindBarrier:
 			edition = max(edition, barriersEdition)
 		case s.holds() || s.Compensate != nil && s.Compensate.holds():

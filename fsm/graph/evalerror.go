@@ -37,6 +37,8 @@ const (
 	BarrierInvalid    = "BARRIER_INVALID"  // the result is no name of a barrier
 	PartiesInvalid    = "PARTIES_INVALID"  // the result is no number of parties
 	KeyInvalid        = "KEY_INVALID"      // the result is no key of fairness
+	LimitInvalid      = "LIMIT_INVALID"    // the result is no key of a limit
+	LimitConflict     = "LIMIT_CONFLICT"   // two limits of a step turn out to have one key, and are not the same
 	EvaluationFailed  = "EVALUATION_FAILED"
 )
 
@@ -83,6 +85,10 @@ func (e *EvalError) sentence() string {
 		return fmt.Sprintf("the result is not a number of parties from 1 to %d", MaxParties)
 	case KeyInvalid:
 		return fmt.Sprintf("the result is not a key: it has more than %d bytes, or control characters", maxName)
+	case LimitInvalid:
+		return "the result is not a limit's key"
+	case LimitConflict:
+		return "the step has two limits with one key that are not the same"
 	case LockConflict:
 		return "the step takes one lock in two ways"
 	}

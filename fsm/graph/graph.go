@@ -51,6 +51,7 @@ type step struct {
 	instance template
 	barrier  *barrier // of a barrier
 	locks    []lock
+	limits   []limit
 	fair     fairness
 	// Of a step with a body: the list of its items, the condition of its turns, and what the body puts out; nil is none.
 	in     template
@@ -147,7 +148,7 @@ func (c *compiler) step(path string, s *Step) step {
 		out.while = c.expression(At(At(path, "loop"), "while"), s.Body.While, 0, asBool)
 		out.while.turn = true
 	}
-	out.fair = c.fairness(path, s.Fairness)
+	out.fair, out.limits = c.fairness(path, s.Fairness), c.limits(path, s.Limits)
 	for i, l := range s.Locks {
 		where := At(AtIndex(At(path, "locks"), i), "name")
 		out.locks = append(out.locks, lock{

@@ -7,12 +7,12 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "retry", "timeouts", "priority", "fairness", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "limits", "retry", "timeouts", "priority", "fairness", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
 func laterKeys() []string {
-	return []string{"gateway", "while", "until", "concurrency", "rate", "edges", "default"}
+	return []string{"gateway", "while", "until", "edges", "default"}
 }
 
 // steps reads a mapping from id to step, or a list of steps with an id each (the canonical form, which keeps
@@ -91,6 +91,7 @@ func (r *reader) work(path string, o Object, s *Step) {
 	s.Task = r.name(path, o, "task", s.Task)
 	s.Input, s.HasInput = o.Get("input")
 	s.Locks = r.locks(path, o)
+	s.Limits = r.limits(path, o)
 	s.Retry = r.retry(path, o)
 	s.Timeouts = r.timeouts(path, o, KindTask)
 	if p, ok := o.Get("priority"); ok {
@@ -102,9 +103,14 @@ func (r *reader) work(path string, o Object, s *Step) {
 func (r *reader) stepKeys(path string, o Object) {
 	var rest Object
 	for _, m := range o {
-		if slices.Contains(laterKeys(), m.Key) {
+		switch {
+		case m.Key == "rate":
+			r.refuseKey(At(path, m.Key), "a rate is said with limits: [{key, limit, per}]")
+		case m.Key == "concurrency":
+			r.refuseKey(At(path, m.Key), "how many may be at once is said with permits of a lock: locks: [{name, limit}]")
+		case slices.Contains(laterKeys(), m.Key):
 			r.unsupported(At(path, m.Key), "%s is not supported by this version; remove it, or model it with task and signal steps", m.Key)
-		} else {
+		default:
 			rest = append(rest, m)
 		}
 	}

@@ -189,6 +189,8 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		result = string(json)
 	case "locks":
 		result, err = g.LocksOf(node, s)
+	case "limits":
+		result, err = g.LimitsOf(node, s)
 	case "fairness":
 		var key string
 		key, err = g.FairnessKey(node, s)

@@ -106,6 +106,8 @@ func TestSchemaRefusesWrongShapes(t *testing.T) {
 		"workflow: w\nsteps: {a: {approval: boss}}", "workflow: w\nsteps: {a: {approval: {}, queue: q}}", "workflow: w\nsteps: {a: {approval: {}, signal: {name: s}}}",
 		"workflow: w\nsteps: {a: {timer: {after: 5m}, compensate: {}}}", "workflow: w\nsteps: {a: {approval: {}, compensate: {}}}",
 		"workflow: w\nsteps: {a: {approval: {}}, b: {approval: {}}, c: {race: [a, b], needs: [a]}}", "workflow: w\nsteps: {a: {approval: {}}, b: {race: [a]}}",
+		"workflow: w\nsteps: {a: {limits: [x]}}", "workflow: w\nsteps: {a: {limits: [{key: x, limit: 1}]}}", "workflow: w\nsteps: {a: {limits: [{key: x, limit: 0, per: 1s}]}}",
+		"workflow: w\nsteps: {a: {limits: [{key: '', limit: 1, per: 1s}]}}", "workflow: w\nsteps: {a: {limits: [{key: x, limit: 1, per: 1}]}}", "workflow: w\nsteps: {a: {approval: {}, limits: []}}",
 		"workflow: w\nsteps: {a: {fairness: x}}", "workflow: w\nsteps: {a: {fairness: {weight: 2}}}", "workflow: w\nsteps: {a: {fairness: {key: x, weight: 0}}}",
 		"workflow: w\nsteps: {a: {fairness: {key: ''}}}", "workflow: w\nsteps: {a: {approval: {}, fairness: {key: x}}}", "workflow: w\nsteps: {a: {fairness: {key: x, wight: 2}}}",
 	} {
