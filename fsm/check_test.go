@@ -39,6 +39,9 @@ func check(m *Machine) error {
 				return fmt.Errorf("lock %s: %w", l.rec.Lock, err)
 			}
 		}
+		if err := checkLimits(m, ns); err != nil {
+			return err
+		}
 		if err := checkHolds(m, ns); err != nil {
 			return err
 		}

@@ -29,8 +29,8 @@ func (t *turn) grant(i *instance, at at, w *wait) (leased bool) {
 	return true
 }
 
-// claim is where a lease begins: the run and every lock it needs are granted all at once under one token,
-// or nothing is. A run that is blocked parks on the first busy lock, and is offered again when that is free.
+// claim is where a lease begins: the run, every lock and every rate slot it needs are granted all at once under one token, or nothing is. A run
+// that is blocked parks on the first busy lock, or else on the first limit without room, and is offered again when that has changed.
 func (t *turn) claim(i *instance, at at, s *session) bool {
 	r, k := i.run(at), i.key(at)
 	for _, want := range r.Locks {
@@ -51,7 +51,11 @@ func (t *turn) claim(i *instance, at at, s *session) bool {
 			t.emit(&lockGranted{lock: l, want: want, holder: &logv1.LockHolder{Token: t.ns.rec.Token + 1, Session: s.rec.Session, InstanceId: i.rec.InstanceId, Node: at.node, Index: at.index}})
 		}
 	}
+	if t.needsSlots(i, at) {
+		return false
+	}
 	t.emit(&runLeased{i: i, at: at, session: s, token: t.ns.rec.Token + 1})
+	t.takeSlots(i, at)
 	for _, want := range r.Locks {
 		if plant.Is(plant.ClaimPiecemeal) {
 			break
@@ -68,6 +72,7 @@ func (t *turn) claim(i *instance, at at, s *session) bool {
 // park has the run wait for a lock. The first time that it is passed over is stamped (lock.go, busy).
 func (t *turn) park(i *instance, at at, lock string, verdict busyness) {
 	t.m.change(i, at, func(r *run) {
+		r.limitBy(0)
 		r.Parked, r.RetryAt = lock, 0
 		if verdict == reserved {
 			r.RetryAt = t.uptime() + retryReserved
@@ -83,7 +88,10 @@ func (t *turn) park(i *instance, at at, lock string, verdict busyness) {
 
 // unpark puts the run back into its queue's line.
 func (t *turn) unpark(i *instance, at at) {
-	t.m.change(i, at, func(r *run) { r.Parked, r.RetryAt = "", 0 })
+	t.m.change(i, at, func(r *run) {
+		r.limitBy(0)
+		r.Parked, r.RetryAt = "", 0
+	})
 }
 
 // runLeased begins an attempt.
@@ -107,6 +115,7 @@ func (e *runLeased) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		now := t.uptime()
 		r.State, r.Attempt, r.Token, r.Session = v1.RunState_RUN_STATE_LEASED, r.Attempt+1, e.token, e.session.rec.Session
+		r.limitBy(0)
 		r.Parked, r.Lapsed, r.QueueDeadline, r.RetryAt, r.LockDeadline = "", false, 0, 0, 0
 		r.GrantedWall, r.ChangedWall = t.wall(), t.wall()
 		r.RunDeadline, r.HeartbeatDeadline = after(now, n.Timeouts.Run), after(now, n.Timeouts.Heartbeat)

@@ -112,6 +112,8 @@ func (t *turn) expireDeadline() bool {
 		t.expireRun(*d.run)
 	case deadlineSession:
 		t.expireSession(t.m.sessions[d.session])
+	case deadlineLimit:
+		t.expireLimit(d.limit)
 	case deadlineSignals:
 		t.expireSignals(t.m.namespaces[d.run.namespace])
 	}

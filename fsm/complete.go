@@ -117,6 +117,7 @@ func (e *runCompleted) evolve(t *turn) {
 	t.dropLapsed(e.i, e.at)
 	t.m.dropLease(t.ns, e.token)
 	t.m.change(e.i, e.at, func(r *run) {
+		r.limitBy(0)
 		r.State, r.Lapsed, r.Parked = v1.RunState_RUN_STATE_COMPLETED, e.late, ""
 		r.Todo = 0
 		r.Cancelling, r.Code, r.Reason, r.ChangedWall = false, "", "", t.wall()

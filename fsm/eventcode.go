@@ -63,6 +63,9 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendText(b, 50, d.KeyName)
 	b = appendText(b, 51, d.KeyValue)
 	b = appendText(b, 52, d.FairnessKey)
+	b = appendText(b, 53, d.LimitKey)
+	b = appendNumber(b, 54, int64(d.Limit))
+	b = appendNumber(b, 55, d.Per)
 	return append(b, 0)
 }
 
@@ -136,11 +139,11 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53:
 		return fieldText
 	}
 	return fieldUnknown
@@ -267,6 +270,12 @@ func setData(d *v1.EventData, f field, text string) {
 		d.KeyValue = text
 	case 52:
 		d.FairnessKey = text
+	case 53:
+		d.LimitKey = text
+	case 54:
+		d.Limit = int32(f.number)
+	case 55:
+		d.Per = f.number
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:

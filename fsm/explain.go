@@ -152,6 +152,9 @@ func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {
 		}
 		e.Place++
 	}
+	if r.limitedBy() != "" && m.explainLimit(i, at, e) {
+		return
+	}
 	for _, want := range r.Locks {
 		l, err := m.readLock(i.ns, want.Lock)
 		if err != nil {
@@ -168,6 +171,9 @@ func (m *Machine) explainReady(i *instance, at at, e *v1.Explanation) {
 			e.Sentence = fmt.Sprintf("Step %q needs lock %q, which is kept for an older claim that was passed over.", e.Step, want.Lock)
 			return
 		}
+	}
+	if m.explainLimit(i, at, e) {
+		return
 	}
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NO_POLLER
 	e.Sentence = fmt.Sprintf("Step %q is %s in queue %q, and no worker polls it", e.Step, sayPlace(q, e), e.Queue)

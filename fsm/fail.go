@@ -126,6 +126,7 @@ func (e *runRetried) evolve(t *turn) {
 	t.m.dropLease(t.ns, e.i.run(e.at).Token)
 	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Used, r.RetryAt = v1.RunState_RUN_STATE_BACKOFF, r.Used+1, t.uptime()+e.delay
+		r.limitBy(0)
 		r.Parked, r.Lapsed, r.LockDeadline = "", false, 0
 		r.Code, r.Reason, r.ChangedWall = e.code, e.reason, t.wall()
 	})

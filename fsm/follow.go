@@ -53,6 +53,13 @@ func (t *turn) activate(i *instance, at at) (over bool) {
 			ready.fair = &key
 		}
 	}
+	if n.Limits > 0 {
+		limits, err := i.graph.LimitsOf(int(at.node), t.view(i, i.frame(at)))
+		if err != nil {
+			return t.incident(i, at, "LIMITS_INVALID", err)
+		}
+		ready.rated = &rated{limits: limits}
+	}
 	t.emit(ready)
 	t.offer(i, at)
 	return false

@@ -138,11 +138,19 @@ func (m *Machine) barred(l *lock, c *claim) bool {
 	if c.wait != nil {
 		return m.shutOut(l, c)
 	}
-	i, err := m.lookup(l.ns.rec.Namespace, c.run.instance)
+	return m.lockedOut(l.ns, &c.run)
+}
+
+// lockedOut says whether somebody holds one of a run's locks for longer than a run, and keeps it out.
+func (m *Machine) lockedOut(ns *namespace, k *runKey) bool {
+	if ns.holds.Len() == 0 {
+		return false
+	}
+	i, err := m.lookup(ns.rec.Namespace, k.instance)
 	must(err)
-	return slices.ContainsFunc(i.run(c.run.at).Locks, func(want *logv1.ClaimedLock) bool {
-		other := l.ns.locks[want.Lock]
-		return other != nil && m.shutOut(other, &claim{run: c.run, want: want})
+	return slices.ContainsFunc(i.run(k.at).Locks, func(want *logv1.ClaimedLock) bool {
+		other := ns.locks[want.Lock]
+		return other != nil && m.shutOut(other, &claim{run: *k, want: want})
 	})
 }
 

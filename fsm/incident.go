@@ -28,6 +28,7 @@ func (e *runIncident) evolve(t *turn) {
 	}
 	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Code, r.Reason, r.ChangedWall = v1.RunState_RUN_STATE_INCIDENT, e.code, e.reason, t.wall()
+		r.limitBy(0)
 		r.Parked = ""
 		if isCompensation(e.i.step(e.at)) { // nothing takes it out of that but a command
 			r.Lapsed, r.TotalDeadline = false, 0

@@ -158,6 +158,7 @@ func (t *turn) giveBack(i *instance, at at, how, reason string) {
 		return
 	}
 	t.emit(&runReturned{i: i, at: at, how: how, reason: reason})
+	t.plantedSlot(i, at)
 	t.rememberEnd(i, at, &logv1.EndedToken{Token: token, How: how, State: r.State})
 	t.freeLocks(i, at, token, false)
 	t.offer(i, at)
@@ -225,7 +226,7 @@ func (t *turn) expireRun(k runKey) {
 	case r.State == v1.RunState_RUN_STATE_READY && passed(r.LockDeadline):
 		t.failParked(i, k.at, "LOCK_TIMEOUT", "the step's locks were not free in time")
 	case r.State == v1.RunState_RUN_STATE_READY && passed(r.RetryAt):
-		t.m.change(i, k.at, func(r *run) { r.RetryAt, r.Parked = 0, "" })
+		t.unpark(i, k.at)
 		t.offer(i, k.at)
 	case r.State == v1.RunState_RUN_STATE_READY:
 		t.failRun(i, k.at, "TIMEOUT_QUEUE", "no worker took the run within its queue timeout", false)

@@ -56,6 +56,7 @@ type Machine struct {
 		queue *queue
 		lane  *lane
 	}
+	limits  []*limit                 // that something was done to, to be looked at when the command has decided
 	planned uint64                   // counts changes of schedules, from 1
 	claims  *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
@@ -71,6 +72,7 @@ type dirt struct {
 	sessions   []int64
 	late       []lateRow
 	fair       []fairRow
+	limits     []*limit
 	replaced   [][]byte // keys of payloads that go
 	dropped    []string // namespaces whose rows go
 }

@@ -227,6 +227,7 @@ func dump(m *Machine) string {
 				return true
 			})
 		}
+		b.WriteString(sayLimits(ns))
 		for _, line := range ns.lines {
 			q := ns.queues[line]
 			if q.readyRuns()+q.parked.Len()+q.waits.Len()+int(q.leased) == 0 {

@@ -16,7 +16,9 @@ type namespace struct {
 	instances map[string]*instance // those that are decoded now
 	locks     map[string]*lock     // those with a holder, a claim or dirt
 	queues    map[string]*queue
-	lines     []string // names of queues, sorted
+	limits    map[string]*limit
+	limited   *btree.BTreeG[*limit] // the same by key
+	lines     []string              // names of queues, sorted
 	leases    map[int64]leaseRef
 	schedules map[string]*schedule
 	calendar  []string // names of schedules, sorted
@@ -43,6 +45,7 @@ func (ns *namespace) clear() {
 	ns.instances = map[string]*instance{}
 	ns.locks = map[string]*lock{}
 	ns.queues, ns.lines = map[string]*queue{}, nil
+	ns.limits, ns.limited = map[string]*limit{}, btree.NewG(32, limitsByKey)
 	ns.leases = map[int64]leaseRef{}
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
@@ -196,7 +199,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	}
 	var gone []deadline
 	for d := range m.deadlines.all() {
-		if d.run != nil && d.run.namespace == ns.rec.Namespace {
+		if d.run != nil && d.run.namespace == ns.rec.Namespace || d.limit != nil && d.limit.ns == ns {
 			gone = append(gone, d)
 		}
 	}
@@ -220,6 +223,8 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
 	d.fair = keep(d.fair, func(r fairRow) bool { return r.queue.ns != ns })
+	d.limits = keep(d.limits, func(l *limit) bool { return l.ns != ns })
+	m.limits = keep(m.limits, func(l *limit) bool { return l.ns != ns })
 	m.planned++
 	d.late = keep(d.late, func(l lateRow) bool { return l.namespace != ns.rec.Namespace })
 }

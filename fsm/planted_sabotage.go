@@ -16,6 +16,9 @@ func (m *Machine) plantTerm() {
 	if plant.Is(plant.LeasesReset) || plant.Is(plant.ShortReign) && short {
 		m.eachSession(func(s *session) { m.extend(s, s.rec.Ttl) })
 	}
+	if plant.Is(plant.SlotsForgotten) {
+		m.forgetSlots()
+	}
 	if plant.Is(plant.GraceAtChange) {
 		m.eachSession(func(s *session) {
 			if m.pressed(s) {
@@ -41,6 +44,18 @@ func (t *turn) plantTick(header *logv1.Header) {
 			if t.m.pressed(s) {
 				t.expireSession(s)
 			}
+		})
+	}
+}
+
+// forgetSlots has all limits begin anew.
+func (m *Machine) forgetSlots() {
+	for _, ns := range m.names {
+		m.namespaces[ns].limited.Ascend(func(l *limit) bool {
+			l.log, l.used = nil, 0
+			m.dirtyLimit(l)
+			m.touchLimit(l)
+			return true
 		})
 	}
 }

@@ -109,7 +109,9 @@ func (t *turn) offer(i *instance, at at) {
 		t.grant(i, at, named[0])
 		return
 	}
-	t.touchQueue(i.ns.queue(i.step(at).Queue))
+	if !t.joinsBehind(i, at) {
+		t.touchQueue(i.ns.queue(i.step(at).Queue))
+	}
 }
 
 // wanted: somebody would take the run if its locks were free.

@@ -135,6 +135,14 @@ steps:
   b: {queue: q0, fairness: {key: "${input.k == 0 ? '' : 'c1'}"}, priority: 1}
   c: {needs: [a], queue: q0, fairness: {key: "c${steps.a.output.n}"}, locks: ["x/${input.k}"], retry: {attempts: 2, backoff: 1s}}
   d: {needs: [b], queue: q1, fairness: {key: "d${input.k}", weight: 7}, timeouts: {queue: 60s, run: 20s}}
+`, `
+workflow: w12
+steps:
+  a: {queue: q0, limits: [{key: "p${input.k}", limit: 2, per: 10s}], compensate: {limits: [{key: undo, limit: 1, per: 1s}]}}
+  b: {queue: q1, limits: [{key: "p${input.k}", limit: 2, per: 10s}, {key: all, limit: 3, per: 7s}], priority: 1, retry: {attempts: 4, backoff: 1s}}
+  c: {needs: [a], queue: q0, limits: [{key: all, limit: 3, per: 7s}], locks: ["x/${input.k}"], fairness: {key: "c${input.k}"}, timeouts: {run: 20s}}
+  d: {queue: q2, limits: [{key: all, limit: 3, per: 7s}], timeouts: {queue: 60s}}
+  e: {needs: [b], queue: q0, limits: [{key: "p${input.k}", limit: 5, per: 10s}], locks: [{name: "y", limit: 2}]}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.

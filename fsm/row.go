@@ -87,6 +87,8 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 			return appendRow(b, l.rec), nil
 		}
 		return appendStored(b, k, stored, &logv1.Lock{})
+	case tableLimit:
+		return ns.appendLimitRow(b, id), nil
 	case tableFair:
 		return ns.appendFairRow(b, id, rest), nil
 	case tableSchedule:

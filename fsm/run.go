@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -39,6 +40,7 @@ type motion struct {
 	Parked      string  // the busy lock that its claim waits for
 	key         *runKey // its name in what orders it, once it was there
 	Fair        *string // its key of fairness; nil is the empty one
+	Rated       *rated  // nil is without limits
 }
 
 // aside is what few runs have (rest.go).
@@ -125,6 +127,8 @@ type place struct {
 	todo           int64
 	other, step    string // the instance that it waits for, and which step of it; or the barrier
 	fair           string
+	limits         []graph.Limit
+	limited        string // the limit that it waits at
 }
 
 func (i *instance) place(at at) place {
@@ -132,6 +136,7 @@ func (i *instance) place(at at) place {
 	p := place{
 		state: r.State, queue: i.step(at).Queue, parked: r.Parked, order: r.Order, seq: r.OrderSeq,
 		due: due(r), skippedAt: r.SkippedAt, date: dated(r), locks: r.Locks, todo: r.Todo,
+		limits: r.limits(), limited: r.limitedBy(),
 	}
 	if r.Fair != nil {
 		p.fair = *r.Fair
@@ -178,7 +183,7 @@ func (i *instance) lasting(at at) *runKey {
 	return r.key
 }
 
-// indexRun adds a run to what orders it: its queue, or the locks its claim waits for, and the deadlines.
+// indexRun adds a run to what orders it: its queue, or the locks or the limit its claim waits for, and the deadlines.
 func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.due > 0 {
 		m.deadlines.add(deadline{at: p.due, kind: deadlineRun, run: k})
@@ -204,11 +209,14 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 		return
 	}
 	item := readyRun{p.order, p.seq, k}
-	if p.parked == "" {
+	m.joinLimits(ns, q, item, &p)
+	if p.parked == "" && p.limited == "" {
 		m.joinLine(q, p.fair, item)
 		return
 	}
-	q.parked.ReplaceOrInsert(item)
+	if q.parked.ReplaceOrInsert(item); p.limited != "" {
+		return // it claims no lock until it has room
+	}
 	for _, want := range p.locks {
 		ns.lock(m, want.Lock).claims.ReplaceOrInsert(&claim{
 			order: p.order, seq: p.seq, run: *k, want: want, queue: q,
@@ -242,11 +250,14 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 		return
 	}
 	item := readyRun{p.order, p.seq, k}
-	if p.parked == "" {
+	m.leaveLimits(ns, q, item, &p)
+	if p.parked == "" && p.limited == "" {
 		m.leaveLine(q, p.fair, item)
 		return
 	}
-	q.parked.Delete(item)
+	if q.parked.Delete(item); p.limited != "" {
+		return
+	}
 	for _, want := range p.locks {
 		m.leave(ns.lock(m, want.Lock), &claim{order: p.order, seq: p.seq, run: *k})
 	}
@@ -263,6 +274,7 @@ type runReady struct {
 	input *v1.Payload
 	locks []*logv1.ClaimedLock
 	fair  *string // its key of fairness
+	rated *rated
 }
 
 func (e *runReady) kind() string { return "lockstep.step.ready.v1" }
@@ -279,10 +291,11 @@ func (e *runReady) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		now := t.uptime()
 		if e.first {
-			r.Locks, r.TotalDeadline, r.Fair = e.locks, after(now, n.Timeouts.Total), e.fair
+			r.Locks, r.TotalDeadline, r.Fair, r.Rated = e.locks, after(now, n.Timeouts.Total), e.fair, e.rated
 			t.m.setPayload(e.i, e.at, roleInput, e.input)
 		}
 		r.State, r.RetryAt, r.LockDeadline = v1.RunState_RUN_STATE_READY, 0, 0
+		r.limitBy(0)
 		r.Order, r.OrderSeq = now-int64(n.Priority)*priorityWorth, t.ns.rec.Position+1
 		r.QueueDeadline = after(now, n.Timeouts.Queue)
 		r.ChangedWall, r.SkippedAt = t.wall(), 0
@@ -321,6 +334,7 @@ func (e *runEnded) fill(d *v1.EventData) string {
 func (e *runEnded) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Parked, r.Lapsed, r.Cancelling, r.ChangedWall, r.Todo = e.to, "", false, false, t.wall(), 0
+		r.limitBy(0)
 		if e.code != "" {
 			r.Code, r.Reason = e.code, e.reason
 		}

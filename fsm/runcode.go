@@ -3,6 +3,7 @@ package fsm
 import (
 	"fmt"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -57,7 +58,48 @@ func appendRun(b []byte, r *run) []byte {
 		b = appendNumber(b, 57, int64(e.State))
 		b = appendNumber(b, 58, e.Delay)
 	}
+	b = appendLimits(b, r.limits())
+	if r.Rated != nil {
+		b = appendNumber(b, 63, int64(r.Rated.at))
+	}
 	return append(b, 0)
+}
+
+func appendLimits(b []byte, limits []graph.Limit) []byte {
+	for _, l := range limits {
+		b = appendText(b, 60, l.Key)
+		b = appendNumber(b, 61, int64(l.Limit))
+		b = appendNumber(b, 62, l.Per)
+	}
+	return b
+}
+
+func setLimit(limits *[]graph.Limit, f field) bool {
+	if f.tag == 60 {
+		*limits = append(*limits, graph.Limit{Key: string(f.text)})
+		return true
+	}
+	if len(*limits) == 0 {
+		return false
+	}
+	l := &(*limits)[len(*limits)-1]
+	if f.tag == 61 {
+		l.Limit = int32(f.number)
+	} else {
+		l.Per = f.number
+	}
+	return true
+}
+
+func setRated(r *run, f field) bool {
+	if r.Rated == nil {
+		r.Rated = &rated{}
+	}
+	if f.tag < 63 {
+		return setLimit(&r.Rated.limits, f)
+	}
+	r.Rated.at = int32(f.number)
+	return int(r.Rated.at) <= len(r.Rated.limits)
 }
 
 func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
@@ -74,11 +116,11 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59:
+	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59, tag >= 61 && tag <= 63:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
-	case tag >= 40 && tag <= 45, tag == 50, tag == 56:
+	case tag >= 40 && tag <= 45, tag == 50, tag == 56, tag == 60, tag == 64:
 		return fieldText
 	}
 	return fieldUnknown
@@ -106,6 +148,8 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 			return setRunNumber(r, f)
 		case f.tag >= 50 && f.tag < 55, f.tag == 59:
 			return setLock(&r.Locks, f)
+		case f.tag >= 60:
+			return setRated(r, f)
 		case f.tag >= 55:
 			return setEnded(&r.Ended, f)
 		}
@@ -135,7 +179,7 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 // ownFor gives a run that is read memory of its own for a field, if that is where the field is.
 func (r *run) ownFor(tag byte) {
 	switch {
-	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 28, tag == 42, tag == 45:
+	case tag >= 6 && tag <= 13, tag == 17, tag == 18, tag == 21, tag == 22, tag == 28, tag == 42, tag == 45, tag >= 60:
 		if r.motion == noMotion {
 			r.motion = &motion{}
 		}
@@ -275,7 +319,8 @@ func appendPlace(b []byte, node int32, p place) []byte {
 	}
 	b = appendText(b, 44, p.step)
 	b = appendText(b, 45, p.fair)
-	return append(appendLocks(b, p.locks), 0)
+	b = appendLimits(appendLocks(b, p.locks), p.limits)
+	return append(appendText(b, 64, p.limited), 0)
 }
 
 func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
@@ -307,6 +352,10 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 			p.step = string(f.text)
 		case 45:
 			p.fair = string(f.text)
+		case 60, 61, 62:
+			return setLimit(&p.limits, f)
+		case 64:
+			p.limited = string(f.text)
 		default:
 			return (f.tag >= 50 && f.tag < 55 || f.tag == 59) && setLock(&p.locks, f)
 		}

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -41,6 +42,7 @@ func fullRun() *run {
 	for _, part := range []any{r, r.motion, r.aside} {
 		fillStruct(reflect.ValueOf(part).Elem(), &n)
 	}
+	r.Rated = &rated{limits: []graph.Limit{{Key: "k", Limit: 9, Per: 1 << 40}, {Key: "o", Limit: 1, Per: 7}}, at: 2}
 	r.has, r.number = 5, [roles]int64{9, 0, 1 << 40}
 	r.Locks = []*logv1.ClaimedLock{{Lock: "x"}, {Lock: "y", Shared: true, Limit: 3, Take: 2, Slot: 1}}
 	r.Ended = []*logv1.EndedToken{{Token: 7, How: "fail", State: 4, Delay: 9}, {Token: 8, How: "release"}}
@@ -65,7 +67,7 @@ func TestARunSurvivesItsEncoding(t *testing.T) {
 
 func TestAPlaceSurvivesItsEncoding(t *testing.T) {
 	full := fullRun()
-	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s", "f"}
+	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s", "f", full.Rated.limits, "l"}
 	got, node, rest, err := cutPlace(appendPlace(nil, 9, want))
 	if err != nil || node != 9 || len(rest) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nbecame\n%+v of node %d, %x is left, %v", want, got, node, rest, err)

@@ -38,17 +38,19 @@ var sliced = [...]byte{
 	tableNumbered,                             // nothing of it is there below aheadLevel
 	tableSchedule,                             // from scheduleLevel on
 	tableKey, tableKept, tableTold, tableOver, // from keysLevel on
-	tableUse,  // from useLevel on
-	tableFair, // from fairLevel on
+	tableUse,   // from useLevel on
+	tableFair,  // from fairLevel on
+	tableLimit, // from limitLevel on
 }
 
-// slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, and slicedUse at
-// useLevel.
+// slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
+// useLevel, and slicedFair at fairLevel.
 const (
 	slicedFirst = 12
 	slicedThen  = slicedFirst + 1
 	slicedKeys  = slicedThen + 4
 	slicedUse   = slicedKeys + 1
+	slicedFair  = slicedUse + 1
 )
 
 // slicedAt are those of a cluster level.
@@ -62,6 +64,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedKeys]
 	case level < fairLevel:
 		return sliced[:slicedUse]
+	case level < limitLevel:
+		return sliced[:slicedFair]
 	}
 	return sliced[:]
 }

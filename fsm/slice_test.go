@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -83,6 +84,7 @@ var changes = map[byte]func([]byte) []byte{
 	tableKept:      changed(func(m *logv1.Signal) { m.Name += "!" }),
 	tableTold:      changed(func(m *logv1.SignalTold) { m.Reached++ }),
 	tableFair:      func(tag []byte) []byte { return []byte{tag[0] ^ 1} },
+	tableLimit:     func(log []byte) []byte { return append([]byte{log[0] ^ 1}, log[1:]...) },
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
 }
 
@@ -137,7 +139,7 @@ func changed[M any, P interface {
 	}
 }
 
-// flooded has runs of several keys wait, so that there are rows of turns.
+// flooded has runs of several keys wait, so that there are rows of turns, and others take slots, so that there are rows of limits.
 func flooded(t *testing.T, engine table.Engine) table.Engine {
 	m, err := Open(engine)
 	must(err)
@@ -150,6 +152,14 @@ func flooded(t *testing.T, engine table.Engine) table.Engine {
 		c.Envelope = &logv1.Envelope{}
 	}
 	m.Apply(index+1, term, e)
+	for n := range 40 {
+		l := m.namespaces[DefaultNamespace].limit(fmt.Sprint("limit", n))
+		m.adopt(l, &graph.Limit{Key: l.key, Limit: 3, Per: 1e15})
+		l.take(m.group.Uptime)
+		m.dirtyLimit(l)
+		m.dueLimit(l)
+	}
+	m.Apply(index+2, term, &logv1.Entry{})
 	must(m.Flush())
 	return engine
 }

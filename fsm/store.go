@@ -43,11 +43,12 @@ const (
 	tableTold      = 'm' // namespace, key's name and value, signal's id -> SignalTold
 	tableUse       = 'v' // namespace, workflow, version -> VersionUse (drain.go)
 	tableOver      = 'x' // namespace, uptime, key's name and value, signal's id
+	tableLimit     = 'y' // namespace, key of a limit -> when its slots were taken (limitrow.go)
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit}
 
 // looseTables are those of loose rows (loose.go).
 var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver}
@@ -183,10 +184,12 @@ func (m *Machine) load() error {
 			return fmt.Errorf("namespace %s: %w", name, err)
 		}
 	}
-	return scanRows(m.engine, []byte{tableSession}, func() *logv1.Session { return &logv1.Session{} }, func(_ []byte, rec *logv1.Session) error {
+	err = scanRows(m.engine, []byte{tableSession}, func() *logv1.Session { return &logv1.Session{} }, func(_ []byte, rec *logv1.Session) error {
 		m.loadSession(rec)
 		return nil
 	})
+	m.settleLimits()
+	return err
 }
 
 func (m *Machine) loadNamespace(ns *namespace) error {
@@ -232,7 +235,10 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
-	return m.loadFairness(ns)
+	if err := m.loadFairness(ns); err != nil {
+		return err
+	}
+	return m.loadLimits(ns)
 }
 
 // Dirty estimates the bytes that wait for Flush.
@@ -354,6 +360,7 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 		m.flushSchedule(b, s)
 	}
 	m.flushFairness(b)
+	m.flushLimits(b)
 	m.flushLoose(b)
 	m.flushUses()
 	for _, w := range d.workflows {

@@ -15,6 +15,7 @@ type deadline struct {
 	run     *runKey
 	session int64
 	wait    uint64
+	limit   *limit
 }
 
 type deadlineKind uint8
@@ -24,6 +25,7 @@ const (
 	deadlineRun
 	deadlineSession
 	deadlineSignals
+	deadlineLimit
 )
 
 func (d deadline) less(o deadline) bool {
@@ -35,6 +37,9 @@ func (d deadline) less(o deadline) bool {
 	}
 	if d.kind == deadlineRun || d.kind == deadlineSignals {
 		return d.run.compare(o.run) < 0
+	}
+	if d.kind == deadlineLimit {
+		return d.limit.compare(o.limit) < 0
 	}
 	return cmp.Or(cmp.Compare(d.session, o.session), cmp.Compare(d.wait, o.wait)) < 0
 }

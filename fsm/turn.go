@@ -101,7 +101,10 @@ func (t *turn) run(cmd *logv1.Command) Outcome {
 // settle goes on behind what was decided: with what has ended, and with what waits.
 func (t *turn) settle() {
 	t.goOn()
-	t.matchTouched()
+	for len(t.touched)+len(t.m.limits) > 0 {
+		t.refillLimits()
+		t.matchTouched()
+	}
 	t.settleDeliveries()
 }
 

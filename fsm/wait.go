@@ -76,8 +76,10 @@ func (m *Machine) lineWait(w *wait) {
 		return
 	}
 	if k, ok := w.run(); ok {
-		m.named[k] = append(m.named[k], w)
-		slices.SortFunc(m.named[k], func(a, b *wait) int { return cmp.Compare(a.rec.OrderSeq, b.rec.OrderSeq) })
+		m.relined(k, func() {
+			m.named[k] = append(m.named[k], w)
+			slices.SortFunc(m.named[k], func(a, b *wait) int { return cmp.Compare(a.rec.OrderSeq, b.rec.OrderSeq) })
+		})
 		return
 	}
 	if w.rec.Remaining > 0 {
@@ -98,9 +100,11 @@ func (m *Machine) unlineWait(w *wait) {
 		return
 	}
 	if k, ok := w.run(); ok {
-		if m.named[k] = slices.DeleteFunc(m.named[k], func(o *wait) bool { return o == w }); len(m.named[k]) == 0 {
-			delete(m.named, k)
-		}
+		m.relined(k, func() {
+			if m.named[k] = slices.DeleteFunc(m.named[k], func(o *wait) bool { return o == w }); len(m.named[k]) == 0 {
+				delete(m.named, k)
+			}
+		})
 		return
 	}
 	for _, name := range w.rec.Queues {
@@ -337,7 +341,7 @@ func (t *turn) leaseStep(r *logv1.LeaseStep) (proto.Message, *Refusal) {
 		}
 	}
 	if r.Wait <= 0 || run.State == v1.RunState_RUN_STATE_INCIDENT {
-		refusal := Refuse(v1.Code_CODE_NOT_READY, "step %q of instance %q cannot be leased now: it is %s", r.Step, r.InstanceId, runStateName(run.State))
+		refusal := Refuse(v1.Code_CODE_NOT_READY, "step %q of instance %q cannot be leased now: it is %s%s", r.Step, r.InstanceId, runStateName(run.State), i.sayWait(at))
 		if run.State == v1.RunState_RUN_STATE_LEASED {
 			refusal = refusal.With(i.holder(at))
 		}

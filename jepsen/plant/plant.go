@@ -104,6 +104,10 @@ const (
 	DrainForgotten Bug = "drain-forgotten"
 	TurnNotTaken   Bug = "turn-not-taken"
 	TagsNotStored  Bug = "tags-not-stored"
+
+	SlotGivenBack   Bug = "slot-given-back"
+	SlotsForgotten  Bug = "slots-forgotten"
+	LimitPassedOver Bug = "limit-passed-over"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -178,6 +182,9 @@ var All = []Row{
 	{DrainForgotten, "S7", "that a version is drained is forgotten by who starts again"},
 	{NeedsForgotten, "S1", "a step that an entry left to another is begun, whatever its needs have come to"},
 	{TurnNotTaken, "fairness", "a lease takes none of its key's turns"},
+	{SlotGivenBack, "limits", "a slot of a rate limit comes back when its lease is given back"},
+	{SlotsForgotten, "limits", "when slots were taken is forgotten by who leads next"},
+	{LimitPassedOver, "liveness", "who waits for a slot is not woken when one comes back"},
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 }
 

@@ -255,6 +255,7 @@ const (
 	ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING ExplainCode = 15
 	ExplainCode_EXPLAIN_CODE_QUEUED           ExplainCode = 16
 	ExplainCode_EXPLAIN_CODE_BARRIER_PENDING  ExplainCode = 17
+	ExplainCode_EXPLAIN_CODE_RATE_LIMITED     ExplainCode = 18
 )
 
 // Enum value maps for ExplainCode.
@@ -278,6 +279,7 @@ var (
 		15: "EXPLAIN_CODE_INSTANCE_PENDING",
 		16: "EXPLAIN_CODE_QUEUED",
 		17: "EXPLAIN_CODE_BARRIER_PENDING",
+		18: "EXPLAIN_CODE_RATE_LIMITED",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":      0,
@@ -298,6 +300,7 @@ var (
 		"EXPLAIN_CODE_INSTANCE_PENDING": 15,
 		"EXPLAIN_CODE_QUEUED":           16,
 		"EXPLAIN_CODE_BARRIER_PENDING":  17,
+		"EXPLAIN_CODE_RATE_LIMITED":     18,
 	}
 )
 
@@ -2496,8 +2499,11 @@ type Explanation struct {
 	Chain []*Waiting `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
 	// The key of fairness of a run that is ready, and which place that has among the keys of the queue, from 1; zero is none: the
 	// queue's runs take no turns, or those of this key wait for locks.
-	FairnessKey   string `protobuf:"bytes,11,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
-	KeyPlace      int64  `protobuf:"varint,12,opt,name=key_place,json=keyPlace,proto3" json:"key_place,omitempty"`
+	FairnessKey string `protobuf:"bytes,11,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
+	KeyPlace    int64  `protobuf:"varint,12,opt,name=key_place,json=keyPlace,proto3" json:"key_place,omitempty"`
+	// The rate limit that a run waits for, and its place among those that wait there, from 1.
+	Limit         *Limit `protobuf:"bytes,13,opt,name=limit,proto3" json:"limit,omitempty"`
+	LimitPlace    int64  `protobuf:"varint,14,opt,name=limit_place,json=limitPlace,proto3" json:"limit_place,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2612,6 +2618,20 @@ func (x *Explanation) GetFairnessKey() string {
 func (x *Explanation) GetKeyPlace() int64 {
 	if x != nil {
 		return x.KeyPlace
+	}
+	return 0
+}
+
+func (x *Explanation) GetLimit() *Limit {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *Explanation) GetLimitPlace() int64 {
+	if x != nil {
+		return x.LimitPlace
 	}
 	return 0
 }
@@ -2962,7 +2982,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\"\xd5\x05\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/limit.proto\x1a\x17lockstep/v1/event.proto\"\xd5\x05\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -3169,7 +3189,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x12GetHistoryResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.lockstep.v1.EventR\x06events\x12\x1d\n" +
 	"\n" +
-	"next_after\x18\x02 \x01(\x03R\tnextAfter\"\x94\x03\n" +
+	"next_after\x18\x02 \x01(\x03R\tnextAfter\"\xdf\x03\n" +
 	"\vExplanation\x12,\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x18.lockstep.v1.ExplainCodeR\x04code\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
@@ -3183,7 +3203,10 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05chain\x18\n" +
 	" \x03(\v2\x14.lockstep.v1.WaitingR\x05chain\x12!\n" +
 	"\ffairness_key\x18\v \x01(\tR\vfairnessKey\x12\x1b\n" +
-	"\tkey_place\x18\f \x01(\x03R\bkeyPlace\"\x94\x02\n" +
+	"\tkey_place\x18\f \x01(\x03R\bkeyPlace\x12(\n" +
+	"\x05limit\x18\r \x01(\v2\x12.lockstep.v1.LimitR\x05limit\x12\x1f\n" +
+	"\vlimit_place\x18\x0e \x01(\x03R\n" +
+	"limitPlace\"\x94\x02\n" +
 	"\aWaiting\x12*\n" +
 	"\x05waits\x18\x01 \x01(\v2\x14.lockstep.v1.RunNameR\x05waits\x121\n" +
 	"\twaits_for\x18\x02 \x01(\v2\x14.lockstep.v1.RunNameR\bwaitsFor\x12\x16\n" +
@@ -3239,7 +3262,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x14ON_CONFLICT_EXISTING\x10\x01\x12\x14\n" +
 	"\x10ON_CONFLICT_FAIL\x10\x02\x12\x15\n" +
 	"\x11ON_CONFLICT_QUEUE\x10\x03\x12\x17\n" +
-	"\x13ON_CONFLICT_REPLACE\x10\x04*\xa3\x04\n" +
+	"\x13ON_CONFLICT_REPLACE\x10\x04*\xc2\x04\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -3259,7 +3282,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x1dEXPLAIN_CODE_APPROVAL_PENDING\x10\x0e\x12!\n" +
 	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f\x12\x17\n" +
 	"\x13EXPLAIN_CODE_QUEUED\x10\x10\x12 \n" +
-	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x112\xe9\b\n" +
+	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x11\x12\x1d\n" +
+	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x122\xe9\b\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -3344,6 +3368,7 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(Consistency)(0),                   // 48: lockstep.v1.Consistency
 	(*Event)(nil),                      // 49: lockstep.v1.Event
 	(*Holder)(nil),                     // 50: lockstep.v1.Holder
+	(*Limit)(nil),                      // 51: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
@@ -3398,44 +3423,45 @@ var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	50, // 49: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
 	46, // 50: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
 	32, // 51: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	5,  // 52: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	5,  // 53: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 54: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	48, // 55: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	32, // 56: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	48, // 57: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	31, // 58: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	9,  // 59: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	11, // 60: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	14, // 61: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	15, // 62: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	17, // 63: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	19, // 64: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	21, // 65: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	23, // 66: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	25, // 67: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	27, // 68: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	29, // 69: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	35, // 70: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	33, // 71: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	10, // 72: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	12, // 73: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	6,  // 74: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	16, // 75: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	18, // 76: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	20, // 77: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	22, // 78: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	24, // 79: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	26, // 80: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	28, // 81: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	30, // 82: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	36, // 83: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	34, // 84: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	72, // [72:85] is the sub-list for method output_type
-	59, // [59:72] is the sub-list for method input_type
-	59, // [59:59] is the sub-list for extension type_name
-	59, // [59:59] is the sub-list for extension extendee
-	0,  // [0:59] is the sub-list for field type_name
+	51, // 52: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	5,  // 53: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	5,  // 54: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 55: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	48, // 56: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	32, // 57: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	48, // 58: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	31, // 59: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	9,  // 60: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	11, // 61: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	14, // 62: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	15, // 63: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	17, // 64: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	19, // 65: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	21, // 66: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	23, // 67: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	25, // 68: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	27, // 69: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	29, // 70: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	35, // 71: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	33, // 72: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	10, // 73: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	12, // 74: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	6,  // 75: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	16, // 76: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	18, // 77: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	20, // 78: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	22, // 79: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	24, // 80: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	26, // 81: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	28, // 82: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	30, // 83: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	36, // 84: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	34, // 85: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	73, // [73:86] is the sub-list for method output_type
+	60, // [60:73] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3444,6 +3470,7 @@ func file_lockstep_v1_instance_proto_init() {
 		return
 	}
 	file_lockstep_v1_common_proto_init()
+	file_lockstep_v1_limit_proto_init()
 	file_lockstep_v1_event_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
