@@ -78,6 +78,7 @@ type Client struct {
 	Schedules  lockstepv1connect.ScheduleServiceClient
 	Workers    lockstepv1connect.WorkerServiceClient
 	Locks      lockstepv1connect.LockServiceClient
+	Limits     lockstepv1connect.LimitServiceClient
 	Events     lockstepv1connect.EventServiceClient
 	Cluster    lockstepv1connect.ClusterServiceClient
 
@@ -112,6 +113,7 @@ func New(config Config) (*Client, error) {
 	c.Schedules = lockstepv1connect.NewScheduleServiceClient(carrier, base, option)
 	c.Workers = lockstepv1connect.NewWorkerServiceClient(carrier, base, option)
 	c.Locks = lockstepv1connect.NewLockServiceClient(carrier, base, option)
+	c.Limits = lockstepv1connect.NewLimitServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)
 	c.Cluster = lockstepv1connect.NewClusterServiceClient(carrier, base, option)
 	c.router.leaderOf = asker(lockstepv1connect.NewClusterServiceClient(carrier, base))

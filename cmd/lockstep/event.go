@@ -68,6 +68,9 @@ func eventRow(e *v1.Event) []string {
 	}
 	add("other", strings.Trim(d.OtherInstance+" "+d.OtherStep, " "))
 	add("fairness", d.FairnessKey)
+	if d.LimitKey != "" {
+		add("limit", fmt.Sprintf("%s %d of %d per %s", d.LimitKey, d.Count, d.Limit, time.Duration(d.Per)))
+	}
 	if d.Lag > 0 {
 		add("lag", time.Duration(d.Lag).Round(time.Millisecond).String())
 	}

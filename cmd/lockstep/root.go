@@ -115,7 +115,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(
 		c.serverCommand(), c.demoCommand(), c.benchCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
 		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.scheduleCommand(), c.stepCommand(), c.workerCommand(),
-		c.queueCommand(), c.lockCommand(), c.sessionCommand(), c.memberCommand(),
+		c.queueCommand(), c.lockCommand(), c.limitCommand(), c.sessionCommand(), c.memberCommand(),
 	)
 	root.AddCommand(c.demoParts()...)
 	return root
@@ -156,6 +156,7 @@ type services struct {
 	schedules  lockstepv1.ScheduleServiceClient
 	workers    lockstepv1.WorkerServiceClient
 	locks      lockstepv1.LockServiceClient
+	limits     lockstepv1.LimitServiceClient
 	events     lockstepv1.EventServiceClient
 	cluster    lockstepv1.ClusterServiceClient
 }
@@ -183,6 +184,7 @@ func servicesAt(client connect.HTTPClient, address string) *services {
 		schedules:  lockstepv1.NewScheduleServiceClient(client, url),
 		workers:    lockstepv1.NewWorkerServiceClient(client, url),
 		locks:      lockstepv1.NewLockServiceClient(client, url),
+		limits:     lockstepv1.NewLimitServiceClient(client, url),
 		events:     lockstepv1.NewEventServiceClient(client, url),
 		cluster:    lockstepv1.NewClusterServiceClient(client, url),
 	}
