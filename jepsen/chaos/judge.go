@@ -149,6 +149,8 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
 	w.report.check("looks see what was acknowledged", "S4", check.Peeks(ops))
+	w.report.check("no window has more leases than its limit", "limits", check.Limits(ops, events, workload.Limited))
+	w.report.limited(events)
 	w.report.check("no lease ends early", "S6", check.Leases(ops))
 	w.report.check("stale reads are as old as they say", "stale reads", check.Stale(ops, events))
 	w.report.check("watches have no gap", "L7", w.report.watched())
@@ -330,6 +332,8 @@ func event(e *v1.Event) check.Event {
 		if out.Signal, out.Name = d.GetCode(), d.GetName(); d.GetKeyName() != "" {
 			out.Key = d.KeyName + "=" + d.KeyValue
 		}
+	case kind == "limit.taken":
+		out.LimitKey, out.Limit, out.Per, out.Count = d.GetLimitKey(), int64(d.GetLimit()), time.Duration(d.GetPer()), int64(d.GetCount())
 	case strings.HasPrefix(kind, "schedule."), kind == "barrier.passed", out.Code == "BARRIER":
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	}

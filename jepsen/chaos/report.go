@@ -272,6 +272,15 @@ func (r *report) held(events []check.Event) {
 	r.check("an instance held a lock", "locks", none)
 }
 
+// limited: a run in which no limit was reached shows nothing about limits.
+func (r *report) limited(events []check.Event) {
+	void := []check.Fact{{Guarantee: "limits", What: "all limits had room at all times: the run shows nothing about them"}}
+	if slices.ContainsFunc(events, func(e check.Event) bool { return e.Type == "limit.taken" && e.Count == e.Limit }) {
+		void = nil
+	}
+	r.check("a limit was reached", "limits", void)
+}
+
 // waited counts the timers that fired, the races that another than the first of them won, and what was approved.
 func (r *report) waited(events []check.Event) {
 	for _, e := range events {

@@ -59,6 +59,10 @@ type Event struct {
 	Due      int64 // the date of a timer, or the time of a schedule, in unix nanoseconds; zero is none
 	Count    int64 // of times of a schedule, or of a barrier's parties
 	Wall     int64 // unix nanoseconds, as it shows
+	// Of a slot that is taken: the limit's key, how many it has, and in which time. Count is how many are taken.
+	LimitKey string
+	Limit    int64
+	Per      time.Duration
 	// Another instance, and a step of it: who called one that is started, or whom a step waits for.
 	Other, OtherStep string
 }

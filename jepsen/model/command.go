@@ -226,7 +226,7 @@ func (s *State) leaseStep(c *Command, x *session) func() {
 	case r.state == Incident:
 		s.refused(c, "NOT_READY")
 		return nil
-	case r.state == Ready && len(r.step.Locks) == 0:
+	case r.state == Ready && r.free():
 		s.must(c)
 	case r.state != Ready && c.Wait <= 0:
 		s.refused(c, "NOT_READY")

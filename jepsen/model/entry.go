@@ -28,6 +28,7 @@ type Step struct {
 	LockTimeout           int64
 	Priority              int64
 	Fairness              *Fairness
+	Rates                 []Rate
 	Undo                  *Step // its compensation, which has no needs
 	Body                  *Body // what is inside it: such a step waits for that
 	Call                  *Call // it waits for an instance that it starts
@@ -210,6 +211,9 @@ type Fact struct {
 	Lock, Code, Name         string
 	Key                      Key
 	Fair                     string // the key by which a run takes turns
+	LimitKey                 string // the limit of which a slot is taken
+	Limit                    int32
+	Per                      int64
 	Delay, Lag               int64
 	Take, Slot               int32
 	Shared, Late             bool

@@ -4,7 +4,10 @@ import "slices"
 
 // fact takes an event in, if the present cause may have it.
 func (s *State) fact(f *Fact) {
-	if s.claim != nil && (f.Kind != "lock.granted" || f.Token != s.claim.token) {
+	if s.slots != nil && f.Kind != "limit.taken" {
+		s.over()
+	}
+	if s.slots == nil && s.claim != nil && (f.Kind != "lock.granted" || f.Token != s.claim.token) {
 		s.over() // a claim is granted whole, or not at all
 	}
 	if s.keeps != nil && f.Kind != "lock.held" {
@@ -17,6 +20,8 @@ func (s *State) fact(f *Fact) {
 		s.sessionEnded(f)
 	case "lock.granted":
 		s.lockGranted(f)
+	case "limit.taken":
+		s.slotTaken(f)
 	case "lock.released":
 		s.lockReleased(f)
 	case "lock.held":
@@ -202,6 +207,7 @@ func (s *State) runLeased(f *Fact, r *run) {
 	r.token, r.session, r.lapsed = f.Token, x.id, false
 	r.runDeadline, r.heartbeatDeadline = after(s.Uptime, r.step.RunTimeout), after(s.Uptime, r.step.Heartbeat)
 	s.grantLease(&lease{token: f.Token, session: x, run: r})
+	s.takesSlots(r, f.Token)
 	if len(r.step.Locks) > 0 {
 		s.claim = &claim{f.Token, r, slices.Clone(r.step.Locks)}
 	}

@@ -78,9 +78,9 @@ func (s *State) waitsNoMore(r *run) {
 	delete(q.since, key)
 }
 
-// passed: the run is leased while another key waits. A run that needs locks may have been leased without a turn.
+// passed: the run is leased while another key waits. A run that needs locks or slots may have been leased without a turn.
 func (s *State) turnPassed(q *turns, key string, r *run) {
-	if len(r.step.Locks) > 0 {
+	if !r.free() {
 		return
 	}
 	if q.since[key] == nil {

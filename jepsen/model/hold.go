@@ -240,7 +240,7 @@ func (s *State) keptWaiting(f *Fact, r *run) bool {
 
 // kept: a run has not waited for its locks for longer than it may. Where somebody asks for what is in its queue it was tried.
 func (s *State) kept(r *run) {
-	if r.step.LockTimeout == 0 || r.state != Ready {
+	if r.step.LockTimeout == 0 || r.state != Ready || len(r.step.Rates) > 0 { // it may wait for a slot
 		return
 	}
 	if r.triedFrom == 0 && s.asked(r) {
@@ -263,13 +263,16 @@ func (s *State) asked(r *run) bool {
 	})
 }
 
+// tried: somebody asks for a run, so that it waits for its locks; one that needs slots may wait for those, and for no lock yet.
+func (s *State) tried(r *run) bool { return s.asked(r) && len(r.step.Rates) == 0 }
+
 // cyclesBroken checks behind an entry that no cycle is left in which somebody asks for all that waits for locks.
 func (s *State) cyclesBroken(events int) {
 	if events > mostLater || s.Limit > 0 {
 		return
 	}
 	for _, r := range s.idling {
-		if r.state == Ready && len(r.step.Locks) > 0 && s.keptOut(r) && s.asked(r) && s.inCycle(r, s.asked) {
+		if r.state == Ready && len(r.step.Locks) > 0 && s.keptOut(r) && s.tried(r) && s.inCycle(r, s.tried) {
 			fault("liveness", "step %s of %s waits for itself, and nobody yields", r.name, r.of.id)
 		}
 	}

@@ -154,10 +154,10 @@ func (s *State) runSkipped(f *Fact, r *run) {
 	s.enter(r, Skipped)
 }
 
-// first: of the runs of a queue and a key that need no lock, the one that is leased comes first: by the time at which it became
+// first: of the runs of a queue and a key that need no lock and no slot, the one that is leased comes first: by the time at which it became
 // ready, less ten seconds for each step of priority.
 func (s *State) first(r *run) {
-	if len(r.step.Locks) > 0 {
+	if !r.free() {
 		return
 	}
 	overtaken := false

@@ -147,11 +147,11 @@ func (i *instance) run(name string) *run {
 
 // enter moves a run to a state.
 func (s *State) enter(r *run, state string) {
-	if r.state == Ready && len(r.step.Locks) == 0 {
+	if r.state == Ready && r.free() {
 		s.ready[r.step.Queue] = without(s.ready[r.step.Queue], r)
 		s.waitsNoMore(r)
 	}
-	if state == Ready && len(r.step.Locks) == 0 {
+	if state == Ready && r.free() {
 		s.ready[r.step.Queue] = append(s.ready[r.step.Queue], r)
 	}
 	if r.state == Ready || r.state == Waiting || r.state == Incident {

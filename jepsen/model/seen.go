@@ -38,6 +38,11 @@ const (
 	PriorityFirst  Class = "overtaken by priority"
 	TurnTaken      Class = "leased while another key waits"
 	TurnBefore     Class = "leased before an older run of another key"
+	LastSlot       Class = "last slot of a limit taken"
+	SlotAgain      Class = "slot taken by a later attempt"
+	SlotUndoes     Class = "slot taken by a compensation"
+	SlotsMany      Class = "slots of several limits taken"
+	SlotAwaited    Class = "waits for a slot"
 	TimeoutRun     Class = "run timeout"
 	TimeoutBeat    Class = "heartbeat timeout"
 	TimeoutQueue   Class = "queue timeout"
@@ -147,7 +152,7 @@ const (
 func Classes() []Class {
 	return []Class{
 		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, UnsoundWhen, UnsoundItems, UnsoundTurn, UnsoundItem, UnsoundOutput, LeftToNext, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
-		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore,
+		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore, LastSlot, SlotAgain, SlotUndoes, SlotsMany, SlotAwaited,
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutStill, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,

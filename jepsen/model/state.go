@@ -26,11 +26,12 @@ type State struct {
 	dropped   []*wait  // in this entry
 	replaced  []uint64 // streams, in this entry
 	backoff   []*run
-	ready     map[string][]*run // that are ready and need no lock, by queue
-	turns     map[string]*turns // by queue
-	idling    []*run            // that are ready, wait, or stand still
-	letters   []*letter         // signals by key that are remembered
-	limited   []*instance       // that fail by themselves when they take too long
+	ready     map[string][]*run  // that are ready and need no lock and no slot, by queue
+	turns     map[string]*turns  // by queue
+	taken     map[string][]int64 // when slots of limits were taken, by key
+	idling    []*run             // that are ready, wait, or stand still
+	letters   []*letter          // signals by key that are remembered
+	limited   []*instance        // that fail by themselves when they take too long
 	schedules map[string]*schedule
 
 	meeting map[string][]*run // by barrier, those that wait at it, and some that did
@@ -54,6 +55,7 @@ type State struct {
 	told    map[int64]bool // tokens of leases that were granted: whether somebody was told
 	touched touched
 	claim   *claim
+	slots   *slots
 	keeps   *claim // what of a claim is to be held for longer
 	firing  *firing
 	newborn *instance // that a schedule has started, until it says so
@@ -88,7 +90,7 @@ func New() *State {
 	return &State{
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
-		schedules: map[string]*schedule{}, versions: map[string][]*version{}, meeting: map[string][]*run{}, turns: map[string]*turns{}, left: map[*run]uint64{},
+		schedules: map[string]*schedule{}, versions: map[string][]*version{}, meeting: map[string][]*run{}, turns: map[string]*turns{}, taken: map[string][]int64{}, left: map[*run]uint64{},
 	}
 }
 
@@ -192,6 +194,9 @@ func (s *State) begin(c cause) {
 
 // over checks that a cause left nothing half done.
 func (s *State) over() {
+	if c := s.slots; c != nil {
+		fault("limits", "token %d is granted step %s of %s without a slot of limit %s", c.token, c.run.name, c.run.of.id, c.left[0].key(c.run))
+	}
 	if c := s.claim; c != nil {
 		fault("S2", "token %d holds step %s of %s without lock %s", c.token, c.run.step.Name, c.run.of.id, c.left[0].Lock)
 	}
@@ -250,6 +255,7 @@ func (s *State) overdue() {
 	for _, r := range s.idling {
 		s.beyond(r)
 		s.kept(r)
+		s.limitedLong(r)
 		if s.fires(r) {
 			fault("liveness", "step %s of %s waits beyond its time", r.step.Name, r.of.id)
 		}

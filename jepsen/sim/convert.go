@@ -275,7 +275,7 @@ func factOf(e *v1.Event) model.Fact {
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count,
-		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey,
+		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
 	}
 }
 

@@ -45,6 +45,9 @@ func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflo
 		if d.one(2) {
 			drawFairness(d, f.Steps)
 		}
+		if d.one(3) {
+			drawRates(d, f.Steps)
+		}
 		out = append(out, f)
 	}
 	return out
@@ -334,6 +337,7 @@ func writeWork(b *strings.Builder, indent string, s model.Step) {
 	fmt.Fprintf(b, "%squeue: %s\n%spriority: %d\n", indent, s.Queue, indent, s.Priority)
 	fmt.Fprintf(b, "%sretry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", indent, s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
 	writeFairness(b, indent, s.Fairness)
+	writeRates(b, indent, s.Rates)
 	writeLocks(b, indent, s.Locks)
 }
 

@@ -17,23 +17,26 @@ import (
 )
 
 // Definitions are the workflows of the workloads: one whose steps are leased by name, one whose steps are polled, with
-// locks of every kind; seven whose instances are undone, of which one calls another, and one holds locks; two that wait; one that
+// locks of every kind, and both with rate limits; seven whose instances are undone, of which one calls another, and one holds locks; two that wait; one that
 // schedules start; one for signals by key; and one that is started under ids that are taken.
 var Definitions = []string{`
 workflow: named
 steps:
   a: {queue: nobody}
-  b: {needs: [a], queue: nobody}
+  b: {needs: [a], queue: nobody, limits: [{key: "calls/${input.hot}", limit: 2, per: 4s}]}
   c: {needs: [a], queue: nobody, locks: ["hot/${input.hot}"]}
   d: {needs: [b, c], queue: nobody}
 `, `
 workflow: polled
 steps:
-  take: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  take: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, limits: [{key: takes, limit: 100, per: 2s}]}
   both: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}", "right/${input.hot}"]}
   some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}, {name: "many/${input.hot}", shared: true}]}
   end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["many/${input.hot}"]}
 `, saga, row, bill, trade, parcel, move, fleet, offer, rush, beat, letter, turn}
+
+// Limited are how many rate limits the steps have that have some, by workflow and step.
+var Limited = map[string]int{"named/b": 1, "polled/take": 1}
 
 // Named starts instances and takes each of their steps by name, until the context ends, and reads them in between.
 func (r *Recorder) Named(ctx context.Context, c *client.Client, lane int, seed uint64) {
