@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -336,3 +337,51 @@ func TestTheLogOfALimit(t *testing.T) {
 }
 
 const day = int64(24 * time.Hour)
+
+// Below its level a cluster refuses a definition with limits as an old version does; of an older edition it is without.
+func TestLimitsHaveALevel(t *testing.T) {
+	m, err := Open(table.NewMemory())
+	must(err)
+	r := &rig{t: t, m: m, level: limitLevel - 1}
+	r.apply(&logv1.Entry{})
+	for _, text := range []string{calls, "workflow: u\nsteps:\n  a: {compensate: {limits: [{key: x, limit: 1, per: 1s}]}}\n"} {
+		if _, refusal := r.do(registration(text)); refusal.GetCode() != v1.Code_CODE_WORKFLOW_INVALID {
+			t.Errorf("below its level it is answered %v", refusal)
+		}
+		if got := LevelOf(registration(text)); got != limitLevel {
+			t.Errorf("it is of level %d; want %d", got, limitLevel)
+		}
+	}
+	r.tell(&logv1.Command{Body: &logv1.Command_RaiseLevel{RaiseLevel: &logv1.RaiseLevel{Level: limitLevel}}})
+	r.register(calls)
+}
+
+// A namespace that is made again under its name has none of the slots that were taken before.
+func TestALimitGoesWithItsNamespace(t *testing.T) {
+	scenario(t, func(r *rig) {
+		do := func(c *logv1.Command) Outcome {
+			t.Helper()
+			c.Envelope = &logv1.Envelope{Namespace: "n"}
+			out := r.apply(&logv1.Entry{Commands: []*logv1.Command{c}}).Outcomes[0]
+			if out.Refusal != nil {
+				t.Fatal(out.Refusal)
+			}
+			return out
+		}
+		for range 2 {
+			do(&logv1.Command{Body: &logv1.Command_CreateNamespace{CreateNamespace: &v1.CreateNamespaceRequest{Namespace: "n"}}})
+			do(registration(strings.ReplaceAll(calls, "limit: 3", "limit: 1")))
+			worker := sessionID(do(&logv1.Command{Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: 1000 * second}}}).Reply.(*v1.Session).SessionId)
+			for n := range 3 {
+				do(startOf("w", fmt.Sprint("i", n), `{"c":"a"}`))
+			}
+			poll := do(&logv1.Command{Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: worker, Queues: []string{"q"}, Count: 3}}})
+			if runs := poll.Reply.(*v1.PollStepsResponse).Runs; len(runs) != 1 {
+				t.Errorf("%d runs are leased", len(runs))
+			}
+			r.midway()
+			do(&logv1.Command{Body: &logv1.Command_DeleteNamespace{DeleteNamespace: &v1.DeleteNamespaceRequest{Namespace: "n", Force: true}}})
+			r.tick(20 * second)
+		}
+	})
+}
