@@ -230,7 +230,7 @@ func TestIdsOfChildren(t *testing.T) {
 			r.start("w", id, `{}`)
 		}
 		r.midway()
-		list, err := r.m.ListInstances(&v1.ListInstancesRequest{Workflow: "leaf"})
+		list, err := r.m.ListInstances(&v1.ListInstancesRequest{Workflow: "leaf", Order: v1.ListOrder_LIST_ORDER_OLDEST})
 		if err != nil {
 			r.t.Fatal(err)
 		}

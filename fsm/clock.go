@@ -42,7 +42,7 @@ func (m *Machine) Clock() Clock {
 		}
 		c.Deadline = soonest(c.Deadline, max(1, m.group.Uptime+max(0, left)))
 	}
-	if m.todos.Len() > 0 { // an entry left something to do
+	if m.todos.Len()+m.toIndex > 0 { // an entry left something to do
 		c.Deadline = 1
 	}
 	return c

@@ -16,6 +16,7 @@ import (
 // record adds an event to the history of an instance.
 func (m *Machine) record(i *instance, position int64) {
 	i.history = append(i.history, position)
+	m.grows(i)
 	m.touch(i)
 }
 

@@ -23,8 +23,9 @@ type instance struct {
 	within  int      // runs of these
 	dirty   bool
 	element *list.Element
-	history []int64 // positions of events that are not flushed
-	about   string  // subject, once it was asked for
+	history []int64  // positions of events that are not flushed
+	about   string   // subject, once it was asked for
+	stands  standing // as its record was last written
 }
 
 func (i *instance) key(at at) runKey {
@@ -97,6 +98,7 @@ func (m *Machine) readInstance(ns *namespace, id string) (*instance, error) {
 		return nil, refusal
 	}
 	i := newInstance(ns, rec, v)
+	i.stands = standingOf(rec)
 	return i, i.readFrames(r)
 }
 

@@ -1,14 +1,9 @@
 package fsm
 
 import (
-	"errors"
-	"slices"
-
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/table"
-	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -106,7 +101,7 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
 		Parent: i.parent(), Depth: i.rec.Depth,
 		Schedule: i.rec.Schedule, Scheduled: stamp(i.rec.ScheduledWall),
-		Line: i.lineReply(),
+		Line: i.lineReply(), Accepted: stamp(max(0, i.rec.AcceptedWall)), Changed: i.changed(),
 	}, err
 }
 
@@ -142,97 +137,4 @@ func (i *instance) runReply(at at) *v1.Run {
 		out.Needs = append(out.Needs, i.graph.Nodes[need].ID)
 	}
 	return out
-}
-
-// scanned bounds how many instances one page of a filtered list looks at.
-const scanned = 10_000
-
-// ListInstances lists instances by id. All filters that are set must match; a page may be short, or empty
-// with a next one, when few of many instances match.
-func (m *Machine) ListInstances(r *v1.ListInstancesRequest) (*v1.ListInstancesResponse, error) {
-	snapshot, err := m.view()
-	if err != nil {
-		return nil, err
-	}
-	defer snapshot.Close()
-	m.mu.RLock()
-	ns, refusal := m.namespace(r.Namespace)
-	indexed := m.keyed()
-	m.mu.RUnlock()
-	if refusal != nil {
-		return nil, refusal
-	}
-	from := &listing{in: snapshot, ns: ns.rec.Namespace, after: r.Page}
-	if keys := sortedPairs(r.Keys); len(keys) > 0 && indexed && r.State != 0 && Live(r.State) && r.State != v1.InstanceState_INSTANCE_STATE_QUEUED {
-		from.by = keys[0]
-	}
-	out, seen, size, last := &v1.ListInstancesResponse{}, 0, 0, ""
-	var failed error
-	err = from.each(func(value []byte) bool {
-		if len(out.Instances) >= pageLimit(r.Limit) || seen >= scanned || size > pageBytes {
-			out.NextPage = last
-			return false
-		}
-		rec := &logv1.Instance{}
-		if failed = proto.Unmarshal(value, rec); failed != nil {
-			return false
-		}
-		seen++
-		last = rec.InstanceId
-		if matches(r, rec) {
-			var head *v1.Instance
-			head, failed = (&instance{ns: ns, rec: rec, root: frame{payloads: payloadsOf(rec), owner: whole}}).head(snapshot)
-			size += len(value) + len(head.GetInputPayload().GetBytes()) + len(head.GetOutputPayload().GetBytes())
-			out.Instances = append(out.Instances, head)
-		}
-		return true
-	})
-	return out, errors.Join(err, failed)
-}
-
-// listing is where a list takes instances from, by id: all that there are, or the live ones that have a key.
-type listing struct {
-	in        table.Reader
-	ns, after string
-	by        *logv1.Pair
-}
-
-func (l *listing) each(fn func(value []byte) bool) error {
-	parts := []string{l.ns}
-	tbl := byte(tableInstance)
-	if l.by != nil {
-		tbl, parts = tableKey, []string{l.ns, l.by.Key, l.by.Value}
-	}
-	from, to := key(tbl, parts...), table.End(key(tbl, parts...))
-	if l.after != "" {
-		from = append(key(tbl, append(parts, l.after)...), 0)
-	}
-	var failed error
-	err := l.in.Scan(from, to, func(k, value []byte) bool {
-		if l.by != nil {
-			id, _, _ := table.CutString(k[len(key(tbl, parts...)):])
-			if value, _, failed = l.in.Get(key(tableInstance, l.ns, id)); failed != nil {
-				return false
-			}
-		}
-		return fn(value)
-	})
-	return errors.Join(err, failed)
-}
-
-func matches(r *v1.ListInstancesRequest, rec *logv1.Instance) bool {
-	if r.Workflow != "" && r.Workflow != rec.Workflow || r.State != 0 && r.State != rec.State {
-		return false
-	}
-	return has(rec.Labels, r.Labels) && has(rec.Keys, r.Keys)
-}
-
-// has says whether all that are wanted are among pairs.
-func has(pairs []*logv1.Pair, wanted map[string]string) bool {
-	for _, want := range sortedPairs(wanted) {
-		if !slices.ContainsFunc(pairs, func(p *logv1.Pair) bool { return p.Key == want.Key && p.Value == want.Value }) {
-			return false
-		}
-	}
-	return true
 }

@@ -126,7 +126,7 @@ func TestInstancesAreListedByKey(t *testing.T) {
 			{v1.InstanceState_INSTANCE_STATE_COMPLETED, []string{"n=1"}, "[i3]"},
 			{running, []string{"all=2"}, "[]"},
 		} {
-			if got := r.listed(&v1.ListInstancesRequest{State: c.state, Keys: keysOf(c.keys...), Limit: 2}); got != c.want {
+			if got := r.listed(&v1.ListInstancesRequest{State: c.state, Keys: keysOf(c.keys...), Limit: 2, Order: v1.ListOrder_LIST_ORDER_OLDEST}); got != c.want {
 				r.t.Errorf("%s with %v are %s; want %s", stateName(c.state), c.keys, got, c.want)
 			}
 		}

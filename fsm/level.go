@@ -10,7 +10,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 16 takes definitions of the
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 20 has an index of
+// instances (searchrow.go). Level 16 takes definitions of the
 // eighth edition of the language (rate limits), and has slices of their rows. Level 15 takes definitions
 // of the seventh edition of the language (keys of fairness), and has slices of their rows. Level 14 takes those of the sixth (barriers). Level 13 has starts that say what becomes of them when their id is taken (line.go), and
 // versions that are counted and drained (drain.go). Level 12 takes definitions of the fifth edition (locks that are held for longer than a
@@ -20,7 +21,7 @@ import (
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = limitLevel
+const Level = searchLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -117,6 +118,9 @@ func (e *levelRaised) evolve(t *turn) {
 		}
 		if was < useLevel && e.level >= useLevel {
 			t.m.countLive(ns)
+		}
+		if was < searchLevel && e.level >= searchLevel {
+			t.m.beginIndex(ns)
 		}
 	}
 }

@@ -180,6 +180,9 @@ type instanceQueued struct{ *instanceStarted }
 func (e *instanceQueued) kind() string { return "lockstep.instance.queued.v1" }
 func (e *instanceQueued) evolve(t *turn) {
 	i := t.enrol(e.instanceStarted)
+	if t.m.level() >= searchLevel {
+		i.rec.AcceptedWall = t.wall()
+	}
 	first := t.known(e.line.First)
 	line := t.lineRecord(first)
 	line.Queued = append(line.Queued, i.rec.InstanceId)
@@ -255,6 +258,9 @@ func (e *instanceBegun) evolve(t *turn) {
 	at := slices.Index(line.Queued, e.i.rec.InstanceId)
 	line.Queued = slices.Delete(line.Queued, at, at+1)
 	t.ns.rec.Queued--
+	if t.m.level() >= searchLevel && e.i.rec.AcceptedWall == 0 {
+		e.i.rec.AcceptedWall = -1
+	}
 	t.starts(e.i)
 	t.m.touch(e.i)
 }

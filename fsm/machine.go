@@ -57,6 +57,7 @@ type Machine struct {
 		lane  *lane
 	}
 	limits  []*limit                 // that something was done to, to be looked at when the command has decided
+	toIndex int                      // namespaces of which not all is in the index (searchbuild.go)
 	planned uint64                   // counts changes of schedules, from 1
 	claims  *btree.FreeListG[*claim] // nodes of locks' claims, shared: most locks have one at a time
 }
@@ -73,6 +74,7 @@ type dirt struct {
 	late       []lateRow
 	fair       []fairRow
 	limits     []*limit
+	index      []olderRow
 	replaced   [][]byte // keys of payloads that go
 	dropped    []string // namespaces whose rows go
 }
@@ -203,6 +205,7 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if t.checkpoint {
 		t.slice = m.slice()
 	}
+	m.buildIndex()
 	if n := len(entry.Commands); n > 0 {
 		t.result.Outcomes = make([]Outcome, 0, n)
 	}

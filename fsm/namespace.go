@@ -36,6 +36,9 @@ func (m *Machine) addNamespace(rec *logv1.Namespace) *namespace {
 	ns.clear()
 	m.namespaces[rec.Namespace] = ns
 	m.names = insertSorted(m.names, rec.Namespace)
+	if rec.Indexing {
+		m.toIndex++
+	}
 	return ns
 }
 
@@ -184,6 +187,7 @@ func (e *namespaceDeleted) evolve(t *turn) {
 	ns.clear()
 	ns.rec.State = v1.NamespaceState_NAMESPACE_STATE_DELETED
 	ns.rec.Compacted, ns.rec.LiveInstances, ns.rec.Queued = ns.rec.Position, 0, 0
+	t.m.indexed(ns)
 	t.m.dirty.dropped = append(t.m.dirty.dropped, name)
 	t.m.dirtyNamespace(ns)
 }
@@ -222,6 +226,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.instances = keep(d.instances, func(i *instance) bool { return i.ns != ns })
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
+	d.index = keep(d.index, func(r olderRow) bool { return r.namespace != ns.rec.Namespace })
 	d.fair = keep(d.fair, func(r fairRow) bool { return r.queue.ns != ns })
 	d.limits = keep(d.limits, func(l *limit) bool { return l.ns != ns })
 	m.limits = keep(m.limits, func(l *limit) bool { return l.ns != ns })

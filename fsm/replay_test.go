@@ -573,6 +573,9 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 		}
 		if w.pick(12) == 0 {
 			must(c.Flush())
+			if err := checkIndex(c); err != nil {
+				t.Fatalf("seed %d, entry %d: %v", seed, n, err)
+			}
 			c = limited(Open(r.engine))
 			if got, want := dump(c), dump(a); got != want {
 				t.Fatalf("seed %d, entry %d: opened again it differs:\n%s", seed, n, cmp.Diff(want, got))

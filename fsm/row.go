@@ -22,7 +22,7 @@ func (m *Machine) appendRowAt(b, k, stored []byte) ([]byte, error) {
 		return appendStored(b, k, stored, &logv1.Session{})
 	}
 	switch k[0] {
-	case tableKey, tableOver:
+	case tableKey, tableOver, tableIndex:
 		return b, nil // the key is all of it
 	case tableKept:
 		return appendStored(b, k, stored, &logv1.Signal{})

@@ -41,16 +41,18 @@ var sliced = [...]byte{
 	tableUse,   // from useLevel on
 	tableFair,  // from fairLevel on
 	tableLimit, // from limitLevel on
+	tableIndex, // from searchLevel on, once all is in it
 }
 
 // slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
-// useLevel, and slicedFair at fairLevel.
+// useLevel, slicedFair at fairLevel, and slicedLimit at limitLevel.
 const (
 	slicedFirst = 12
 	slicedThen  = slicedFirst + 1
 	slicedKeys  = slicedThen + 4
 	slicedUse   = slicedKeys + 1
 	slicedFair  = slicedUse + 1
+	slicedLimit = slicedFair + 1
 )
 
 // slicedAt are those of a cluster level.
@@ -66,6 +68,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedUse]
 	case level < limitLevel:
 		return sliced[:slicedFair]
+	case level < searchLevel:
+		return sliced[:slicedLimit]
 	}
 	return sliced[:]
 }
@@ -111,6 +115,9 @@ func (m *Machine) slice() []byte {
 	h.Write(appendGroup(nil, g))
 	var rows []byte
 	for i, tbl := range tables {
+		if tbl == tableIndex && m.toIndex > 0 {
+			continue // its rows follow from the records once all are there, and not from when those were written
+		}
 		cut := &cut{m: m, tbl: tbl, rows: rows[:0]}
 		must(cut.take(g.SliceFrom[i]))
 		g.SliceFrom[i], rows = cut.next, cut.rows

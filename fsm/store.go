@@ -44,11 +44,12 @@ const (
 	tableUse       = 'v' // namespace, workflow, version -> VersionUse (drain.go)
 	tableOver      = 'x' // namespace, uptime, key's name and value, signal's id
 	tableLimit     = 'y' // namespace, key of a limit -> when its slots were taken (limitrow.go)
+	tableIndex     = 'Y' // namespace, by what, its values, state, time, instance (searchrow.go)
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableIndex}
 
 // looseTables are those of loose rows (loose.go).
 var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver}
@@ -362,6 +363,7 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	m.flushFairness(b)
 	m.flushLimits(b)
 	m.flushLoose(b)
+	m.flushIndex()
 	m.flushUses()
 	for _, w := range d.workflows {
 		b.Put(table.AppendUint64(key(tableWorkflow, w.namespace, w.rec.Workflow), uint64(w.rec.Version)), encode(w.rec))
@@ -417,6 +419,10 @@ func pageLimit(limit int32) int {
 func (m *Machine) view() (table.Snapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.viewed()
+}
+
+func (m *Machine) viewed() (table.Snapshot, error) {
 	if plant.Is(plant.ScanMissesDirty) {
 		return m.engine.Snapshot(), nil
 	}

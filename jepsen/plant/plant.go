@@ -108,6 +108,9 @@ const (
 	SlotGivenBack   Bug = "slot-given-back"
 	SlotsForgotten  Bug = "slots-forgotten"
 	LimitPassedOver Bug = "limit-passed-over"
+
+	PageSkips     Bug = "page-skips"
+	IndexNotMoved Bug = "index-not-moved"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -186,6 +189,8 @@ var All = []Row{
 	{SlotsForgotten, "limits", "when slots were taken is forgotten by who leads next"},
 	{LimitPassedOver, "liveness", "who waits for a slot is not woken when one comes back"},
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
+	{PageSkips, "S4", "a page of a list that is full goes on behind the one after it"},
+	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

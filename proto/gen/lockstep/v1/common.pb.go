@@ -142,6 +142,9 @@ const (
 	// The version of the workflow is drained: nothing is started of it any more.
 	// Next: start the version that the reason names, or leave the version out, which takes the newest that is not drained.
 	Code_CODE_VERSION_DRAINED Code = 38
+	// What was there before the cluster came to its level is still being added to the index of instances.
+	// Next: leave the order out, or begin the list again without a page; in some seconds there is an order.
+	Code_CODE_INDEX_NOT_READY Code = 55
 )
 
 // Enum value maps for Code.
@@ -186,6 +189,7 @@ var (
 		36: "CODE_SCHEDULE_EXISTS",
 		37: "CODE_KEY_AMBIGUOUS",
 		38: "CODE_VERSION_DRAINED",
+		55: "CODE_INDEX_NOT_READY",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -227,6 +231,7 @@ var (
 		"CODE_SCHEDULE_EXISTS":     36,
 		"CODE_KEY_AMBIGUOUS":       37,
 		"CODE_VERSION_DRAINED":     38,
+		"CODE_INDEX_NOT_READY":     55,
 	}
 )
 
@@ -683,7 +688,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xcd\a\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xe7\a\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -724,7 +729,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x17CODE_SCHEDULE_NOT_FOUND\x10#\x12\x18\n" +
 	"\x14CODE_SCHEDULE_EXISTS\x10$\x12\x16\n" +
 	"\x12CODE_KEY_AMBIGUOUS\x10%\x12\x18\n" +
-	"\x14CODE_VERSION_DRAINED\x10&*A\n" +
+	"\x14CODE_VERSION_DRAINED\x10&\x12\x18\n" +
+	"\x14CODE_INDEX_NOT_READY\x107*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

@@ -234,6 +234,56 @@ func (OnConflict) EnumDescriptor() ([]byte, []int) {
 	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{2}
 }
 
+// ListOrder is the order of a list of instances: by when their starts were accepted, or by their ends where the filter is about these.
+type ListOrder int32
+
+const (
+	ListOrder_LIST_ORDER_UNSPECIFIED ListOrder = 0 // the newest first
+	ListOrder_LIST_ORDER_NEWEST      ListOrder = 1
+	ListOrder_LIST_ORDER_OLDEST      ListOrder = 2
+)
+
+// Enum value maps for ListOrder.
+var (
+	ListOrder_name = map[int32]string{
+		0: "LIST_ORDER_UNSPECIFIED",
+		1: "LIST_ORDER_NEWEST",
+		2: "LIST_ORDER_OLDEST",
+	}
+	ListOrder_value = map[string]int32{
+		"LIST_ORDER_UNSPECIFIED": 0,
+		"LIST_ORDER_NEWEST":      1,
+		"LIST_ORDER_OLDEST":      2,
+	}
+)
+
+func (x ListOrder) Enum() *ListOrder {
+	p := new(ListOrder)
+	*p = x
+	return p
+}
+
+func (x ListOrder) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ListOrder) Descriptor() protoreflect.EnumDescriptor {
+	return file_lockstep_v1_instance_proto_enumTypes[3].Descriptor()
+}
+
+func (ListOrder) Type() protoreflect.EnumType {
+	return &file_lockstep_v1_instance_proto_enumTypes[3]
+}
+
+func (x ListOrder) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ListOrder.Descriptor instead.
+func (ListOrder) EnumDescriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+}
+
 type ExplainCode int32
 
 const (
@@ -315,11 +365,11 @@ func (x ExplainCode) String() string {
 }
 
 func (ExplainCode) Descriptor() protoreflect.EnumDescriptor {
-	return file_lockstep_v1_instance_proto_enumTypes[3].Descriptor()
+	return file_lockstep_v1_instance_proto_enumTypes[4].Descriptor()
 }
 
 func (ExplainCode) Type() protoreflect.EnumType {
-	return &file_lockstep_v1_instance_proto_enumTypes[3]
+	return &file_lockstep_v1_instance_proto_enumTypes[4]
 }
 
 func (x ExplainCode) Number() protoreflect.EnumNumber {
@@ -328,7 +378,7 @@ func (x ExplainCode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ExplainCode.Descriptor instead.
 func (ExplainCode) EnumDescriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
 }
 
 type Run struct {
@@ -655,7 +705,11 @@ type Instance struct {
 	Schedule  string                 `protobuf:"bytes,22,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	Scheduled *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
 	// Which of the starts of an id it is. Absent when that is not known to have had several.
-	Line          *Line `protobuf:"bytes,24,opt,name=line,proto3" json:"line,omitempty"`
+	Line *Line `protobuf:"bytes,24,opt,name=line,proto3" json:"line,omitempty"`
+	// When its start was accepted, if it waited for its id behind that; else that is when it started.
+	Accepted *timestamppb.Timestamp `protobuf:"bytes,41,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// While it lives: when something was last added to its history.
+	Changed       *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=changed,proto3" json:"changed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -854,6 +908,20 @@ func (x *Instance) GetScheduled() *timestamppb.Timestamp {
 func (x *Instance) GetLine() *Line {
 	if x != nil {
 		return x.Line
+	}
+	return nil
+}
+
+func (x *Instance) GetAccepted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Accepted
+	}
+	return nil
+}
+
+func (x *Instance) GetChanged() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Changed
 	}
 	return nil
 }
@@ -1502,17 +1570,32 @@ func (x *WaitInstanceResponse) GetInstance() *Instance {
 	return nil
 }
 
+// All filters that are set must match. The answer is taken from a range of an index, and looks at a bounded number of instances: a page
+// may be short, or empty, and has a next one as long as there is more to look at. An instance that is there during the whole listing, and
+// matches throughout, is on one page, once.
 type ListInstancesRequest struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Namespace   string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Workflow    string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
-	State       InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
-	Labels      map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Page        string                 `protobuf:"bytes,5,opt,name=page,proto3" json:"page,omitempty"`
-	Limit       int32                  `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
-	Consistency Consistency            `protobuf:"varint,7,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
-	// Correlation keys. With a state that is not the end the index of live instances is read, and with none every instance is looked at.
-	Keys          map[string]string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Workflow  string                 `protobuf:"bytes,2,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	State     InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	Labels    map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The nextPage of the page before, with the same filters and order.
+	Page        string      `protobuf:"bytes,5,opt,name=page,proto3" json:"page,omitempty"`
+	Limit       int32       `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"`
+	Consistency Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
+	// Correlation keys.
+	Keys map[string]string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Of the workflow; zero is any.
+	Version int32 `protobuf:"varint,25,opt,name=version,proto3" json:"version,omitempty"`
+	// When its start was accepted: at or after the one, and before the other.
+	StartedFrom *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=started_from,json=startedFrom,proto3" json:"started_from,omitempty"`
+	StartedTo   *timestamppb.Timestamp `protobuf:"bytes,27,opt,name=started_to,json=startedTo,proto3" json:"started_to,omitempty"`
+	// When it ended, likewise. The order is by that then.
+	EndedFrom *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=ended_from,json=endedFrom,proto3" json:"ended_from,omitempty"`
+	EndedTo   *timestamppb.Timestamp `protobuf:"bytes,29,opt,name=ended_to,json=endedTo,proto3" json:"ended_to,omitempty"`
+	// It lives, and for at least so long nothing was added to its history. The order is by that then, the longest first.
+	StuckFor      *durationpb.Duration `protobuf:"bytes,30,opt,name=stuck_for,json=stuckFor,proto3" json:"stuck_for,omitempty"`
+	Order         ListOrder            `protobuf:"varint,31,opt,name=order,proto3,enum=lockstep.v1.ListOrder" json:"order,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1601,6 +1684,55 @@ func (x *ListInstancesRequest) GetKeys() map[string]string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *ListInstancesRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ListInstancesRequest) GetStartedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedFrom
+	}
+	return nil
+}
+
+func (x *ListInstancesRequest) GetStartedTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedTo
+	}
+	return nil
+}
+
+func (x *ListInstancesRequest) GetEndedFrom() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedFrom
+	}
+	return nil
+}
+
+func (x *ListInstancesRequest) GetEndedTo() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedTo
+	}
+	return nil
+}
+
+func (x *ListInstancesRequest) GetStuckFor() *durationpb.Duration {
+	if x != nil {
+		return x.StuckFor
+	}
+	return nil
+}
+
+func (x *ListInstancesRequest) GetOrder() ListOrder {
+	if x != nil {
+		return x.Order
+	}
+	return ListOrder_LIST_ORDER_UNSPECIFIED
 }
 
 type ListInstancesResponse struct {
@@ -3014,7 +3146,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\xed\b\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xdb\t\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -3041,7 +3173,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05depth\x18\x15 \x01(\x05R\x05depth\x12\x1a\n" +
 	"\bschedule\x18\x16 \x01(\tR\bschedule\x128\n" +
 	"\tscheduled\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tscheduled\x12%\n" +
-	"\x04line\x18\x18 \x01(\v2\x11.lockstep.v1.LineR\x04line\x1a9\n" +
+	"\x04line\x18\x18 \x01(\v2\x11.lockstep.v1.LineR\x04line\x126\n" +
+	"\baccepted\x18) \x01(\v2\x1a.google.protobuf.TimestampR\baccepted\x124\n" +
+	"\achanged\x18* \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -3103,7 +3237,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"]\n" +
 	"\x14WaitInstanceResponse\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\bR\x04done\x121\n" +
-	"\binstance\x18\x02 \x01(\v2\x15.lockstep.v1.InstanceR\binstance\"\xe4\x03\n" +
+	"\binstance\x18\x02 \x01(\v2\x15.lockstep.v1.InstanceR\binstance\"\xd0\x06\n" +
 	"\x14ListInstancesRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1a\n" +
 	"\bworkflow\x18\x02 \x01(\tR\bworkflow\x120\n" +
@@ -3112,7 +3246,16 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04page\x18\x05 \x01(\tR\x04page\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\x05R\x05limit\x12:\n" +
 	"\vconsistency\x18\a \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\x12?\n" +
-	"\x04keys\x18\b \x03(\v2+.lockstep.v1.ListInstancesRequest.KeysEntryR\x04keys\x1a9\n" +
+	"\x04keys\x18\b \x03(\v2+.lockstep.v1.ListInstancesRequest.KeysEntryR\x04keys\x12\x18\n" +
+	"\aversion\x18\x19 \x01(\x05R\aversion\x12=\n" +
+	"\fstarted_from\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\vstartedFrom\x129\n" +
+	"\n" +
+	"started_to\x18\x1b \x01(\v2\x1a.google.protobuf.TimestampR\tstartedTo\x129\n" +
+	"\n" +
+	"ended_from\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\tendedFrom\x125\n" +
+	"\bended_to\x18\x1d \x01(\v2\x1a.google.protobuf.TimestampR\aendedTo\x126\n" +
+	"\tstuck_for\x18\x1e \x01(\v2\x19.google.protobuf.DurationR\bstuckFor\x12,\n" +
+	"\x05order\x18\x1f \x01(\x0e2\x16.lockstep.v1.ListOrderR\x05order\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -3262,7 +3405,11 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x14ON_CONFLICT_EXISTING\x10\x01\x12\x14\n" +
 	"\x10ON_CONFLICT_FAIL\x10\x02\x12\x15\n" +
 	"\x11ON_CONFLICT_QUEUE\x10\x03\x12\x17\n" +
-	"\x13ON_CONFLICT_REPLACE\x10\x04*\xc2\x04\n" +
+	"\x13ON_CONFLICT_REPLACE\x10\x04*U\n" +
+	"\tListOrder\x12\x1a\n" +
+	"\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11LIST_ORDER_NEWEST\x10\x01\x12\x15\n" +
+	"\x11LIST_ORDER_OLDEST\x10\x02*\xc2\x04\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -3314,154 +3461,163 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 	return file_lockstep_v1_instance_proto_rawDescData
 }
 
-var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
 	(OnConflict)(0),                    // 2: lockstep.v1.OnConflict
-	(ExplainCode)(0),                   // 3: lockstep.v1.ExplainCode
-	(*Run)(nil),                        // 4: lockstep.v1.Run
-	(*RunName)(nil),                    // 5: lockstep.v1.RunName
-	(*Instance)(nil),                   // 6: lockstep.v1.Instance
-	(*Line)(nil),                       // 7: lockstep.v1.Line
-	(*Key)(nil),                        // 8: lockstep.v1.Key
-	(*StartInstanceRequest)(nil),       // 9: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),      // 10: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),      // 11: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil),     // 12: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),               // 13: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),         // 14: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),        // 15: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),       // 16: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),       // 17: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),      // 18: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),      // 19: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil),     // 20: lockstep.v1.CancelInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 21: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 22: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 23: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 24: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 25: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 26: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 27: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 28: lockstep.v1.RejectStepResponse
-	(*GetHistoryRequest)(nil),          // 29: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 30: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 31: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 32: lockstep.v1.Waiting
-	(*ListWaitsRequest)(nil),           // 33: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 34: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 35: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 36: lockstep.v1.ExplainResponse
-	nil,                                // 37: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 38: lockstep.v1.Instance.KeysEntry
-	nil,                                // 39: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 40: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 41: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 42: lockstep.v1.ListInstancesRequest.KeysEntry
-	(*structpb.Value)(nil),             // 43: google.protobuf.Value
-	(*Payload)(nil),                    // 44: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 45: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 46: google.protobuf.Duration
-	(*Refusal)(nil),                    // 47: lockstep.v1.Refusal
-	(Consistency)(0),                   // 48: lockstep.v1.Consistency
-	(*Event)(nil),                      // 49: lockstep.v1.Event
-	(*Holder)(nil),                     // 50: lockstep.v1.Holder
-	(*Limit)(nil),                      // 51: lockstep.v1.Limit
+	(ListOrder)(0),                     // 3: lockstep.v1.ListOrder
+	(ExplainCode)(0),                   // 4: lockstep.v1.ExplainCode
+	(*Run)(nil),                        // 5: lockstep.v1.Run
+	(*RunName)(nil),                    // 6: lockstep.v1.RunName
+	(*Instance)(nil),                   // 7: lockstep.v1.Instance
+	(*Line)(nil),                       // 8: lockstep.v1.Line
+	(*Key)(nil),                        // 9: lockstep.v1.Key
+	(*StartInstanceRequest)(nil),       // 10: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 11: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 12: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 13: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 14: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 15: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 16: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 17: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 18: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 19: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 20: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 21: lockstep.v1.CancelInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 22: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 23: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 24: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 25: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 26: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 27: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 28: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 29: lockstep.v1.RejectStepResponse
+	(*GetHistoryRequest)(nil),          // 30: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 31: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 32: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 33: lockstep.v1.Waiting
+	(*ListWaitsRequest)(nil),           // 34: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 35: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 36: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 37: lockstep.v1.ExplainResponse
+	nil,                                // 38: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 39: lockstep.v1.Instance.KeysEntry
+	nil,                                // 40: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 41: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 42: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 43: lockstep.v1.ListInstancesRequest.KeysEntry
+	(*structpb.Value)(nil),             // 44: google.protobuf.Value
+	(*Payload)(nil),                    // 45: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 47: google.protobuf.Duration
+	(*Refusal)(nil),                    // 48: lockstep.v1.Refusal
+	(Consistency)(0),                   // 49: lockstep.v1.Consistency
+	(*Event)(nil),                      // 50: lockstep.v1.Event
+	(*Holder)(nil),                     // 51: lockstep.v1.Holder
+	(*Limit)(nil),                      // 52: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	43, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	44, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	45, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	43, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	44, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	45, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	46, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	44, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	43, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	44, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	43, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	44, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	37, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	38, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	45, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	45, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
-	4,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	46, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
-	5,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	45, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
-	7,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
-	43, // 19: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	44, // 20: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	39, // 21: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	40, // 22: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	2,  // 23: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
-	0,  // 24: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	9,  // 25: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	13, // 26: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	10, // 27: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	47, // 28: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	48, // 29: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	46, // 30: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	6,  // 31: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 32: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	41, // 33: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	48, // 34: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	42, // 35: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	6,  // 36: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 37: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 38: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	43, // 39: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	44, // 40: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	46, // 41: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 42: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	9,  // 43: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,  // 44: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 45: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	48, // 46: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	49, // 47: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	3,  // 48: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	50, // 49: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	46, // 50: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	32, // 51: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	51, // 52: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
-	5,  // 53: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	5,  // 54: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 55: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	48, // 56: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	32, // 57: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	48, // 58: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	31, // 59: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	9,  // 60: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	11, // 61: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	14, // 62: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	15, // 63: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	17, // 64: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	19, // 65: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	21, // 66: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	23, // 67: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	25, // 68: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	27, // 69: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	29, // 70: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	35, // 71: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	33, // 72: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	10, // 73: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	12, // 74: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	6,  // 75: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	16, // 76: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	18, // 77: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	20, // 78: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	22, // 79: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	24, // 80: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	26, // 81: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	28, // 82: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	30, // 83: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	36, // 84: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	34, // 85: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	73, // [73:86] is the sub-list for method output_type
-	60, // [60:73] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	44, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	45, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	44, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	45, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	38, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	39, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	46, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	46, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	5,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
+	47, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	6,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
+	46, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	8,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
+	46, // 19: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	46, // 20: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	44, // 21: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	45, // 22: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	40, // 23: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	41, // 24: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	2,  // 25: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
+	0,  // 26: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	10, // 27: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	14, // 28: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	11, // 29: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	48, // 30: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	49, // 31: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	47, // 32: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	7,  // 33: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,  // 34: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	42, // 35: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	49, // 36: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	43, // 37: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	46, // 38: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	46, // 39: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	46, // 40: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	46, // 41: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	47, // 42: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	3,  // 43: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
+	7,  // 44: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 45: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 46: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	44, // 47: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	45, // 48: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	47, // 49: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	9,  // 50: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	10, // 51: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,  // 52: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 53: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	49, // 54: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	50, // 55: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	4,  // 56: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	51, // 57: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	47, // 58: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	33, // 59: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	52, // 60: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	6,  // 61: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	6,  // 62: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 63: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	49, // 64: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	33, // 65: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	49, // 66: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	32, // 67: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	10, // 68: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	12, // 69: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	15, // 70: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	16, // 71: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	18, // 72: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	20, // 73: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	22, // 74: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	24, // 75: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	26, // 76: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	28, // 77: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	30, // 78: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	36, // 79: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	34, // 80: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	11, // 81: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	13, // 82: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,  // 83: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	17, // 84: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	19, // 85: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	21, // 86: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	23, // 87: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	25, // 88: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	27, // 89: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	29, // 90: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	31, // 91: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	37, // 92: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	35, // 93: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	81, // [81:94] is the sub-list for method output_type
+	68, // [68:81] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3477,7 +3633,7 @@ func file_lockstep_v1_instance_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -207,7 +207,12 @@ type Namespace struct {
 	// Number of the newest payload that has one.
 	Payload int64 `protobuf:"varint,10,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Instances that wait for their id.
-	Queued        int64 `protobuf:"varint,11,opt,name=queued,proto3" json:"queued,omitempty"`
+	Queued int64 `protobuf:"varint,11,opt,name=queued,proto3" json:"queued,omitempty"`
+	// Not all of its instances are in the index yet: those up to this id are, and those that were started since it came to be.
+	Indexing  bool   `protobuf:"varint,28,opt,name=indexing,proto3" json:"indexing,omitempty"`
+	IndexedTo string `protobuf:"bytes,29,opt,name=indexed_to,json=indexedTo,proto3" json:"indexed_to,omitempty"`
+	// When the index came to be: what did not change since counts from then.
+	IndexedWall   int64 `protobuf:"varint,30,opt,name=indexed_wall,json=indexedWall,proto3" json:"indexed_wall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +320,27 @@ func (x *Namespace) GetPayload() int64 {
 func (x *Namespace) GetQueued() int64 {
 	if x != nil {
 		return x.Queued
+	}
+	return 0
+}
+
+func (x *Namespace) GetIndexing() bool {
+	if x != nil {
+		return x.Indexing
+	}
+	return false
+}
+
+func (x *Namespace) GetIndexedTo() string {
+	if x != nil {
+		return x.IndexedTo
+	}
+	return ""
+}
+
+func (x *Namespace) GetIndexedWall() int64 {
+	if x != nil {
+		return x.IndexedWall
 	}
 	return 0
 }
@@ -589,7 +615,12 @@ type Instance struct {
 	Schedule      string `protobuf:"bytes,32,opt,name=schedule,proto3" json:"schedule,omitempty"`
 	ScheduledWall int64  `protobuf:"varint,33,opt,name=scheduled_wall,json=scheduledWall,proto3" json:"scheduled_wall,omitempty"`
 	// Of one of several starts of an id.
-	Line          *Line `protobuf:"bytes,34,opt,name=line,proto3" json:"line,omitempty"`
+	Line *Line `protobuf:"bytes,34,opt,name=line,proto3" json:"line,omitempty"`
+	// When its start was accepted, if it waited for its id behind that; -1: before there was an index of instances.
+	AcceptedWall int64 `protobuf:"varint,51,opt,name=accepted_wall,json=acceptedWall,proto3" json:"accepted_wall,omitempty"`
+	// While it lives: when its history last grew, and a time in the minute before that, by which it is in the index.
+	ChangedWall   int64 `protobuf:"varint,52,opt,name=changed_wall,json=changedWall,proto3" json:"changed_wall,omitempty"`
+	QuietWall     int64 `protobuf:"varint,53,opt,name=quiet_wall,json=quietWall,proto3" json:"quiet_wall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -860,6 +891,27 @@ func (x *Instance) GetLine() *Line {
 		return x.Line
 	}
 	return nil
+}
+
+func (x *Instance) GetAcceptedWall() int64 {
+	if x != nil {
+		return x.AcceptedWall
+	}
+	return 0
+}
+
+func (x *Instance) GetChangedWall() int64 {
+	if x != nil {
+		return x.ChangedWall
+	}
+	return 0
+}
+
+func (x *Instance) GetQuietWall() int64 {
+	if x != nil {
+		return x.QuietWall
+	}
+	return 0
 }
 
 // Line is what an instance knows of the starts of its id.
@@ -2983,7 +3035,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
 	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
 	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\x12\x16\n" +
-	"\x06format\x18\x10 \x01(\rR\x06format\"\xe0\x02\n" +
+	"\x06format\x18\x10 \x01(\rR\x06format\"\xbe\x03\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -2996,7 +3048,11 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\tcompacted\x18\t \x01(\x03R\tcompacted\x12\x18\n" +
 	"\apayload\x18\n" +
 	" \x01(\x03R\apayload\x12\x16\n" +
-	"\x06queued\x18\v \x01(\x03R\x06queued\"\xdd\x01\n" +
+	"\x06queued\x18\v \x01(\x03R\x06queued\x12\x1a\n" +
+	"\bindexing\x18\x1c \x01(\bR\bindexing\x12\x1d\n" +
+	"\n" +
+	"indexed_to\x18\x1d \x01(\tR\tindexedTo\x12!\n" +
+	"\findexed_wall\x18\x1e \x01(\x03R\vindexedWall\"\xdd\x01\n" +
 	"\bWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -3014,7 +3070,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x9b\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x82\n" +
+	"\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -3055,7 +3112,11 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\routput_number\x18\x1f \x01(\x03R\foutputNumber\x12\x1a\n" +
 	"\bschedule\x18  \x01(\tR\bschedule\x12%\n" +
 	"\x0escheduled_wall\x18! \x01(\x03R\rscheduledWall\x12)\n" +
-	"\x04line\x18\" \x01(\v2\x15.lockstep.log.v1.LineR\x04line\"g\n" +
+	"\x04line\x18\" \x01(\v2\x15.lockstep.log.v1.LineR\x04line\x12#\n" +
+	"\raccepted_wall\x183 \x01(\x03R\facceptedWall\x12!\n" +
+	"\fchanged_wall\x184 \x01(\x03R\vchangedWall\x12\x1d\n" +
+	"\n" +
+	"quiet_wall\x185 \x01(\x03R\tquietWall\"g\n" +
 	"\x04Line\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\tR\x05first\x12\x19\n" +
 	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
