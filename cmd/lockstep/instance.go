@@ -127,46 +127,6 @@ func retryable(err error) bool {
 	return code == connect.CodeUnavailable || code == connect.CodeAborted
 }
 
-func (c *cli) instanceList() *cobra.Command {
-	var workflow, state, page string
-	var labels, keys map[string]string
-	var limit int32
-	cmd := &cobra.Command{Use: "list", Short: "List instances", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		r := &v1.ListInstancesRequest{Namespace: c.namespace, Workflow: workflow, Labels: labels, Keys: keys, Limit: limit, Page: page}
-		if state != "" {
-			value, ok := v1.InstanceState_value["INSTANCE_STATE_"+strings.ToUpper(state)]
-			if !ok {
-				return usage("--state %q is none; there are queued, running, failing, cancelling, compensating, completed, failed and cancelled", state)
-			}
-			r.State = v1.InstanceState(value)
-		}
-		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error) {
-			return a.instances.ListInstances
-		}, r)
-		if err != nil {
-			return err
-		}
-		return c.print(res, func() {
-			var rows [][]string
-			for _, i := range res.Instances {
-				rows = append(rows, []string{i.InstanceId, i.Workflow, c.state(i.State), when(i.Started), short(i.Reason, 50)})
-			}
-			c.table([]string{"instance", "workflow", "state", "started", "reason"}, rows)
-			if res.NextPage != "" {
-				fmt.Fprintf(c.stdout, "more: --page %q\n", res.NextPage)
-			}
-		})
-	}}
-	f := cmd.Flags()
-	f.StringVar(&workflow, "workflow", "", "only of this workflow")
-	f.StringVar(&state, "state", "", "only in this state")
-	f.StringToStringVar(&labels, "label", nil, "only with these labels")
-	f.StringToStringVar(&keys, "key", nil, "only with these correlation keys")
-	f.StringVar(&page, "page", "", "go on behind a page")
-	f.Int32Var(&limit, "limit", 100, "how many")
-	return cmd
-}
-
 func (c *cli) getInstance(ctx context.Context, id string) (*v1.Instance, error) {
 	return ask(ctx, c, func(a *services) func(context.Context, *connect.Request[v1.GetInstanceRequest]) (*connect.Response[v1.Instance], error) {
 		return a.instances.GetInstance

@@ -190,7 +190,7 @@ func checkList(r *v1.ListInstancesRequest) error {
 	return page(r.Limit, r.Page)
 }
 
-// ListInstances lists instances.
+// ListInstances lists instances. What their filter is, beyond names and sizes, the state machine checks.
 func (s *service) ListInstances(ctx context.Context, r *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error) {
 	return read(s, ctx, r, checkList, (*fsm.Machine).ListInstances,
 		func(l *v1.ListInstancesResponse) {

@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -146,6 +147,10 @@ func TestNothingIsPassedOver(t *testing.T) {
 		"state":          refusal(t, client.ListInstances, &v1.ListInstancesRequest{State: 99}),
 		"labels":         refusal(t, client.ListInstances, &v1.ListInstancesRequest{Labels: some(maxLabels + 1)}),
 		"keys":           refusal(t, client.ListInstances, &v1.ListInstancesRequest{Keys: some(maxKeys + 1)}),
+		"list's version": refusal(t, client.ListInstances, &v1.ListInstancesRequest{Version: 1}),
+		"list's time":    refusal(t, client.ListInstances, &v1.ListInstancesRequest{StartedFrom: &timestamppb.Timestamp{Seconds: -1}}),
+		"stuck for":      refusal(t, client.ListInstances, &v1.ListInstancesRequest{StuckFor: bad}),
+		"list's page":    refusal(t, client.ListInstances, &v1.ListInstancesRequest{Page: "o1"}),
 		"history of all": refusal(t, client.GetHistory, &v1.GetHistoryRequest{}),
 		"history":        refusal(t, client.GetHistory, &v1.GetHistoryRequest{InstanceId: "o1", After: -1}),
 		"explain":        refusal(t, client.Explain, &v1.ExplainRequest{InstanceId: "o1", Index: -1}),
