@@ -54,6 +54,7 @@ func (s *State) fact(f *Fact) {
 		}
 		if f.Step == "" {
 			s.instanceChanged(f, i)
+			s.grown(f)
 			return
 		}
 		r := s.begun(i, f.Step)
@@ -62,6 +63,7 @@ func (s *State) fact(f *Fact) {
 		}
 		s.runFact(f, r)
 	}
+	s.grown(f)
 }
 
 func (s *State) runFact(f *Fact, r *run) {

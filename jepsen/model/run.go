@@ -45,6 +45,7 @@ type instance struct {
 	// When it fails unless it has ended; zero is never.
 	deadline  int64
 	startedAt int64 // by the wall time of the log
+	changedAt int64 // likewise: of the last fact about it
 	keys      []Key // by name
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message

@@ -31,6 +31,9 @@ func (k *reader) next() {
 		return
 	}
 	w.by(k.c.process, d.between(0, 2*k.pace), func() {
+		if k.c.draws.one(40) {
+			k.walk()
+		}
 		r := k.read()
 		r.stale = d.one(3)
 		o := options{kind: "read"}
@@ -74,36 +77,13 @@ func (k *reader) read() *request {
 			return ""
 		})
 	case 2:
-		if d.one(10) {
+		if d.one(4) {
 			return k.list()
 		}
 	}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
 		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: run.instance})
 	}, func(x proto.Message, _ error) string { return h.sameInstance(run.instance, x.(*v1.Instance)) })
-}
-
-// list counts the instances, all of them.
-func (k *reader) list() *request {
-	h := k.c.w.history
-	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
-		all := &v1.ListInstancesResponse{}
-		for page := ""; ; {
-			out, err := m.ListInstances(&v1.ListInstancesRequest{Page: page, Limit: 1000})
-			if err != nil {
-				return nil, err
-			}
-			all.Instances = append(all.Instances, out.Instances...)
-			if page = out.NextPage; page == "" {
-				return all, nil
-			}
-		}
-	}, func(x proto.Message, _ error) string {
-		if n := len(x.(*v1.ListInstancesResponse).GetInstances()); n != h.model.Instances() {
-			return fmt.Sprintf("there are %d instances; %d were started", n, h.model.Instances())
-		}
-		return ""
-	})
 }
 
 // compared makes a read whose answer is compared with the model's, if the node is where the model is.

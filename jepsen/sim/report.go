@@ -32,7 +32,7 @@ type Report struct {
 	// Accepted completions of runs, late ones among them, and writes that the register refused.
 	Advances, Late, Fenced                                                          int
 	Leaders, Truncations, Crashes, Snapshots, Installs, Restores, Pauses, Transfers int
-	Entries, Commands, Reads, Compared, Watched, Reconnects, Expiries               int
+	Entries, Commands, Reads, Compared, Walked, Watched, Reconnects, Expiries       int
 	Faults                                                                          map[string]*Fault
 	// How often each class of things happened.
 	Seen map[model.Class]int

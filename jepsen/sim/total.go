@@ -12,11 +12,11 @@ import (
 
 // Total adds reports up.
 type Total struct {
-	Seeds, Ops, Advances, Late, Leaders, Crashes, Snapshots, Installs, Fenced int
-	Expiries, Reads, Compared, Watched, Reconnects, WorkerPauses, Violations  int
-	Simulated                                                                 time.Duration
-	Faults                                                                    map[string]*Fault
-	Seen                                                                      map[model.Class]int
+	Seeds, Ops, Advances, Late, Leaders, Crashes, Snapshots, Installs, Fenced        int
+	Expiries, Reads, Compared, Walked, Watched, Reconnects, WorkerPauses, Violations int
+	Simulated                                                                        time.Duration
+	Faults                                                                           map[string]*Fault
+	Seen                                                                             map[model.Class]int
 }
 
 // Add adds a report.
@@ -33,6 +33,7 @@ func (t *Total) Add(r *Report) {
 	t.Expiries += r.Expiries
 	t.Reads += r.Reads
 	t.Compared += r.Compared
+	t.Walked += r.Walked
 	t.Watched += r.Watched
 	t.Reconnects += r.Reconnects
 	t.Simulated += r.Simulated
@@ -82,6 +83,7 @@ func (t *Total) Void() []string {
 	least("snapshots installed", t.Installs, 1)
 	least("reconnects of watches", t.Reconnects, t.Seeds)
 	least("reads compared", t.Compared, t.Seeds)
+	least("lists walked", t.Walked, t.Seeds/4)
 	for _, class := range model.Classes() {
 		if t.Seen[class] == 0 && t.Simulated > 30*time.Minute {
 			out = append(out, "nothing was seen of: "+string(class))
@@ -111,7 +113,7 @@ func (t *Total) String() string {
 	for _, name := range slices.Sorted(maps.Keys(t.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d/%d", name, t.Faults[name].Observed, t.Faults[name].Injected))
 	}
-	return fmt.Sprintf("seeds=%d ops=%d advances=%d late=%d leaders=%d workerPauses=%d crashes=%d snapshots=%d installs=%d fenced=%d expiries=%d reads=%d compared=%d watched=%d reconnects=%d simulated=%s violations=%d faults(observed/injected): %s",
+	return fmt.Sprintf("seeds=%d ops=%d advances=%d late=%d leaders=%d workerPauses=%d crashes=%d snapshots=%d installs=%d fenced=%d expiries=%d reads=%d compared=%d walked=%d watched=%d reconnects=%d simulated=%s violations=%d faults(observed/injected): %s",
 		t.Seeds, t.Ops, t.Advances, t.Late, t.Leaders, t.WorkerPauses, t.Crashes, t.Snapshots, t.Installs, t.Fenced, t.Expiries, t.Reads,
-		t.Compared, t.Watched, t.Reconnects, t.Simulated.Round(time.Second), t.Violations, strings.Join(faults, ", "))
+		t.Compared, t.Walked, t.Watched, t.Reconnects, t.Simulated.Round(time.Second), t.Violations, strings.Join(faults, ", "))
 }

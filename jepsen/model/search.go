@@ -1,0 +1,38 @@
+package model
+
+import "slices"
+
+// Filter is what instances are to be; what is empty, or zero, is anything.
+type Filter struct {
+	State, Workflow string
+	Version         int32
+	Key             Key
+	// It lives, and there was no fact about it for so long, in nanoseconds of the wall.
+	StuckFor int64
+}
+
+// grown keeps when there was a fact about an instance.
+func (s *State) grown(f *Fact) {
+	if i := s.instances[f.Instance]; i != nil {
+		i.changedAt = s.Wall
+	}
+}
+
+// Matching lists the instances that are so, by id. Of a version it lists those alone of which the version is known; unsure says that
+// there are others.
+func (s *State) Matching(f Filter) (ids []string, unsure bool) {
+	for id, i := range s.instances {
+		switch {
+		case f.State != "" && f.State != i.state, f.Workflow != "" && f.Workflow != i.flow.Name:
+		case f.Key != Key{} && !slices.Contains(i.keys, f.Key):
+		case f.StuckFor > 0 && (over(i.state) || i.changedAt > s.Wall-f.StuckFor):
+		case f.Version > 0 && i.version == nil:
+			unsure = true
+		case f.Version > 0 && i.version.number != f.Version:
+		default:
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, unsure
+}
