@@ -28,6 +28,8 @@ const (
 	maxOffered = 1000
 	// offersAtOnce is how many are offered in one go, when there is room; the rest follow in the tick, or the next.
 	offersAtOnce = 16
+	// refillsAtOnce is how many limits are looked at behind a command for that, which move runs to each other; the rest follow likewise.
+	refillsAtOnce = 1000
 )
 
 // limitLevel is the cluster level from which on there are limits, and their rows are in slices of the state.
@@ -251,8 +253,13 @@ func (t *turn) needsSlots(i *instance, at at) (stopped bool) {
 	return false
 }
 
-// parkAt has the run wait for a slot. No lock stands in its way then, as far as it is known.
+// parkAt has the run wait for a slot. No lock stands in its way then, as far as it is known. One that waits there already changes nothing: its
+// other limits need not be looked at for it, whose first would be offered for no reason, and so on for ever.
 func (t *turn) parkAt(i *instance, at at, limit int, passed bool) {
+	r := i.run(at)
+	if stamped := !passed || r.SkippedAt > 0; stamped && int(r.Rated.at) == limit {
+		return
+	}
 	t.m.change(i, at, func(r *run) {
 		r.limitBy(limit)
 		r.Parked, r.RetryAt, r.LockDeadline = "", 0, 0

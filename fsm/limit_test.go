@@ -385,3 +385,34 @@ func TestALimitGoesWithItsNamespace(t *testing.T) {
 		}
 	})
 }
+
+// Two limits whose slots are kept for who waits for a lock, and at each of which somebody waits who needs both: an entry ends, and so does the wait.
+func TestWhoWaitsAtTwoLimits(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q, priority: 2, locks: [l], limits: [{key: x, limit: 1, per: 10s}, {key: y, limit: 1, per: 10s}]}\n")
+		r.register("workflow: x\nsteps:\n  a: {queue: q, limits: [{key: x, limit: 1, per: 10s}, {key: y, limit: 1, per: 10s}]}\n")
+		r.register("workflow: y\nsteps:\n  a: {queue: q, priority: 1, limits: [{key: y, limit: 1, per: 10s}, {key: x, limit: 1, per: 10s}]}\n")
+		worker := r.session(1000 * second)
+		r.streams(worker, 9)
+		held := r.tell(&logv1.Command{Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{Session: worker, Lock: "l"}}}).Outcomes[0].Reply.(*v1.AcquireLockResponse)
+		r.start("w", "w0", `{}`)
+		r.credit(worker, 9, "q")
+		r.tick(6 * second)
+		r.start("x", "x0", `{}`)
+		r.start("y", "y0", `{}`)
+		r.midway()
+		r.limits("x 0 of 1 per 10s, 1 wait, next in 0s\ny 0 of 1 per 10s, 1 wait, next in 0s")
+		for range 3 {
+			r.expect(second, "")
+		}
+		res := r.tell(&logv1.Command{Body: &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{Lock: "l", Token: held.Token}}})
+		if got := leasedIn(res); got != "w0" {
+			t.Errorf("%q is leased", got)
+		}
+		r.credit(worker, 9, "q")
+		r.midway()
+		r.expect(10*second, "y0")
+		r.credit(worker, 9, "q")
+		r.expect(10*second, "x0")
+	})
+}

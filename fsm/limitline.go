@@ -133,7 +133,11 @@ func (l *limit) retry(m *Machine, at int64) {
 func (t *turn) refillLimits() {
 	for n := 0; n < len(t.m.limits); n++ { // to offer touches more
 		l := t.m.limits[n]
-		t.refill(l)
+		if n < refillsAtOnce {
+			t.refill(l)
+		} else {
+			l.retry(t.m, t.uptime()) // what moves from limit to limit is no reason for an entry not to end
+		}
 		l.touched = false
 		t.m.dueLimit(l)
 	}
