@@ -39,7 +39,7 @@ func (m *Machine) explainBarrier(i *instance, at at, e *v1.Explanation) {
 // meets is a run that waits at a barrier where one waits for an instance, or for a step of it, and that does not wait for others; nil when
 // there is none.
 func (l *looked) meets(of *dependency) (first *party) {
-	if i := l.at(of.on); i != nil {
+	if i := l.at(of.on); i != nil && of.by == nil {
 		l.ns.parties.in(l.ns.rec.Namespace, of.on, func(p *party) bool {
 			if i.holdsUp(p.run.at, of.step) {
 				first = p

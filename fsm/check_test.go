@@ -59,6 +59,9 @@ func check(m *Machine) error {
 		if err := checkKeys(m, ns); err != nil {
 			return err
 		}
+		if err := checkCensuses(m, ns); err != nil {
+			return err
+		}
 		if err := checkLines(m, ns); err != nil {
 			return err
 		}
@@ -180,7 +183,7 @@ func checkWaits(m *Machine, ns *namespace) error {
 			}
 		}
 	}
-	if known > ns.waits.of.Len() || ns.waits.of.Len() != ns.waits.on.Len() {
+	if known > ns.waits.of.Len() || ns.waits.of.Len() != ns.waits.on.Len()+ns.waits.keyed.Len() {
 		return fmt.Errorf("%d runs wait for other instances, and %d are known by who they are, %d by whom they wait for", known, ns.waits.of.Len(), ns.waits.on.Len())
 	}
 	var err error

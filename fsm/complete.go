@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"math"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
@@ -32,9 +34,17 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 		t.keepLate(i, at, c)
 		return nil, refusal.asFact()
 	}
+	keys, refusal := t.newKeys(i, at, c.OutputPayload)
+	if refusal != nil {
+		return nil, refusal
+	}
 	t.emit(&runCompleted{i: i, at: at, token: c.Token, output: c.OutputPayload, late: late})
+	for _, k := range keys {
+		t.emit(&keyGiven{i: i, at: at, key: k})
+	}
 	t.freeLocks(i, at, c.Token, false)
 	t.moveOn(i, at)
+	t.takeKeptUnder(i, keys)
 	reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: late}
 	t.goOn() // what is begun now may be next
 	t.matchTouched()
@@ -97,6 +107,7 @@ type runCompleted struct {
 	token  int64
 	output *v1.Payload
 	late   bool
+	by     *satisfied // of a wait by a key
 
 	digest  []byte
 	session int64 // which completed it
@@ -107,6 +118,9 @@ func (e *runCompleted) fill(d *v1.EventData) string {
 	fillRun(d, e.i, e.at)
 	d.Late, d.PayloadDigest, d.PayloadSize = e.late, e.digest, int64(len(e.output.GetBytes()))
 	d.SessionId = sessionName(e.session)
+	if e.by != nil {
+		d.Count, d.Instances = int32(min(e.by.count, math.MaxInt32)), e.by.ids[:min(len(e.by.ids), maxTold)]
+	}
 	return e.i.subject()
 }
 func (e *runCompleted) evolve(t *turn) {

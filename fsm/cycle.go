@@ -20,8 +20,8 @@ const runsPerWait = 1000
 // cycle returns the waits of a cycle that a run closes, from itself on; none when it closes none. It is not ok where there are too many
 // waits to say.
 func (t *turn) cycle(i *instance, at at) (chain []*dependency, ok bool) {
-	r, k := i.run(at), i.key(at)
-	return t.cycleFrom(&dependency{r.Other, r.OtherStep, &k})
+	k, p := i.key(at), i.place(at)
+	return t.cycleFrom(p.dependency(&k))
 }
 
 // cycleFrom is cycle of a wait.
@@ -61,6 +61,7 @@ type found struct {
 func (s *search) run() (chain []*dependency, over bool) {
 	s.seen = map[runKey]bool{}
 	begun := s.t.looked
+	s.t.lookMost = begun + s.most*runsPerWait
 	defer func() { s.t.spent += len(s.found)/16 + (s.t.looked-begun)/1024 }()
 	for at := -1; at < len(s.found); at++ {
 		of := s.begin
@@ -79,7 +80,7 @@ func (s *search) run() (chain []*dependency, over bool) {
 		switch {
 		case closed:
 			return s.chain(at), true
-		case len(s.found) >= s.most, s.t.looked-begun > s.most*runsPerWait:
+		case len(s.found) >= s.most, s.t.looked > s.t.lookMost:
 			return nil, false
 		}
 	}
@@ -101,8 +102,12 @@ func (s *search) chain(at int) []*dependency {
 
 // ahead are the waits that one waits for.
 func (t *turn) ahead(of *dependency, fn func(*dependency) bool) {
-	if of.isLock() {
+	switch {
+	case of.isLock():
 		t.aheadOfLock(of, fn)
+		return
+	case of.by != nil:
+		t.aheadByKey(of, fn)
 		return
 	}
 	more := true
@@ -129,6 +134,15 @@ func (t *turn) behind(of *dependency, fn func(*dependency) bool) {
 	})
 	if d := t.inLine(of.run.instance, +1); more && d != nil {
 		more = fn(d)
+	}
+	fn = func(fn func(*dependency) bool) func(*dependency) bool {
+		return func(d *dependency) bool {
+			more = fn(d)
+			return more
+		}
+	}(fn)
+	if more {
+		t.behindByKey(of, fn)
 	}
 	if more {
 		t.behindLocks(of, fn)
@@ -181,7 +195,12 @@ func (t *turn) sayChain(chain []*dependency) string {
 }
 
 func (d *dependency) sayOn() string {
-	if d.step == "" {
+	switch {
+	case d.by != nil && d.step == "":
+		return fmt.Sprintf("all instances with the key %s=%s", d.by.name, d.by.value)
+	case d.by != nil:
+		return fmt.Sprintf("step %q of all instances with the key %s=%s", d.step, d.by.name, d.by.value)
+	case d.step == "":
 		return fmt.Sprintf("instance %q", d.on)
 	}
 	return fmt.Sprintf("step %q of instance %q", d.step, d.on)

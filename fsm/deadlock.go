@@ -22,7 +22,7 @@ import (
 const deadlock = "DEADLOCK"
 
 // isLock: it is a wait for locks, and not for an instance.
-func (d *dependency) isLock() bool { return d.on == "" }
+func (d *dependency) isLock() bool { return d.on == "" && d.by == nil }
 
 // lookForDeadlock breaks a cycle that a run closes: it waits for a lock, or has begun to have one held.
 func (t *turn) lookForDeadlock(i *instance, at at) {

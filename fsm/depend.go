@@ -21,6 +21,7 @@ import (
 type dependency struct {
 	on, step string // the step is empty where it is for the whole instance
 	run      *runKey
+	by       *keyWait // for all that have a key, and not for one; nil is none
 }
 
 func (d *dependency) less(o *dependency) bool {
@@ -30,29 +31,38 @@ func (d *dependency) less(o *dependency) bool {
 	return d.run.compare(o.run) < 0
 }
 
-// dependencies are those of a namespace.
-type dependencies struct{ on, of *btree.BTreeG[*dependency] }
+// dependencies are those of a namespace: by the instance, or by the key, that they are for, and all by who they are.
+type dependencies struct{ on, keyed, of *btree.BTreeG[*dependency] }
 
 func newDependencies() dependencies {
 	return dependencies{
-		on: btree.NewG(32, (*dependency).less),
-		of: btree.NewG(32, func(a, b *dependency) bool { return a.run.compare(b.run) < 0 }),
+		on:    btree.NewG(32, (*dependency).less),
+		keyed: btree.NewG(32, (*dependency).lessByKey),
+		of:    btree.NewG(32, func(a, b *dependency) bool { return a.run.compare(b.run) < 0 }),
 	}
 }
 
 func (d *dependencies) add(x *dependency) {
-	d.on.ReplaceOrInsert(x)
+	if x.by != nil {
+		d.keyed.ReplaceOrInsert(x)
+	} else {
+		d.on.ReplaceOrInsert(x)
+	}
 	d.of.ReplaceOrInsert(x)
 }
 
 func (d *dependencies) drop(x *dependency) {
-	d.on.Delete(x)
+	if x.by != nil {
+		d.keyed.Delete(x)
+	} else {
+		d.on.Delete(x)
+	}
 	d.of.Delete(x)
 }
 
 // from calls fn with those who wait for an instance, from a step of it on, until it returns false.
 func (d *dependencies) from(id, step string, fn func(*dependency) bool) {
-	d.on.AscendGreaterOrEqual(&dependency{id, step, &runKey{}}, func(x *dependency) bool { return x.on == id && fn(x) })
+	d.on.AscendGreaterOrEqual(&dependency{on: id, step: step, run: &runKey{}}, func(x *dependency) bool { return x.on == id && fn(x) })
 }
 
 // in calls fn with the runs of an instance that wait for others, until it returns false.
@@ -105,6 +115,10 @@ func (t *turn) awaitInstance(i *instance, at at) (over bool) {
 
 // look ends a wait that is over as it begins, or that would never be.
 func (t *turn) look(i *instance, at at) {
+	if i.awaitsKey(at) && t.census(i, at) == nil {
+		t.failWait(i, at, "AWAIT_TOO_WIDE", fmt.Sprintf("the key %s=%s is waited by for %d different steps already", i.step(at).AwaitsKey, i.run(at).Other, maxCensuses))
+		return
+	}
 	if t.resolve(i, at) {
 		return
 	}
@@ -124,6 +138,7 @@ type outcome struct {
 	state        v1.RunState
 	code, reason string
 	output       *v1.Payload
+	by           *satisfied // of a wait by a key: who completed
 }
 
 // cancelled is the code with which a wait for what was cancelled fails.
@@ -171,15 +186,23 @@ func failedAs(code, format string, args ...any) outcome {
 	return outcome{state: v1.RunState_RUN_STATE_FAILED, code: code, reason: reason}
 }
 
+// cameTo says how that has ended which a run waits for, if it has.
+func (t *turn) cameTo(i *instance, at at) (o outcome, over bool) {
+	if i.awaitsKey(at) {
+		return t.musterOf(i, at)
+	}
+	r := i.run(at)
+	if other := t.known(r.Other); other != nil {
+		return t.outcomeOf(other, r.OtherStep)
+	}
+	return o, false
+}
+
 // resolve ends a run as that has ended which it waits for; it says whether that has. What was completed completes it, whatever is
 // asked of the run meanwhile: it was done, and is undone with the run.
 func (t *turn) resolve(i *instance, at at) bool {
 	r := i.run(at)
-	other := t.known(r.Other)
-	if other == nil {
-		return false
-	}
-	o, over := t.outcomeOf(other, r.OtherStep)
+	o, over := t.cameTo(i, at)
 	if !over {
 		return false
 	}
@@ -188,7 +211,7 @@ func (t *turn) resolve(i *instance, at at) bool {
 	}
 	switch {
 	case o.state == v1.RunState_RUN_STATE_COMPLETED:
-		t.emit(&runCompleted{i: i, at: at, output: o.output})
+		t.emit(&runCompleted{i: i, at: at, output: o.output, by: o.by})
 		t.moveOn(i, at)
 	case r.Stage == stageUndoes:
 		t.failedBody(i, at)

@@ -17,9 +17,12 @@ const (
 
 // explainDependency says which instance a run waits for, in what state that is, and what that waits for in turn.
 func (m *Machine) explainDependency(i *instance, at at, e *v1.Explanation) {
-	r, k := i.run(at), i.key(at)
-	d := &dependency{r.Other, r.OtherStep, &k}
+	r, k, p := i.run(at), i.key(at), i.place(at)
+	d := p.dependency(&k)
 	e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING, []string{r.Other}
+	if d.by != nil {
+		e.Missing = []string{d.by.name + "=" + d.by.value}
+	}
 	m.chain(i, d, e)
 	e.Sentence = fmt.Sprintf("Step %q waits for %s", e.Step, sayWaited(e.Chain[0]))
 	if r.Stage == stageUndoes {
@@ -68,6 +71,8 @@ func sayWaited(w *v1.Waiting) string {
 	switch {
 	case w.Lock != "":
 		return sayHeld(w)
+	case w.Key != nil:
+		return sayAwaited(w)
 	case w.Barrier != "":
 		return fmt.Sprintf("barrier %q, where %d of %d parties are", w.Barrier, w.Arrived, w.Parties)
 	}
@@ -107,8 +112,11 @@ func (l *looked) at(id string) *instance {
 
 // follow is a wait of the instance that one waits for, the first; nil when there is none.
 func (l *looked) follow(of *dependency) (next *dependency) {
-	if of.isLock() {
+	switch {
+	case of.isLock():
 		return l.followLock(of)
+	case of.by != nil:
+		return l.followKey(of)
 	}
 	i := l.at(of.on)
 	if i == nil {
@@ -147,6 +155,10 @@ func (l *looked) waiting(d *dependency) *v1.Waiting {
 	}
 	if d.isLock() {
 		l.heldFrom(d, w)
+	}
+	if d.by != nil {
+		w.Key = l.awaited(d)
+		return w
 	}
 	if other := l.at(w.WaitsFor.InstanceId); other != nil {
 		w.State = other.rec.State
@@ -241,11 +253,12 @@ func (l *looked) hangTogether(id string) []waitOf {
 	looked, met := map[string]bool{}, map[string]bool{}
 	for len(g.ids) > 0 && len(g.found) <= maxWaits {
 		next := g.ids[0]
-		if g.ids = g.ids[1:]; looked[next] {
+		if g.ids = g.ids[1:]; looked[next] || next == "" {
 			continue
 		}
 		looked[next] = true
 		l.kept(next, takeDependency)
+		l.awaitedBy(next, takeDependency)
 		ns.waits.from(next, "", takeDependency)
 		ns.parties.in(ns.rec.Namespace, next, func(p *party) bool {
 			if !met[p.barrier] {

@@ -25,6 +25,9 @@ func fillFields(m protoreflect.Message, n *int64) {
 			entries := m.Mutable(f).Map()
 			entries.Set(protoreflect.ValueOfString("k").MapKey(), protoreflect.ValueOfString(text))
 			entries.Set(protoreflect.ValueOfString("l").MapKey(), protoreflect.ValueOfString(""))
+		case f.IsList():
+			m.Mutable(f).List().Append(protoreflect.ValueOfString(text))
+			m.Mutable(f).List().Append(protoreflect.ValueOfString(text + text))
 		case f.Kind() == protoreflect.MessageKind:
 			fillFields(m.Mutable(f).Message(), n)
 		case f.Kind() == protoreflect.StringKind:

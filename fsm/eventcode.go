@@ -66,6 +66,9 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendText(b, 53, d.LimitKey)
 	b = appendNumber(b, 54, int64(d.Limit))
 	b = appendNumber(b, 55, d.Per)
+	for _, id := range d.Instances {
+		b = appendText(b, 60, id)
+	}
 	return append(b, 0)
 }
 
@@ -143,7 +146,7 @@ func eventField(tag byte) fieldKind {
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 60:
 		return fieldText
 	}
 	return fieldUnknown
@@ -270,6 +273,8 @@ func setData(d *v1.EventData, f field, text string) {
 		d.KeyValue = text
 	case 52:
 		d.FairnessKey = text
+	case 60:
+		d.Instances = append(d.Instances, text)
 	case 53:
 		d.LimitKey = text
 	case 54:

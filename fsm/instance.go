@@ -272,8 +272,8 @@ func (t *turn) enrol(e *instanceStarted) *instance {
 func (t *turn) starts(i *instance) {
 	i.rec.StartedWall, i.rec.DeadlineAt = t.wall(), after(t.uptime(), i.graph.Total)
 	t.m.enter(i, v1.InstanceState_INSTANCE_STATE_RUNNING)
-	if t.m.keyed() {
-		t.m.indexKeys(t.ns, i.rec)
+	for _, p := range i.rec.Keys {
+		t.comesTo(i, p)
 	}
 	t.takesID(i)
 	t.tellOf(i)
@@ -377,6 +377,8 @@ func (e *instanceChanged) evolve(t *turn) {
 		rec.EndedWall = t.wall()
 		rec.Signals, rec.Seen = nil, nil
 		t.m.unindexKeys(e.i)
+		t.m.hadEnded(e.i)
+		t.settles(e.i, "")
 		t.ns.rec.LiveInstances--
 		t.m.lives(e.i, -1)
 		t.m.dirtyNamespace(t.ns)

@@ -119,9 +119,12 @@ func (i *instance) runReply(at at) *v1.Run {
 		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue, Role: n.Role,
 		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
 	}
-	if i.isBarrier(at) {
+	switch {
+	case i.isBarrier(at):
 		out.Barrier = r.Other
-	} else {
+	case i.awaitsKey(at) && r.Other != "":
+		out.AwaitedKey, out.OtherStep = n.AwaitsKey+"="+r.Other, n.Awaits
+	default:
 		out.OtherInstance, out.OtherStep = r.Other, r.OtherStep
 	}
 	if r.State == v1.RunState_RUN_STATE_LEASED {

@@ -15,8 +15,9 @@ import (
 
 // todo is that something is to be done about a run, or an instance.
 type todo struct {
-	seq int64
-	run *runKey
+	seq    int64
+	run    *runKey
+	census *census // it is about this
 }
 
 func newTodos() *btree.BTreeG[todo] {
@@ -45,7 +46,12 @@ func (t *turn) later() {
 			return
 		}
 		t.spent = 1
-		t.do(*next.run)
+		if next.census != nil {
+			t.ns = next.census.ns
+			t.goThrough(next.census)
+		} else {
+			t.do(*next.run)
+		}
 		t.settle()
 	}
 }
@@ -103,7 +109,7 @@ func (m *Machine) todo(i *instance, at at, seq int64) {
 		m.todos.Delete(todo{seq: i.rec.Todo})
 	}
 	if i.rec.Todo = seq; seq > 0 {
-		m.todos.ReplaceOrInsert(todo{seq, &k})
+		m.todos.ReplaceOrInsert(todo{seq: seq, run: &k})
 	}
 	i.root.pages[0] = true
 	m.touch(i)
@@ -114,6 +120,12 @@ func (t *turn) overRun(i *instance, at at) {
 	t.endNamed(i, at)
 	if i.step(at).Body > 0 {
 		t.unholds(i)
+	}
+	if i.awaitsKey(at) {
+		t.leaveCensus(i, at)
+	}
+	if at.index == 0 && i.step(at).Scope == 0 && !isCompensation(i.step(at)) {
+		t.settles(i, i.step(at).ID)
 	}
 	if t.ns.waits.on.Len() == 0 || at.index != 0 || i.step(at).Scope != 0 || plant.Is(plant.EndNotTold) {
 		return

@@ -11,7 +11,8 @@ import (
 )
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 20 has an index of
-// instances (searchrow.go). Level 16 takes definitions of the
+// instances (searchrow.go). Level 18 takes definitions
+// of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 16 takes definitions of the
 // eighth edition of the language (rate limits), and has slices of their rows. Level 15 takes definitions
 // of the seventh edition of the language (keys of fairness), and has slices of their rows. Level 14 takes those of the sixth (barriers). Level 13 has starts that say what becomes of them when their id is taken (line.go), and
 // versions that are counted and drained (drain.go). Level 12 takes definitions of the fifth edition (locks that are held for longer than a
@@ -75,7 +76,7 @@ func definitionLevel(g *graph.Graph) uint32 {
 		level = compensationLevel
 	}
 	if g.Edition > 1 {
-		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel, barrierLevel, fairLevel, limitLevel}[g.Edition-2])
+		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel, barrierLevel, fairLevel, limitLevel, awaitsLevel}[g.Edition-2])
 	}
 	return level
 }
@@ -121,6 +122,9 @@ func (e *levelRaised) evolve(t *turn) {
 		}
 		if was < searchLevel && e.level >= searchLevel {
 			t.m.beginIndex(ns)
+		}
+		if was < awaitsLevel && t.m.remembers() {
+			t.m.rememberLive(ns)
 		}
 	}
 }

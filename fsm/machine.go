@@ -70,6 +70,7 @@ type dirt struct {
 	instances  []*instance
 	locks      []*lock
 	schedules  []*schedule
+	censuses   []*census
 	sessions   []int64
 	late       []lateRow
 	fair       []fairRow

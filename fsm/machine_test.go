@@ -210,12 +210,16 @@ func dump(m *Machine) string {
 	})
 	for _, name := range m.names {
 		ns := m.namespaces[name]
-		for _, order := range []*btree.BTreeG[*dependency]{ns.waits.on, ns.waits.of} {
+		for _, order := range []*btree.BTreeG[*dependency]{ns.waits.on, ns.waits.keyed, ns.waits.of} {
 			order.Ascend(func(d *dependency) bool {
-				fmt.Fprintf(&b, "waits for %s %s: %v\n", d.on, d.step, d.run)
+				fmt.Fprintf(&b, "waits for %s %s %v: %v\n", d.on, d.step, d.by, d.run)
 				return true
 			})
 		}
+		ns.censuses.Ascend(func(c *census) bool {
+			fmt.Fprintf(&b, "census %x\n", appendRow(nil, c.rec))
+			return true
+		})
 		ns.holds.Ascend(func(h holding) bool {
 			fmt.Fprintf(&b, "holds %v\n", h)
 			return true

@@ -26,6 +26,7 @@ type namespace struct {
 	waits     dependencies // runs that wait for other instances
 	holds     *btree.BTreeG[holding]
 	parties   parties
+	censuses  *btree.BTreeG[*census]
 	payloads  numbered
 	over      int64 // when the next that is remembered of signals by key is over; zero is never
 	dirty     bool
@@ -53,6 +54,7 @@ func (ns *namespace) clear() {
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits, ns.holds, ns.parties = newDependencies(), newHoldings(), newParties()
+	ns.censuses = newCensuses()
 	ns.over = 0
 }
 
@@ -227,6 +229,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
 	d.index = keep(d.index, func(r olderRow) bool { return r.namespace != ns.rec.Namespace })
+	d.censuses = keep(d.censuses, func(c *census) bool { return c.ns != ns })
 	d.fair = keep(d.fair, func(r fairRow) bool { return r.queue.ns != ns })
 	d.limits = keep(d.limits, func(l *limit) bool { return l.ns != ns })
 	m.limits = keep(m.limits, func(l *limit) bool { return l.ns != ns })

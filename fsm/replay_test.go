@@ -23,7 +23,7 @@ import (
 
 // theWorkflows have everything that a random walk should meet: locks of each kind, joins, conditions, signals,
 // retries, timeouts, expressions that fail, compensations, timers, races, approvals, calls, waits for other instances, barriers, keys of
-// fairness.
+// fairness, waits by keys, and keys that steps give.
 var theWorkflows = [...]string{`
 workflow: w0
 steps:
@@ -143,6 +143,17 @@ steps:
   c: {needs: [a], queue: q0, limits: [{key: all, limit: 3, per: 7s}], locks: ["x/${input.k}"], fairness: {key: "c${input.k}"}, timeouts: {run: 20s}}
   d: {queue: q2, limits: [{key: all, limit: 3, per: 7s}], timeouts: {queue: 60s}}
   e: {needs: [b], queue: q0, limits: [{key: "p${input.k}", limit: 5, per: 10s}], locks: [{name: "y", limit: 2}]}
+`, `
+workflow: w13
+steps:
+  a: {queue: q0, keys: {k2: "v${input.k}"}}
+  b: {await: {key: {k0: "v${input.k}"}}, timeouts: {total: 60s}}
+  c: {needs: [a], await: {key: {k0: "v${input.k + 1}"}, of: all}, timeouts: {total: 40s}}
+  d: {await: {key: {k2: "v${input.k}"}, step: a, of: {atLeast: 2}}, timeouts: {total: 50s}}
+  e: {await: {key: {k1: v1}, step: a, of: all}, timeouts: {total: 30s}}
+  f: {needs: [{step: b, ends: any}, {step: d, ends: any}], queue: q1, keys: {k1: "v${output.n}", k2: "v${input.k}"}, compensate: {}}
+  g: {timer: {after: 15s}}
+  h: {race: [e, g], queue: q0}
 `}
 
 // walk makes random entries that mean something: it remembers sessions and leases.

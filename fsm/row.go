@@ -89,6 +89,10 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 		return appendStored(b, k, stored, &logv1.Lock{})
 	case tableLimit:
 		return ns.appendLimitRow(b, id), nil
+	case tableHad:
+		return append(b, stored...), nil
+	case tableCensus:
+		return ns.appendCensusRow(b, id, rest, k, stored)
 	case tableFair:
 		return ns.appendFairRow(b, id, rest), nil
 	case tableSchedule:

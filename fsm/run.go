@@ -129,6 +129,8 @@ type place struct {
 	fair           string
 	limits         []graph.Limit
 	limited        string // the limit that it waits at
+	key            string // the name of the key by which it waits; other is its value then
+	count          int32  // and how many must have completed
 }
 
 func (i *instance) place(at at) place {
@@ -143,6 +145,7 @@ func (i *instance) place(at at) place {
 	}
 	if i.waitsFor(at) || i.arrived(at) {
 		p.other, p.step = r.Other, r.OtherStep
+		p.key, p.count = i.step(at).AwaitsKey, int32(i.step(at).AwaitsCount)
 	}
 	return p
 }
@@ -192,13 +195,13 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 		m.dates.ReplaceOrInsert(date{p.date, k})
 	}
 	if p.todo > 0 {
-		m.todos.ReplaceOrInsert(todo{p.todo, k})
+		m.todos.ReplaceOrInsert(todo{seq: p.todo, run: k})
 	}
 	switch {
 	case p.atBarrier():
 		ns.parties.add(p.party(k))
 	case p.other != "":
-		ns.waits.add(&dependency{p.other, p.step, k})
+		ns.waits.add(p.dependency(k))
 	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
@@ -239,7 +242,7 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	case p.atBarrier():
 		ns.parties.drop(p.party(k))
 	case p.other != "":
-		ns.waits.drop(&dependency{p.other, p.step, k})
+		ns.waits.drop(p.dependency(k))
 	}
 	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return

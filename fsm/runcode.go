@@ -116,11 +116,11 @@ func appendLocks(b []byte, locks []*logv1.ClaimedLock) []byte {
 
 func runField(tag byte) fieldKind {
 	switch {
-	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59, tag >= 61 && tag <= 63:
+	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59, tag >= 61 && tag <= 63, tag == 69:
 		return fieldNumber
 	case tag == 30, tag == 31, tag == 51:
 		return fieldFlag
-	case tag >= 40 && tag <= 45, tag == 50, tag == 56, tag == 60, tag == 64:
+	case tag >= 40 && tag <= 45, tag == 50, tag == 56, tag == 60, tag == 64, tag == 68:
 		return fieldText
 	}
 	return fieldUnknown
@@ -148,6 +148,8 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 			return setRunNumber(r, f)
 		case f.tag >= 50 && f.tag < 55, f.tag == 59:
 			return setLock(&r.Locks, f)
+		case f.tag >= 68: // of places
+			return false
 		case f.tag >= 60:
 			return setRated(r, f)
 		case f.tag >= 55:
@@ -320,7 +322,9 @@ func appendPlace(b []byte, node int32, p place) []byte {
 	b = appendText(b, 44, p.step)
 	b = appendText(b, 45, p.fair)
 	b = appendLimits(appendLocks(b, p.locks), p.limits)
-	return append(appendText(b, 64, p.limited), 0)
+	b = appendText(b, 64, p.limited)
+	b = appendText(b, 68, p.key)
+	return append(appendNumber(b, 69, int64(p.count)), 0)
 }
 
 func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
@@ -356,6 +360,10 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 			return setLimit(&p.limits, f)
 		case 64:
 			p.limited = string(f.text)
+		case 68:
+			p.key = string(f.text)
+		case 69:
+			p.count = int32(f.number)
 		default:
 			return (f.tag >= 50 && f.tag < 55 || f.tag == 59) && setLock(&p.locks, f)
 		}

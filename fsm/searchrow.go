@@ -36,11 +36,12 @@ const quietStep = int64(60e9)
 type standing struct {
 	state                  v1.InstanceState
 	version                int32
+	keys                   int // steps give more of them
 	accepted, ended, quiet int64
 }
 
 func standingOf(rec *logv1.Instance) standing {
-	return standing{rec.State, rec.Version, accepted(rec), rec.EndedWall, rec.QuietWall}
+	return standing{rec.State, rec.Version, len(rec.Keys), accepted(rec), rec.EndedWall, rec.QuietWall}
 }
 
 // accepted is when the start of an instance was accepted. Of those that waited for their id before this was kept it is the beginning of time.

@@ -38,21 +38,23 @@ var sliced = [...]byte{
 	tableNumbered,                             // nothing of it is there below aheadLevel
 	tableSchedule,                             // from scheduleLevel on
 	tableKey, tableKept, tableTold, tableOver, // from keysLevel on
-	tableUse,   // from useLevel on
-	tableFair,  // from fairLevel on
-	tableLimit, // from limitLevel on
+	tableUse,              // from useLevel on
+	tableFair,             // from fairLevel on
+	tableLimit,            // from limitLevel on
+	tableHad, tableCensus, // from awaitsLevel on
 	tableIndex, // from searchLevel on, once all is in it
 }
 
 // slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
-// useLevel, slicedFair at fairLevel, and slicedLimit at limitLevel.
+// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, and slicedAwaits at awaitsLevel.
 const (
-	slicedFirst = 12
-	slicedThen  = slicedFirst + 1
-	slicedKeys  = slicedThen + 4
-	slicedUse   = slicedKeys + 1
-	slicedFair  = slicedUse + 1
-	slicedLimit = slicedFair + 1
+	slicedFirst  = 12
+	slicedThen   = slicedFirst + 1
+	slicedKeys   = slicedThen + 4
+	slicedUse    = slicedKeys + 1
+	slicedFair   = slicedUse + 1
+	slicedLimit  = slicedFair + 1
+	slicedAwaits = slicedLimit + 2
 )
 
 // slicedAt are those of a cluster level.
@@ -68,8 +70,10 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedUse]
 	case level < limitLevel:
 		return sliced[:slicedFair]
-	case level < searchLevel:
+	case level < awaitsLevel:
 		return sliced[:slicedLimit]
+	case level < searchLevel:
+		return sliced[:slicedAwaits]
 	}
 	return sliced[:]
 }

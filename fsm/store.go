@@ -44,15 +44,17 @@ const (
 	tableUse       = 'v' // namespace, workflow, version -> VersionUse (drain.go)
 	tableOver      = 'x' // namespace, uptime, key's name and value, signal's id
 	tableLimit     = 'y' // namespace, key of a limit -> when its slots were taken (limitrow.go)
+	tableHad       = 'o' // namespace, key's name and value, instance -> how it ended (censusrow.go)
+	tableCensus    = 'O' // namespace, key's name and value, step -> Census
 	tableIndex     = 'Y' // namespace, by what, its values, state, time, instance (searchrow.go)
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableIndex}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex}
 
 // looseTables are those of loose rows (loose.go).
-var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver}
+var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad}
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -212,7 +214,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err != nil {
 		return err
 	}
-	if err := m.loadHoldings(ns); err != nil {
+	if err := errors.Join(m.loadHoldings(ns), m.loadCensuses(ns)); err != nil {
 		return err
 	}
 	m.overAt(ns, m.nextOver(ns))
@@ -359,6 +361,9 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	}
 	for _, s := range d.schedules {
 		m.flushSchedule(b, s)
+	}
+	for _, c := range d.censuses {
+		m.flushCensus(b, c)
 	}
 	m.flushFairness(b)
 	m.flushLimits(b)

@@ -34,12 +34,13 @@ type turn struct {
 	over      []at
 	advancing bool // that is being gone on
 
-	spent   int        // how much of what an entry may do later the thing at hand is
-	looked  int        // runs among which waits were searched
-	work    graph.Work // what evaluations did
-	reached int        // runs that were begun, or skipped: see work.go
-	before  int        // what the entry had done when its second share began
-	data    data       // what evaluations have read
+	spent    int        // how much of what an entry may do later the thing at hand is
+	looked   int        // runs among which waits were searched
+	lookMost int        // how many of them the search at hand may look at
+	work     graph.Work // what evaluations did
+	reached  int        // runs that were begun, or skipped: see work.go
+	before   int        // what the entry had done when its second share began
+	data     data       // what evaluations have read
 
 	events []byte // the canonical encoding of this entry's events
 

@@ -100,7 +100,9 @@ func (e *runWaiting) fill(d *v1.EventData) string {
 	case graph.KindCall:
 		d.Code, d.OtherInstance, d.Name = "CALL", e.other, n.Call.Workflow
 	case graph.KindAwait:
-		d.Code, d.OtherInstance, d.OtherStep = "INSTANCE", e.other, e.step
+		if d.Code, d.OtherInstance, d.OtherStep = "INSTANCE", e.other, e.step; n.AwaitsKey != "" {
+			d.Code, d.OtherInstance, d.KeyName, d.KeyValue, d.Count = "KEY", "", n.AwaitsKey, e.other, int32(n.AwaitsCount)
+		}
 	case graph.KindBarrier:
 		d.Code, d.Name, d.Count = "BARRIER", e.other, int32(e.parties)
 	default:

@@ -8,12 +8,6 @@ type Call struct {
 	Abandon  bool  // it lives on when the step ends before it
 }
 
-// Await is what an await step waits for: that an instance ends, or a step of it.
-type Await struct {
-	Instance string // a text with expressions
-	Step     string // empty: the whole instance
-}
-
 func (r *reader) call(path string, v any) Call {
 	o, ok := r.object(path, v, "call is a mapping {workflow, version, detach, parentClose}")
 	if !ok {
@@ -51,50 +45,6 @@ func (c *Call) canonical() Object {
 		o = append(o, Member{"parentClose", "abandon"})
 	}
 	return o
-}
-
-func (r *reader) await(path string, v any) Await {
-	o, ok := r.object(path, v, "await is a mapping {instance, step}")
-	if !ok {
-		return Await{}
-	}
-	r.known(path, o, "instance", "step")
-	a := Await{}
-	switch v, ok := o.Get("instance"); {
-	case !ok:
-		r.refuse(path, "instance is missing: the id of the instance to wait for, such as ${input.order}")
-	default:
-		if a.Instance, ok = r.text(At(path, "instance"), v); ok && a.Instance == "" {
-			r.refuse(At(path, "instance"), "an instance's id must not be empty")
-		}
-	}
-	if _, ok := o.Get("step"); ok {
-		a.Step = r.name(path, o, "step", "")
-	}
-	return a
-}
-
-func (a *Await) canonical() Object {
-	o := Object{{"instance", a.Instance}}
-	if a.Step != "" {
-		o = append(o, Member{"step", a.Step})
-	}
-	return o
-}
-
-// Awaited evaluates which instance a node waits for. Only for KindAwait. Errors are *EvalError.
-func (g *Graph) Awaited(node int, view View) (string, error) {
-	where := At(At(g.Path(node), "await"), "instance")
-	json, err := g.render(&g.steps[node].instance, where, view)
-	if err != nil {
-		return "", err
-	}
-	value, err := decodeValue(json)
-	id, isText := value.(string)
-	if err != nil || !isText || nameFault(id) != "" {
-		return "", &EvalError{Code: InstanceInvalid, Where: where, Expression: g.steps[node].instance.said()}
-	}
-	return id, nil
 }
 
 // Started is the output of a step that started an instance and does not wait for it, as JSON.

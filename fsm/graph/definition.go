@@ -43,8 +43,9 @@ type Step struct {
 	Timeouts            Timeouts
 	Priority            int
 	Fairness            Fairness
-	Compensate          *Step // nil if none
-	Body                *Body // what is inside it; nil if nothing
+	Keys                []StepKey // that its completion gives the instance
+	Compensate          *Step     // nil if none
+	Body                *Body     // what is inside it; nil if nothing
 }
 
 // StepLock is a lock whose name is a template.
@@ -132,6 +133,7 @@ func (s *Step) canonical() Object {
 	put(len(timeouts) > 0, "timeouts", timeouts)
 	put(s.Priority != 0, "priority", int64(s.Priority))
 	put(s.Fairness.Key != "", "fairness", s.Fairness.canonical())
+	put(len(s.Keys) > 0, "keys", canonicalKeys(s.Keys))
 	if s.Compensate != nil {
 		o = append(o, Member{"compensate", s.canonicalCompensation()})
 	}

@@ -19,6 +19,8 @@ const (
 	FairEdition = 7
 	// LimitsEdition has rate limits.
 	LimitsEdition = 8
+	// KeysEdition has waits by key, and keys that steps give their instance.
+	KeysEdition = 9
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -35,8 +37,10 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
+		case len(s.Keys) > 0 || s.Await.Key.Name != "":
+			return KeysEdition
 		case len(s.Limits) > 0 || s.Compensate != nil && len(s.Compensate.Limits) > 0:
-			return LimitsEdition
+			edition = max(edition, LimitsEdition)
 		case s.Fairness.Key != "" || s.Compensate != nil && s.Compensate.Fairness.Key != "":
 			edition = max(edition, FairEdition)
 		case s.Kind == KindBarrier:

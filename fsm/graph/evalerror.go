@@ -18,28 +18,29 @@ type EvalError struct {
 
 // The codes of EvalError.
 const (
-	MissingField      = "MISSING_FIELD"
-	TypeMismatch      = "TYPE_MISMATCH"
-	DivisionByZero    = "DIVISION_BY_ZERO"
-	Overflow          = "OVERFLOW"
-	OutOfRange        = "OUT_OF_RANGE" // an index into a list
-	CostLimit         = "COST_LIMIT"
-	NotJSON           = "NOT_JSON" // such as the quotient 0.0 / 0.0
-	TooLarge          = "TOO_LARGE"
-	TooMany           = "TOO_MANY" // items of a forEach
-	LockInvalid       = "LOCK_INVALID"
-	LockConflict      = "LOCK_CONFLICT" // two locks of a step turn out to be one, taken differently
-	DataInvalid       = "DATA_INVALID"  // an input or output is not JSON
-	InputInvalid      = "INPUT_INVALID" // the input does not fit the inputSchema
-	ExpressionInvalid = "EXPRESSION_INVALID"
-	DateInvalid       = "DATE_INVALID"     // the result is no date, or one that no clock will tell
-	InstanceInvalid   = "INSTANCE_INVALID" // the result is no id of an instance
-	BarrierInvalid    = "BARRIER_INVALID"  // the result is no name of a barrier
-	PartiesInvalid    = "PARTIES_INVALID"  // the result is no number of parties
-	KeyInvalid        = "KEY_INVALID"      // the result is no key of fairness
-	LimitInvalid      = "LIMIT_INVALID"    // the result is no key of a limit
-	LimitConflict     = "LIMIT_CONFLICT"   // two limits of a step turn out to have one key, and are not the same
-	EvaluationFailed  = "EVALUATION_FAILED"
+	MissingField       = "MISSING_FIELD"
+	TypeMismatch       = "TYPE_MISMATCH"
+	DivisionByZero     = "DIVISION_BY_ZERO"
+	Overflow           = "OVERFLOW"
+	OutOfRange         = "OUT_OF_RANGE" // an index into a list
+	CostLimit          = "COST_LIMIT"
+	NotJSON            = "NOT_JSON" // such as the quotient 0.0 / 0.0
+	TooLarge           = "TOO_LARGE"
+	TooMany            = "TOO_MANY" // items of a forEach
+	LockInvalid        = "LOCK_INVALID"
+	LockConflict       = "LOCK_CONFLICT" // two locks of a step turn out to be one, taken differently
+	DataInvalid        = "DATA_INVALID"  // an input or output is not JSON
+	InputInvalid       = "INPUT_INVALID" // the input does not fit the inputSchema
+	ExpressionInvalid  = "EXPRESSION_INVALID"
+	DateInvalid        = "DATE_INVALID"        // the result is no date, or one that no clock will tell
+	InstanceInvalid    = "INSTANCE_INVALID"    // the result is no id of an instance
+	BarrierInvalid     = "BARRIER_INVALID"     // the result is no name of a barrier
+	PartiesInvalid     = "PARTIES_INVALID"     // the result is no number of parties
+	KeyInvalid         = "KEY_INVALID"         // the result is no key of fairness
+	LimitInvalid       = "LIMIT_INVALID"       // the result is no key of a limit
+	LimitConflict      = "LIMIT_CONFLICT"      // two limits of a step turn out to have one key, and are not the same
+	CorrelationInvalid = "CORRELATION_INVALID" // the result is no value of a correlation key
+	EvaluationFailed   = "EVALUATION_FAILED"
 )
 
 // Error is a sentence that names the expression.
@@ -89,6 +90,8 @@ func (e *EvalError) sentence() string {
 		return "the result is not a limit's key"
 	case LimitConflict:
 		return "the step has two limits with one key that are not the same"
+	case CorrelationInvalid:
+		return fmt.Sprintf("the result is not a correlation key's value: it is empty, no text, or has more than %d bytes or control characters", maxName)
 	case LockConflict:
 		return "the step takes one lock in two ways"
 	}

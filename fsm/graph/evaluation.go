@@ -20,6 +20,7 @@ type evaluation struct {
 	input any
 	item  any
 	last  any
+	own   any
 	steps map[string]any
 	cost  uint64
 }
@@ -39,6 +40,8 @@ func (v *evaluation) ResolveName(name string) (any, bool) {
 		return v.item, true
 	case "last":
 		return v.last, true
+	case "output":
+		return v.own, true
 	}
 	return nil, false
 }
@@ -88,7 +91,7 @@ func (v *evaluation) prepare(p *program) error {
 		from *Data
 		to   *any
 		name string
-	}{{p.item, v.view.Item, &v.item, "item"}, {p.last, v.view.Last, &v.last, "last"}} {
+	}{{p.item, v.view.Item, &v.item, "item"}, {p.last, v.view.Last, &v.last, "last"}, {p.own, v.view.Own, &v.own, "output"}} {
 		if !data.read {
 			continue
 		}

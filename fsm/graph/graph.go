@@ -47,22 +47,23 @@ type step struct {
 	when  *expression
 	input template
 	until template
-	// Of an await: the id of the instance.
+	// Of an await: the id of the instance, or the value of the key.
 	instance template
 	barrier  *barrier // of a barrier
 	locks    []lock
 	limits   []limit
 	fair     fairness
+	keys     []stepKey
 	// Of a step with a body: the list of its items, the condition of its turns, and what the body puts out; nil is none.
 	in     template
 	while  *expression
 	output *template
 }
 
-// programKey names a program: expressions that yield dates are of a language that has some more in it.
+// programKey names a program: expressions that yield dates, or keys, are of languages that have some more in them.
 type programKey struct {
-	text  string
-	dates bool
+	text string
+	more use
 }
 
 // Compile reads a canonical definition. It refuses every other spelling of it.
@@ -136,7 +137,7 @@ func (c *compiler) step(path string, s *Step) step {
 		}
 	}
 	if s.Kind == KindAwait {
-		out.instance = c.string(At(At(path, "await"), "instance"), s.Await.Instance)
+		out.instance = c.awaited(path, &s.Await)
 	}
 	if s.Kind == KindBarrier {
 		out.barrier = c.barrier(At(path, "barrier"), &s.Barrier)
@@ -149,6 +150,7 @@ func (c *compiler) step(path string, s *Step) step {
 		out.while.turn = true
 	}
 	out.fair, out.limits = c.fairness(path, s.Fairness), c.limits(path, s.Limits)
+	out.keys = c.keys(path, s.Keys)
 	for i, l := range s.Locks {
 		where := At(AtIndex(At(path, "locks"), i), "name")
 		out.locks = append(out.locks, lock{
@@ -206,7 +208,10 @@ func (g *Graph) render(t *template, where string, view View) ([]byte, error) {
 func (g *Graph) program(e *expression) (*program, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := programKey{e.text, e.use == asDate}
+	key := programKey{e.text, asValue}
+	if e.use == asDate || e.use == asKey {
+		key.more = e.use
+	}
 	if p, ok := g.programs[key]; ok {
 		return p, nil
 	}
@@ -215,10 +220,7 @@ func (g *Graph) program(e *expression) (*program, error) {
 		return nil, e.failed(ExpressionInvalid)
 	}
 	// As a value, whatever its use: what fails at a use must not depend on which use compiled it.
-	use := asValue
-	if key.dates {
-		use = asDate
-	}
+	use := key.more
 	checked, problems := l.check(e.text, use)
 	if len(problems) > 0 {
 		return nil, e.failed(ExpressionInvalid)

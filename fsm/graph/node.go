@@ -60,6 +60,8 @@ type Node struct {
 	Role                string // whose approval it waits for; empty is anybody's
 	Call                Call   // of a call: what it starts
 	Awaits              string // of an await: the step that it waits for; empty is the instance
+	AwaitsKey           string // of an await by key: the name of that
+	AwaitsCount         int    // of an await by key: how many must have completed; zero is all
 	Body                int    // of Graph.Scopes: what is inside it; zero is none
 	Width, Turns        int    // how many items of its list are done at a time, and how many turns it has at most
 	// Needs are the nodes that must end first, and Successors those that need this one; both ascend.
@@ -105,6 +107,8 @@ type View struct {
 	Index int
 	// Item is that of the list for which a body is done, and Last what the turn before put out; nil is null.
 	Item, Last *Data
+	// Own is the output of the step itself, for the keys that it gives its instance.
+	Own *Data
 	// Work is where what is done is counted; nil is nowhere.
 	Work *Work
 }

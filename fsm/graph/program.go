@@ -18,6 +18,7 @@ type program struct {
 type language struct {
 	env   *cel.Env
 	dates *cel.Env // env with dates in it, once it was asked for
+	keys  *cel.Env // and with a step's own output
 	input *shape
 }
 
@@ -32,11 +33,16 @@ func newLanguage(schema any) (*language, error) {
 
 // environment is what an expression of some use may say.
 func (l *language) environment(use use) (*cel.Env, error) {
-	if use != asDate {
-		return l.env, nil
-	}
 	var err error
-	if l.dates == nil {
+	switch {
+	case use == asKey && l.keys == nil:
+		l.keys, err = l.env.Extend(cel.Variable("output", cel.DynType))
+		return l.keys, err
+	case use == asKey:
+		return l.keys, nil
+	case use != asDate:
+		return l.env, nil
+	case l.dates == nil:
 		l.dates, err = l.env.Extend(dateFunctions()...)
 	}
 	return l.dates, err
@@ -78,6 +84,7 @@ func (l *language) program(c checked, use use) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.own = c.own && use == asKey // elsewhere it is a variable of a comprehension
 	return &program{Program: p, references: c.references}, nil
 }
 
@@ -97,7 +104,7 @@ func misfit(t *cel.Type, use use) string {
 	case types.BoolKind, types.IntKind, types.UintKind, types.DoubleKind, types.StringKind:
 		return ""
 	case types.NullTypeKind, types.ListKind, types.MapKind, types.StructKind:
-		if use == asText {
+		if use == asText || use == asKey {
 			return "a value of type " + t.String() + " cannot stand inside a text; let the expression be the whole string, or name a field of it"
 		}
 		return ""

@@ -7,7 +7,7 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "limits", "retry", "timeouts", "priority", "fairness", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "limits", "retry", "timeouts", "priority", "fairness", "keys", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
@@ -76,6 +76,7 @@ func (r *reader) step(id string, v any, parent string) Step {
 		}
 	} else {
 		r.work(path, o, &s)
+		s.Keys = r.stepNames(path, o)
 		s.Compensate = r.compensate(path, o, &s)
 	}
 	s.Needs = r.needs(path, o)
@@ -123,7 +124,7 @@ func (r *reader) signal(path string, v any) string {
 		return ""
 	}
 	if _, ok := o.Get("key"); ok {
-		r.unsupported(At(path, "key"), "keys of steps are not supported by this version; remove key, start the instance with it, and send the signal by that key")
+		r.unsupported(At(path, "key"), "a signal step has no key of its own: remove key, start the instance with it, or let a step before give it (keys), and send the signal by that key")
 	}
 	r.known(path, o, "name", "key")
 	return r.name(path, o, "name", "")

@@ -8,8 +8,8 @@ import (
 
 // references are what an expression reads.
 type references struct {
-	input, index, item, last bool
-	steps                    []stepReference
+	input, index, item, last, own bool
+	steps                         []stepReference
 }
 
 type stepReference struct {
@@ -127,6 +127,8 @@ func (w *walker) ident(e ast.Expr) {
 		w.item = true
 	case "last":
 		w.last = true
+	case "output":
+		w.own = true
 	}
 }
 

@@ -76,6 +76,9 @@ func describe(g *graph.Graph) string {
 			fmt.Fprintf(&out, " call=%+v total=%d", n.Call, n.Timeouts.Total)
 		case graph.KindAwait:
 			fmt.Fprintf(&out, " await=%q total=%d", n.Awaits, n.Timeouts.Total)
+			if n.AwaitsKey != "" {
+				fmt.Fprintf(&out, " key=%s count=%d", n.AwaitsKey, n.AwaitsCount)
+			}
 		case graph.KindBarrier:
 			fmt.Fprintf(&out, " barrier total=%d", n.Timeouts.Total)
 		case graph.KindScope, graph.KindForEach, graph.KindLoop:
@@ -139,6 +142,8 @@ func view(t *testing.T, g *graph.Graph, data string) graph.View {
 			s.Input = graph.JSON([]byte(json))
 		case "item":
 			s.Item = graph.JSON([]byte(json))
+		case "own":
+			s.Own = graph.JSON([]byte(json))
 		case "last":
 			s.Last = graph.JSON([]byte(json))
 		case "index":
@@ -191,6 +196,10 @@ func evaluate(g *graph.Graph, what string, node int, s graph.View) string {
 		result, err = g.LocksOf(node, s)
 	case "limits":
 		result, err = g.LimitsOf(node, s)
+	case "keys":
+		var keys []graph.Key
+		keys, err = g.Keys(node, s)
+		result = fmt.Sprint(keys)
 	case "fairness":
 		var key string
 		key, err = g.FairnessKey(node, s)

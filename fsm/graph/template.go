@@ -28,6 +28,7 @@ const (
 	asText             // part of a text: a string, number or boolean
 	asBool
 	asDate // a string or a timestamp
+	asKey  // part of a key's value: as asText, and sees the step's own output
 )
 
 // template is a JSON value some of whose strings are computed: exactly one of the fields is set.

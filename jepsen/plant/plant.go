@@ -85,6 +85,11 @@ const (
 	BarrierLeavesOne Bug = "barrier-leaves-one"
 	PartiesNotStored Bug = "parties-not-stored"
 
+	CountedTwice    Bug = "counted-twice"
+	LateNotSeen     Bug = "late-not-seen"
+	CensusNotStored Bug = "census-not-stored"
+	KeyNotIndexed   Bug = "key-not-indexed"
+
 	FiredTwice     Bug = "fired-twice"
 	OverlapIgnored Bug = "overlap-ignored"
 
@@ -170,6 +175,10 @@ var All = []Row{
 	{EndNotTold, "liveness", "what waits for a step of another instance is not told of its end"},
 	{BarrierEarly, "S1", "a barrier lets its parties go on when one of them has not come"},
 	{BarrierLeavesOne, "liveness", "the last party of a barrier waits on where the others go on"},
+	{CountedTwice, "S1", "an instance that ends counts twice for those who wait by its key"},
+	{LateNotSeen, "S1", "who waits for all that have a key does not see those that come meanwhile"},
+	{CensusNotStored, "S7", "what is known of those that have a key is left out of the state on disk, and so of snapshots"},
+	{KeyNotIndexed, "S4", "a key that a step gives leads nobody to its instance"},
 	{PartiesNotStored, "S7", "what a restart reads of a run that waits at a barrier does not have the barrier"},
 	{FiredTwice, "schedule", "a time of a schedule that was taken is taken again when it is proposed again"},
 	{OverlapIgnored, "schedule", "a time of a schedule is started although the instance of an earlier one runs"},

@@ -54,6 +54,7 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_SCHEDULE_EXISTS:     connect.CodeAlreadyExists,
 	v1.Code_CODE_KEY_AMBIGUOUS:       connect.CodeFailedPrecondition,
 	v1.Code_CODE_VERSION_DRAINED:     connect.CodeFailedPrecondition,
+	v1.Code_CODE_KEY_REFUSED:         connect.CodeInvalidArgument,
 	v1.Code_CODE_INDEX_NOT_READY:     connect.CodeFailedPrecondition,
 }
 

@@ -26,7 +26,7 @@ const (
 )
 
 // The codes that drawn needs name, and one that none names of each kind of step that has such: Z of workers, CALL_TOO_DEEP of calls, PARTIES_DIFFER of barriers.
-var letters = map[string]byte{"A": '1', "B": '2', "Z": '3', rejected: '4', timeoutTotal: '5', instanceExists: '6', callTooDeep: '7', partiesDiffer: '8'}
+var letters = map[string]byte{"A": '1', "B": '2', "Z": '3', rejected: '4', timeoutTotal: '5', instanceExists: '6', callTooDeep: '7', partiesDiffer: '8', awaitTooWide: '9'}
 
 func (e *enumeration) all() {
 	var conditions []int
@@ -191,6 +191,9 @@ func (e *enumeration) ends(s []byte, n int) []byte {
 		}
 		return []byte{done, '1', '2', '3', '4', '5', '6'}
 	case graph.KindAwait:
+		if n := &e.g.Nodes[n]; n.AwaitsKey != "" && n.AwaitsCount > 0 {
+			return []byte{done, '5', '9'}
+		}
 		if e.g.Nodes[n].Awaits != "" {
 			return []byte{done, passed, '1', '2', '3', '4', '5', '6'}
 		}
@@ -288,7 +291,8 @@ func drawKind(b *strings.Builder, rng *rand.Rand, reads bool, up []string) (race
 	case 3:
 		fmt.Fprintf(b, "    barrier: {name: \"n%s\", parties: 2}\n", read)
 	case 4:
-		fmt.Fprintf(b, "    await: {instance: \"x%s\"%s}\n", read, []string{"", ", step: s"}[rng.IntN(2)])
+		whom := []string{"instance: \"x%s\"", "key: {k: \"x%s\"}", "key: {k: \"x%s\"}, of: all"}[rng.IntN(3)]
+		fmt.Fprintf(b, "    await: {"+whom+"%s}\n", read, []string{"", ", step: s"}[rng.IntN(2)])
 	case 5, 6:
 		fmt.Fprintf(b, "    call: {workflow: w%s}\n", []string{"", ", detach: true"}[rng.IntN(2)])
 		fmt.Fprintf(b, "    input: %q\n", read)

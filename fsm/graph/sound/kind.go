@@ -14,6 +14,7 @@ const (
 	loopLimit        = "LOOP_LIMIT"
 	tooManyRuns      = "TOO_MANY_RUNS"
 	partiesDiffer    = "PARTIES_DIFFER"
+	awaitTooWide     = "AWAIT_TOO_WIDE"
 	callTooDeep      = "CALL_TOO_DEEP"
 	instanceExists   = "INSTANCE_EXISTS"
 	workflowNotFound = "WORKFLOW_NOT_FOUND"
@@ -41,6 +42,9 @@ func (m *model) codesOf(node int) (fails codes, known bool) {
 		}
 		return anything(), true // with which the other fails
 	case graph.KindAwait:
+		if counts(n) {
+			return these(awaitTooWide, timeoutTotal), true
+		}
 		return anything(), true
 	case graph.KindBarrier:
 		return these(partiesDiffer, timeoutTotal), true
@@ -80,10 +84,13 @@ func (m *model) skipsItself(node int) bool {
 		items, listed := m.g.Listed(node)
 		return n.HasWhen || !listed || items == 0
 	case graph.KindAwait:
-		return n.HasWhen || n.Awaits != ""
+		return n.HasWhen || n.Awaits != "" && !counts(n)
 	}
 	return n.HasWhen
 }
+
+// counts: a node waits by a key for a number of instances. What fails, or is skipped, is not counted, so it fails with none of that.
+func counts(n *graph.Node) bool { return n.AwaitsKey != "" && n.AwaitsCount > 0 }
 
 // completesItself: what is inside a node lets it complete.
 func (m *model) completesItself(node int) bool {

@@ -51,6 +51,18 @@ func TestKindsAreKnown(t *testing.T) {
 	}
 }
 
+// Of a wait by a key it is known that failures are not counted where a number is waited for, and are where all are.
+func TestWaitsByKeyFailAsTheySay(t *testing.T) {
+	for of, fails := range map[string]bool{"": false, ", of: {atLeast: 3}": false, ", of: all": true} {
+		c := newCheck(parse(t, "workflow: w\nsteps:\n  s: {await: {key: {k: v}, step: t"+of+"}}\n").Checked, MaxStates)
+		c.all()
+		codes, ok := c.codesOf(0)
+		if !ok || codes.has("ANY") != fails || !codes.has(timeoutTotal) || !codes.has(awaitTooWide) || c.skipsItself(0) != fails || !heard(&c.g.Nodes[0]) {
+			t.Errorf("%q: it fails with %+v, and is skipped: %v", of, codes, c.skipsItself(0))
+		}
+	}
+}
+
 // Of a kind that is not known nothing is told, and it is said where that is.
 func TestAKindThatIsNotKnownIsNotChecked(t *testing.T) {
 	d := parse(t, "workflow: w\nsteps:\n  a: {timer: {after: 1s}}\n  b: {needs: [a]}\n  c: {needs: [{step: b, ends: failed}]}\n")

@@ -110,6 +110,9 @@ func TestSchemaRefusesWrongShapes(t *testing.T) {
 		"workflow: w\nsteps: {a: {limits: [{key: '', limit: 1, per: 1s}]}}", "workflow: w\nsteps: {a: {limits: [{key: x, limit: 1, per: 1}]}}", "workflow: w\nsteps: {a: {approval: {}, limits: []}}",
 		"workflow: w\nsteps: {a: {fairness: x}}", "workflow: w\nsteps: {a: {fairness: {weight: 2}}}", "workflow: w\nsteps: {a: {fairness: {key: x, weight: 0}}}",
 		"workflow: w\nsteps: {a: {fairness: {key: ''}}}", "workflow: w\nsteps: {a: {approval: {}, fairness: {key: x}}}", "workflow: w\nsteps: {a: {fairness: {key: x, wight: 2}}}",
+		"workflow: w\nsteps: {a: {await: {key: {a: x, b: y}}}}", "workflow: w\nsteps: {a: {await: {key: {a: x}, instance: i}}}", "workflow: w\nsteps: {a: {await: {key: {a: x}, of: most}}}",
+		"workflow: w\nsteps: {a: {await: {key: {a: x}, of: {atLeast: 101}}}}", "workflow: w\nsteps: {a: {await: {instance: i, of: all}}}", "workflow: w\nsteps: {a: {await: {key: {a: ''}}}}",
+		"workflow: w\nsteps: {a: {keys: {}}}", "workflow: w\nsteps: {a: {keys: {a: 7}}}", "workflow: w\nsteps: {a: {approval: {}, keys: {a: x}}}", "workflow: w\nsteps: {a: {await: {key: {}}}}",
 	} {
 		if _, err := source.Parse([]byte(text), "yaml"); err == nil {
 			t.Errorf("Parse takes %s", text)

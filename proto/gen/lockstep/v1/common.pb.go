@@ -142,6 +142,9 @@ const (
 	// The version of the workflow is drained: nothing is started of it any more.
 	// Next: start the version that the reason names, or leave the version out, which takes the newest that is not drained.
 	Code_CODE_VERSION_DRAINED Code = 38
+	// The output does not give the keys that the step says, or the instance cannot have them: it has another value under the name, or 16 keys.
+	// Next: complete the step with an output from which the reason's key can be taken, or fail it; the lease is held meanwhile.
+	Code_CODE_KEY_REFUSED Code = 46
 	// What was there before the cluster came to its level is still being added to the index of instances.
 	// Next: leave the order out, or begin the list again without a page; in some seconds there is an order.
 	Code_CODE_INDEX_NOT_READY Code = 55
@@ -189,6 +192,7 @@ var (
 		36: "CODE_SCHEDULE_EXISTS",
 		37: "CODE_KEY_AMBIGUOUS",
 		38: "CODE_VERSION_DRAINED",
+		46: "CODE_KEY_REFUSED",
 		55: "CODE_INDEX_NOT_READY",
 	}
 	Code_value = map[string]int32{
@@ -231,6 +235,7 @@ var (
 		"CODE_SCHEDULE_EXISTS":     36,
 		"CODE_KEY_AMBIGUOUS":       37,
 		"CODE_VERSION_DRAINED":     38,
+		"CODE_KEY_REFUSED":         46,
 		"CODE_INDEX_NOT_READY":     55,
 	}
 )
@@ -688,7 +693,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xe7\a\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xfd\a\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -729,7 +734,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x17CODE_SCHEDULE_NOT_FOUND\x10#\x12\x18\n" +
 	"\x14CODE_SCHEDULE_EXISTS\x10$\x12\x16\n" +
 	"\x12CODE_KEY_AMBIGUOUS\x10%\x12\x18\n" +
-	"\x14CODE_VERSION_DRAINED\x10&\x12\x18\n" +
+	"\x14CODE_VERSION_DRAINED\x10&\x12\x14\n" +
+	"\x10CODE_KEY_REFUSED\x10.\x12\x18\n" +
 	"\x14CODE_INDEX_NOT_READY\x107*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +

@@ -178,18 +178,21 @@ type EventData struct {
 	OtherStep     string `protobuf:"bytes,26,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
 	OtherIndex    int32  `protobuf:"varint,27,opt,name=other_index,json=otherIndex,proto3" json:"other_index,omitempty"`
 	// How many times of a schedule it is about, when that is not one; how many live instances a version has that is drained; how many parties a
-	// barrier has; how many slots of a rate limit are taken.
+	// barrier has; how many slots of a rate limit are taken; how many instances a step waits for by a key, where zero is all of them, or how many
+	// completed.
 	Count int32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
-	// The correlation key by which a signal was sent.
+	// The correlation key by which a signal was sent, or a step waits, or that a step gave its instance.
 	KeyName  string `protobuf:"bytes,29,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
 	KeyValue string `protobuf:"bytes,30,opt,name=key_value,json=keyValue,proto3" json:"key_value,omitempty"`
 	// The key of fairness by which a run takes turns in its queue.
 	FairnessKey string `protobuf:"bytes,31,opt,name=fairness_key,json=fairnessKey,proto3" json:"fairness_key,omitempty"`
 	// The rate limit of which a slot was taken: its key, how many slots it has, and in how many nanoseconds of the state machine's time. The
 	// count is how many are taken with that.
-	LimitKey      string `protobuf:"bytes,53,opt,name=limit_key,json=limitKey,proto3" json:"limit_key,omitempty"`
-	Limit         int32  `protobuf:"varint,54,opt,name=limit,proto3" json:"limit,omitempty"`
-	Per           int64  `protobuf:"varint,55,opt,name=per,proto3" json:"per,omitempty"`
+	LimitKey string `protobuf:"bytes,53,opt,name=limit_key,json=limitKey,proto3" json:"limit_key,omitempty"`
+	Limit    int32  `protobuf:"varint,54,opt,name=limit,proto3" json:"limit,omitempty"`
+	Per      int64  `protobuf:"varint,55,opt,name=per,proto3" json:"per,omitempty"`
+	// Of a step that waited by a key: the first of the instances that completed, by id.
+	Instances     []string `protobuf:"bytes,60,rep,name=instances,proto3" json:"instances,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -462,6 +465,13 @@ func (x *EventData) GetPer() int64 {
 	return 0
 }
 
+func (x *EventData) GetInstances() []string {
+	if x != nil {
+		return x.Instances
+	}
+	return nil
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -617,7 +627,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xe1\a\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xff\a\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -657,7 +667,8 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\ffairness_key\x18\x1f \x01(\tR\vfairnessKey\x12\x1b\n" +
 	"\tlimit_key\x185 \x01(\tR\blimitKey\x12\x14\n" +
 	"\x05limit\x186 \x01(\x05R\x05limit\x12\x10\n" +
-	"\x03per\x187 \x01(\x03R\x03per\x1a9\n" +
+	"\x03per\x187 \x01(\x03R\x03per\x12\x1c\n" +
+	"\tinstances\x18< \x03(\tR\tinstances\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +

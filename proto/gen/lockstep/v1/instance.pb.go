@@ -414,7 +414,9 @@ type Run struct {
 	OtherInstance string `protobuf:"bytes,21,opt,name=other_instance,json=otherInstance,proto3" json:"other_instance,omitempty"`
 	OtherStep     string `protobuf:"bytes,22,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
 	// Of a run that waits at a barrier, or has passed it: the barrier's name.
-	Barrier       string `protobuf:"bytes,23,opt,name=barrier,proto3" json:"barrier,omitempty"`
+	Barrier string `protobuf:"bytes,23,opt,name=barrier,proto3" json:"barrier,omitempty"`
+	// Of a run that waits by a correlation key, or did: the key, as name=value.
+	AwaitedKey    string `protobuf:"bytes,32,opt,name=awaited_key,json=awaitedKey,proto3" json:"awaited_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -606,6 +608,13 @@ func (x *Run) GetOtherStep() string {
 func (x *Run) GetBarrier() string {
 	if x != nil {
 		return x.Barrier
+	}
+	return ""
+}
+
+func (x *Run) GetAwaitedKey() string {
+	if x != nil {
+		return x.AwaitedKey
 	}
 	return ""
 }
@@ -2625,7 +2634,7 @@ type Explanation struct {
 	Place int64 `protobuf:"varint,7,opt,name=place,proto3" json:"place,omitempty"`
 	// When something happens by itself next, in the state machine's time.
 	NextIn *durationpb.Duration `protobuf:"bytes,8,opt,name=next_in,json=nextIn,proto3" json:"next_in,omitempty"`
-	// What is missing: steps, a signal's name, the role of an approval, an instance, or a barrier's name.
+	// What is missing: steps, a signal's name, the role of an approval, an instance, a barrier's name, or a key as name=value.
 	Missing []string `protobuf:"bytes,9,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Of a step that waits for another instance: that, what it waits for if it does, and so on. It ends where one waits at a barrier.
 	Chain []*Waiting `protobuf:"bytes,10,rep,name=chain,proto3" json:"chain,omitempty"`
@@ -2772,7 +2781,7 @@ func (x *Explanation) GetLimitPlace() int64 {
 type Waiting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Waits *RunName               `protobuf:"bytes,1,opt,name=waits,proto3" json:"waits,omitempty"`
-	// For what: the step is empty where it is the whole instance. Empty where it waits at a barrier.
+	// For what: the step is empty where it is the whole instance. Empty where it waits at a barrier; by a key it has no instance.
 	WaitsFor *RunName `protobuf:"bytes,2,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	// The run called the instance.
 	Called bool `protobuf:"varint,3,opt,name=called,proto3" json:"called,omitempty"`
@@ -2781,9 +2790,11 @@ type Waiting struct {
 	// The lock that is waited for, if one is: the instance holds it, or with a step one activation of that step's body.
 	Lock string `protobuf:"bytes,5,opt,name=lock,proto3" json:"lock,omitempty"`
 	// Where it waits at a barrier: the barrier's name, how many parties it waits for, and how many of them are there.
-	Barrier       string `protobuf:"bytes,6,opt,name=barrier,proto3" json:"barrier,omitempty"`
-	Parties       int32  `protobuf:"varint,7,opt,name=parties,proto3" json:"parties,omitempty"`
-	Arrived       int32  `protobuf:"varint,8,opt,name=arrived,proto3" json:"arrived,omitempty"`
+	Barrier string `protobuf:"bytes,6,opt,name=barrier,proto3" json:"barrier,omitempty"`
+	Parties int32  `protobuf:"varint,7,opt,name=parties,proto3" json:"parties,omitempty"`
+	Arrived int32  `protobuf:"varint,8,opt,name=arrived,proto3" json:"arrived,omitempty"`
+	// Where it waits by a correlation key, for those that have it.
+	Key           *AwaitedKey `protobuf:"bytes,17,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2874,6 +2885,117 @@ func (x *Waiting) GetArrived() int32 {
 	return 0
 }
 
+func (x *Waiting) GetKey() *AwaitedKey {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// AwaitedKey is what is known of the instances that have a correlation key, to a run that waits by it: itself does not count.
+type AwaitedKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// How many must have completed; zero: all that have the key.
+	Needed int32 `protobuf:"varint,3,opt,name=needed,proto3" json:"needed,omitempty"`
+	// How many have completed, and have not ended: they, or the step of them that it waits for.
+	Completed int64 `protobuf:"varint,4,opt,name=completed,proto3" json:"completed,omitempty"`
+	Open      int64 `protobuf:"varint,5,opt,name=open,proto3" json:"open,omitempty"`
+	Skipped   int64 `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Failed    int64 `protobuf:"varint,7,opt,name=failed,proto3" json:"failed,omitempty"`
+	// They are being counted yet.
+	Counting      bool `protobuf:"varint,8,opt,name=counting,proto3" json:"counting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitedKey) Reset() {
+	*x = AwaitedKey{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitedKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitedKey) ProtoMessage() {}
+
+func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitedKey.ProtoReflect.Descriptor instead.
+func (*AwaitedKey) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *AwaitedKey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AwaitedKey) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *AwaitedKey) GetNeeded() int32 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *AwaitedKey) GetCompleted() int64 {
+	if x != nil {
+		return x.Completed
+	}
+	return 0
+}
+
+func (x *AwaitedKey) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *AwaitedKey) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *AwaitedKey) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *AwaitedKey) GetCounting() bool {
+	if x != nil {
+		return x.Counting
+	}
+	return false
+}
+
 type ListWaitsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2886,7 +3008,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3020,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3033,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -2947,7 +3069,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +3081,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +3094,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -3003,7 +3125,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3015,7 +3137,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3028,7 +3150,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -3075,7 +3197,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3209,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3222,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -3114,7 +3236,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/limit.proto\x1a\x17lockstep/v1/event.proto\"\xd5\x05\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/limit.proto\x1a\x17lockstep/v1/event.proto\"\xf6\x05\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -3141,7 +3263,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x0eother_instance\x18\x15 \x01(\tR\rotherInstance\x12\x1d\n" +
 	"\n" +
 	"other_step\x18\x16 \x01(\tR\totherStep\x12\x18\n" +
-	"\abarrier\x18\x17 \x01(\tR\abarrier\"T\n" +
+	"\abarrier\x18\x17 \x01(\tR\abarrier\x12\x1f\n" +
+	"\vawaited_key\x18  \x01(\tR\n" +
+	"awaitedKey\"T\n" +
 	"\aRunName\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
@@ -3349,7 +3473,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\tkey_place\x18\f \x01(\x03R\bkeyPlace\x12(\n" +
 	"\x05limit\x18\r \x01(\v2\x12.lockstep.v1.LimitR\x05limit\x12\x1f\n" +
 	"\vlimit_place\x18\x0e \x01(\x03R\n" +
-	"limitPlace\"\x94\x02\n" +
+	"limitPlace\"\xbf\x02\n" +
 	"\aWaiting\x12*\n" +
 	"\x05waits\x18\x01 \x01(\v2\x14.lockstep.v1.RunNameR\x05waits\x121\n" +
 	"\twaits_for\x18\x02 \x01(\v2\x14.lockstep.v1.RunNameR\bwaitsFor\x12\x16\n" +
@@ -3358,7 +3482,18 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x04lock\x18\x05 \x01(\tR\x04lock\x12\x18\n" +
 	"\abarrier\x18\x06 \x01(\tR\abarrier\x12\x18\n" +
 	"\aparties\x18\a \x01(\x05R\aparties\x12\x18\n" +
-	"\aarrived\x18\b \x01(\x05R\aarrived\"\x8d\x01\n" +
+	"\aarrived\x18\b \x01(\x05R\aarrived\x12)\n" +
+	"\x03key\x18\x11 \x01(\v2\x17.lockstep.v1.AwaitedKeyR\x03key\"\xce\x01\n" +
+	"\n" +
+	"AwaitedKey\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x16\n" +
+	"\x06needed\x18\x03 \x01(\x05R\x06needed\x12\x1c\n" +
+	"\tcompleted\x18\x04 \x01(\x03R\tcompleted\x12\x12\n" +
+	"\x04open\x18\x05 \x01(\x03R\x04open\x12\x18\n" +
+	"\askipped\x18\x06 \x01(\x03R\askipped\x12\x16\n" +
+	"\x06failed\x18\a \x01(\x03R\x06failed\x12\x1a\n" +
+	"\bcounting\x18\b \x01(\bR\bcounting\"\x8d\x01\n" +
 	"\x10ListWaitsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -3462,7 +3597,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -3498,126 +3633,128 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*GetHistoryResponse)(nil),         // 31: lockstep.v1.GetHistoryResponse
 	(*Explanation)(nil),                // 32: lockstep.v1.Explanation
 	(*Waiting)(nil),                    // 33: lockstep.v1.Waiting
-	(*ListWaitsRequest)(nil),           // 34: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 35: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 36: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 37: lockstep.v1.ExplainResponse
-	nil,                                // 38: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 39: lockstep.v1.Instance.KeysEntry
-	nil,                                // 40: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 41: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 42: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 43: lockstep.v1.ListInstancesRequest.KeysEntry
-	(*structpb.Value)(nil),             // 44: google.protobuf.Value
-	(*Payload)(nil),                    // 45: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 47: google.protobuf.Duration
-	(*Refusal)(nil),                    // 48: lockstep.v1.Refusal
-	(Consistency)(0),                   // 49: lockstep.v1.Consistency
-	(*Event)(nil),                      // 50: lockstep.v1.Event
-	(*Holder)(nil),                     // 51: lockstep.v1.Holder
-	(*Limit)(nil),                      // 52: lockstep.v1.Limit
+	(*AwaitedKey)(nil),                 // 34: lockstep.v1.AwaitedKey
+	(*ListWaitsRequest)(nil),           // 35: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 36: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 37: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 38: lockstep.v1.ExplainResponse
+	nil,                                // 39: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 40: lockstep.v1.Instance.KeysEntry
+	nil,                                // 41: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 42: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 43: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 44: lockstep.v1.ListInstancesRequest.KeysEntry
+	(*structpb.Value)(nil),             // 45: google.protobuf.Value
+	(*Payload)(nil),                    // 46: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 47: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 48: google.protobuf.Duration
+	(*Refusal)(nil),                    // 49: lockstep.v1.Refusal
+	(Consistency)(0),                   // 50: lockstep.v1.Consistency
+	(*Event)(nil),                      // 51: lockstep.v1.Event
+	(*Holder)(nil),                     // 52: lockstep.v1.Holder
+	(*Limit)(nil),                      // 53: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	44, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	45, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	46, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	44, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	45, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	46, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	47, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	45, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	44, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	45, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	44, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	45, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	38, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	39, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	46, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	46, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	45, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	46, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	45, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	46, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	39, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	40, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	47, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	47, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	5,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	47, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	48, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	6,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	46, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	47, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
 	8,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
-	46, // 19: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
-	46, // 20: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
-	44, // 21: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	45, // 22: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	40, // 23: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	41, // 24: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	47, // 19: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	47, // 20: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	45, // 21: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	46, // 22: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	41, // 23: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	42, // 24: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
 	2,  // 25: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
 	0,  // 26: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
 	10, // 27: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
 	14, // 28: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
 	11, // 29: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	48, // 30: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	49, // 31: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	47, // 32: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	49, // 30: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	50, // 31: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	48, // 32: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
 	7,  // 33: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
 	0,  // 34: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	42, // 35: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	49, // 36: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	43, // 37: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	46, // 38: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
-	46, // 39: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
-	46, // 40: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
-	46, // 41: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
-	47, // 42: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	43, // 35: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	50, // 36: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	44, // 37: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	47, // 38: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	47, // 39: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	47, // 40: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	47, // 41: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	48, // 42: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
 	3,  // 43: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
 	7,  // 44: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
 	0,  // 45: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
 	0,  // 46: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	44, // 47: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	45, // 48: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	47, // 49: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	45, // 47: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	46, // 48: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	48, // 49: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
 	9,  // 50: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
 	10, // 51: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
 	0,  // 52: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
 	0,  // 53: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	49, // 54: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	50, // 55: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	50, // 54: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	51, // 55: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
 	4,  // 56: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	51, // 57: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	47, // 58: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	52, // 57: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	48, // 58: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
 	33, // 59: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	52, // 60: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	53, // 60: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
 	6,  // 61: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
 	6,  // 62: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
 	0,  // 63: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	49, // 64: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	33, // 65: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	49, // 66: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	32, // 67: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	10, // 68: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	12, // 69: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	15, // 70: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	16, // 71: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	18, // 72: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	20, // 73: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	22, // 74: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	24, // 75: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	26, // 76: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	28, // 77: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	30, // 78: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	36, // 79: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	34, // 80: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	11, // 81: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	13, // 82: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	7,  // 83: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	17, // 84: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	19, // 85: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	21, // 86: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	23, // 87: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	25, // 88: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	27, // 89: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	29, // 90: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	31, // 91: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	37, // 92: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	35, // 93: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	81, // [81:94] is the sub-list for method output_type
-	68, // [68:81] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	34, // 64: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
+	50, // 65: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	33, // 66: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	50, // 67: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	32, // 68: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	10, // 69: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	12, // 70: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	15, // 71: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	16, // 72: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	18, // 73: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	20, // 74: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	22, // 75: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	24, // 76: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	26, // 77: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	28, // 78: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	30, // 79: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	37, // 80: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	35, // 81: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	11, // 82: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	13, // 83: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,  // 84: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	17, // 85: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	19, // 86: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	21, // 87: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	23, // 88: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	25, // 89: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	27, // 90: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	29, // 91: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	31, // 92: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	38, // 93: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	36, // 94: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	82, // [82:95] is the sub-list for method output_type
+	69, // [69:82] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3634,7 +3771,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

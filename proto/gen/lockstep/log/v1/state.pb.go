@@ -985,6 +985,220 @@ func (x *Line) GetQueued() []string {
 	return nil
 }
 
+// Census is what is known of the instances that have a correlation key, ended or not, while a run waits by it: of them, or of a step of them.
+type Census struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Empty: the whole instances.
+	Step string `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// Those whose ids are less are counted, unless all are.
+	From      string `protobuf:"bytes,4,opt,name=from,proto3" json:"from,omitempty"`
+	Counted   bool   `protobuf:"varint,5,opt,name=counted,proto3" json:"counted,omitempty"`
+	Open      int64  `protobuf:"varint,6,opt,name=open,proto3" json:"open,omitempty"`
+	Completed int64  `protobuf:"varint,7,opt,name=completed,proto3" json:"completed,omitempty"`
+	Skipped   int64  `protobuf:"varint,8,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Failed    int64  `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
+	// The first that were known to have completed, and to have failed.
+	First    []string `protobuf:"bytes,10,rep,name=first,proto3" json:"first,omitempty"`
+	Failures []string `protobuf:"bytes,11,rep,name=failures,proto3" json:"failures,omitempty"`
+	// Something is to be done about it, in this order among what is; zero: nothing is.
+	Todo int64 `protobuf:"varint,12,opt,name=todo,proto3" json:"todo,omitempty"`
+	// Those who wait were looked at up to this one; none: it begins anew.
+	Behind        *CensusPlace `protobuf:"bytes,13,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Census) Reset() {
+	*x = Census{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Census) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Census) ProtoMessage() {}
+
+func (x *Census) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Census.ProtoReflect.Descriptor instead.
+func (*Census) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Census) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Census) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Census) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Census) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Census) GetCounted() bool {
+	if x != nil {
+		return x.Counted
+	}
+	return false
+}
+
+func (x *Census) GetOpen() int64 {
+	if x != nil {
+		return x.Open
+	}
+	return 0
+}
+
+func (x *Census) GetCompleted() int64 {
+	if x != nil {
+		return x.Completed
+	}
+	return 0
+}
+
+func (x *Census) GetSkipped() int64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *Census) GetFailed() int64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Census) GetFirst() []string {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *Census) GetFailures() []string {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+func (x *Census) GetTodo() int64 {
+	if x != nil {
+		return x.Todo
+	}
+	return 0
+}
+
+func (x *Census) GetBehind() *CensusPlace {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+type CensusPlace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         int32                  `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Node          int32                  `protobuf:"varint,3,opt,name=node,proto3" json:"node,omitempty"`
+	Index         int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CensusPlace) Reset() {
+	*x = CensusPlace{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CensusPlace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CensusPlace) ProtoMessage() {}
+
+func (x *CensusPlace) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CensusPlace.ProtoReflect.Descriptor instead.
+func (*CensusPlace) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CensusPlace) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *CensusPlace) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *CensusPlace) GetNode() int32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *CensusPlace) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type Schedule struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Schedule   string                 `protobuf:"bytes,1,opt,name=schedule,proto3" json:"schedule,omitempty"`
@@ -1021,7 +1235,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1033,7 +1247,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1046,7 +1260,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Schedule) GetSchedule() string {
@@ -1225,7 +1439,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1451,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1464,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Firing) GetAtWall() int64 {
@@ -1314,7 +1528,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1326,7 +1540,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1339,7 +1553,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Signal) GetName() string {
@@ -1381,7 +1595,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1607,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1620,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -1448,7 +1662,7 @@ type SignalTold struct {
 
 func (x *SignalTold) Reset() {
 	*x = SignalTold{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1674,7 @@ func (x *SignalTold) String() string {
 func (*SignalTold) ProtoMessage() {}
 
 func (x *SignalTold) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1687,7 @@ func (x *SignalTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
 func (*SignalTold) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SignalTold) GetExpireAt() int64 {
@@ -1528,7 +1742,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1754,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1767,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -1620,7 +1834,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1846,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1859,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Run) GetNode() int32 {
@@ -1903,7 +2117,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1915,7 +2129,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1928,7 +2142,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -2002,7 +2216,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2228,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2241,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -2085,7 +2299,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2311,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2324,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -2158,7 +2372,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2384,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2397,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Lock) GetLock() string {
@@ -2247,7 +2461,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2259,7 +2473,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2272,7 +2486,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2366,7 +2580,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2592,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2605,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2497,7 +2711,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2723,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2736,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -2596,7 +2810,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2608,7 +2822,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2621,7 +2835,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -2681,7 +2895,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2907,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2920,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -2836,7 +3050,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +3062,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +3075,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -2923,7 +3137,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2935,7 +3149,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2948,7 +3162,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -2969,7 +3183,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3195,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3208,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3121,7 +3335,28 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05first\x18\x01 \x01(\tR\x05first\x12\x19\n" +
 	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
 	"\x06holder\x18\x03 \x01(\tR\x06holder\x12\x16\n" +
-	"\x06queued\x18\x04 \x03(\tR\x06queued\"\xc4\x05\n" +
+	"\x06queued\x18\x04 \x03(\tR\x06queued\"\xd2\x02\n" +
+	"\x06Census\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\tR\x04from\x12\x18\n" +
+	"\acounted\x18\x05 \x01(\bR\acounted\x12\x12\n" +
+	"\x04open\x18\x06 \x01(\x03R\x04open\x12\x1c\n" +
+	"\tcompleted\x18\a \x01(\x03R\tcompleted\x12\x18\n" +
+	"\askipped\x18\b \x01(\x03R\askipped\x12\x16\n" +
+	"\x06failed\x18\t \x01(\x03R\x06failed\x12\x14\n" +
+	"\x05first\x18\n" +
+	" \x03(\tR\x05first\x12\x1a\n" +
+	"\bfailures\x18\v \x03(\tR\bfailures\x12\x12\n" +
+	"\x04todo\x18\f \x01(\x03R\x04todo\x124\n" +
+	"\x06behind\x18\r \x01(\v2\x1c.lockstep.log.v1.CensusPlaceR\x06behind\"n\n" +
+	"\vCensusPlace\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x05R\x05count\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\x05R\x04node\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\"\xc4\x05\n" +
 	"\bSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x12\n" +
 	"\x04cron\x18\x02 \x01(\tR\x04cron\x12\x12\n" +
@@ -3350,7 +3585,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
@@ -3359,80 +3594,83 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Pair)(nil),           // 4: lockstep.log.v1.Pair
 	(*Instance)(nil),       // 5: lockstep.log.v1.Instance
 	(*Line)(nil),           // 6: lockstep.log.v1.Line
-	(*Schedule)(nil),       // 7: lockstep.log.v1.Schedule
-	(*Firing)(nil),         // 8: lockstep.log.v1.Firing
-	(*Signal)(nil),         // 9: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 10: lockstep.log.v1.SignalSeen
-	(*SignalTold)(nil),     // 11: lockstep.log.v1.SignalTold
-	(*RunPage)(nil),        // 12: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 13: lockstep.log.v1.Run
-	(*Pending)(nil),        // 14: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 15: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 16: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 17: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 18: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 19: lockstep.log.v1.Session
-	(*Lease)(nil),          // 20: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 21: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 22: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 23: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 24: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 25: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 26: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 27: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 28: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 29: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 30: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 31: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 32: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 33: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 34: lockstep.v1.Event
+	(*Census)(nil),         // 7: lockstep.log.v1.Census
+	(*CensusPlace)(nil),    // 8: lockstep.log.v1.CensusPlace
+	(*Schedule)(nil),       // 9: lockstep.log.v1.Schedule
+	(*Firing)(nil),         // 10: lockstep.log.v1.Firing
+	(*Signal)(nil),         // 11: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),     // 12: lockstep.log.v1.SignalSeen
+	(*SignalTold)(nil),     // 13: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),        // 14: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 15: lockstep.log.v1.Run
+	(*Pending)(nil),        // 16: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 17: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 18: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 19: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 20: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 21: lockstep.log.v1.Session
+	(*Lease)(nil),          // 22: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 23: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 24: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 25: lockstep.log.v1.LateResult
+	(*EventBlock)(nil),     // 26: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 27: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 28: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 29: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 30: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 31: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 32: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 33: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 34: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 35: lockstep.v1.Refusal
+	(*v1.Event)(nil),       // 36: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	26, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	27, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	28, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	28, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	28, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	29, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	30, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	30, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	4,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	4,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	9,  // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	10, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	27, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	11, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	12, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	29, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
 	6,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
-	28, // 10: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	4,  // 11: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	29, // 12: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	8,  // 13: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	30, // 14: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	28, // 15: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	13, // 16: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	31, // 17: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	28, // 18: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	28, // 19: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	28, // 20: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	15, // 21: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	16, // 22: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	31, // 23: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	15, // 24: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	31, // 25: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	18, // 26: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	18, // 27: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	18, // 28: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	21, // 29: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	20, // 30: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	22, // 31: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	32, // 32: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	33, // 33: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	15, // 34: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	28, // 35: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	32, // 36: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	34, // 37: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 38: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	8,  // 10: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
+	30, // 11: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	4,  // 12: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	31, // 13: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	10, // 14: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	32, // 15: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	30, // 16: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	15, // 17: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	33, // 18: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	30, // 19: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	30, // 20: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	30, // 21: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	17, // 22: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	18, // 23: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	33, // 24: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	17, // 25: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	33, // 26: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	20, // 27: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	20, // 28: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	20, // 29: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	23, // 30: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	22, // 31: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	24, // 32: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	34, // 33: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	35, // 34: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	17, // 35: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	30, // 36: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	34, // 37: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	36, // 38: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 39: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -3446,7 +3684,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
