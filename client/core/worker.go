@@ -194,7 +194,7 @@ func (w *Worker) Answered(now time.Duration, outcomes []*v1.WorkOutcome) {
 		switch code := o.Refusal.GetCode(); {
 		case code == v1.Code_CODE_NO_LEADER || code == v1.Code_CODE_UNKNOWN_OUTCOME || code == v1.Code_CODE_OVERLOADED || code == v1.Code_CODE_UNAVAILABLE:
 			h.state, h.notBefore = finished, now+resendAfter
-		case h.result.Outcome == Completed && (code == v1.Code_CODE_INVALID || code == v1.Code_CODE_PAYLOAD_TOO_LARGE):
+		case h.result.Outcome == Completed && (code == v1.Code_CODE_INVALID || code == v1.Code_CODE_PAYLOAD_TOO_LARGE || code == v1.Code_CODE_KEY_REFUSED):
 			h.state, h.notBefore = finished, 0
 			h.result = Result{Outcome: Failed, Code: code.String()[len("CODE_"):], Reason: o.Refusal.Reason}
 		default:

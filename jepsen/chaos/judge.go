@@ -46,8 +46,8 @@ var failures = map[string]map[string][]check.Need{"fleet": {
 	"turn":  {{Step: "each", Completed: true, Failed: true, Codes: []string{"CHOSEN"}}, {Step: "again", Completed: true}},
 	"end":   completed("turn"),
 }, "trade": {
-	"open": nil, "parcel": completed("open"), "news": nil, "meet": completed("open"),
-	"end": append(completed("parcel", "news"), check.Need{Step: "meet", Completed: true, Failed: true}),
+	"open": nil, "parcel": completed("open"), "news": nil, "meet": completed("open"), "lot": completed("open"),
+	"end": append(completed("parcel", "news"), check.Need{Step: "meet", Completed: true, Failed: true}, check.Need{Step: "lot", Completed: true, Failed: true}),
 }, "bill": {
 	"hold": nil, "charge": completed("hold"), "ship": completed("charge"),
 	"call": {{Step: "charge", Failed: true, Codes: []string{"CHOSEN"}}},
@@ -139,6 +139,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("what is inside a step keeps its rules", "S1", check.Bodies(events, bodies))
 	w.report.check("who is called ends before who called", "saga", check.Calls(events))
 	w.report.check("the parties of a barrier go on together", "S1", check.Barriers(events))
+	w.report.check("who waits by a key goes on with those that have it", "S1", check.AwaitKeys(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("what is held is held by one", "locks", check.Holds(events))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
@@ -336,7 +337,10 @@ func event(e *v1.Event) check.Event {
 		out.LimitKey, out.Limit, out.Per, out.Count = d.GetLimitKey(), int64(d.GetLimit()), time.Duration(d.GetPer()), int64(d.GetCount())
 	case strings.HasPrefix(kind, "schedule."), kind == "barrier.passed", out.Code == "BARRIER":
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
+	case kind == "instance.keyed", kind == "step.waiting" && out.Code == "KEY":
+		out.Key, out.Count = d.GetKeyName()+"="+d.GetKeyValue(), int64(d.GetCount())
 	}
+	out.Instances = d.GetInstances()
 	return out
 }
 

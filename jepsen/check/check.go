@@ -50,14 +50,14 @@ type Event struct {
 	Token    int64
 	Signal   string // its id
 	Name     string // the signal's, the schedule's, or the barrier's
-	Key      string // by which a signal was sent
+	Key      string // by which a signal was sent, or a step waits, or that a step gave
 	Lock     string
 	Shared   bool
 	Take     int64
 	Late     bool
 	Code     string
 	Due      int64 // the date of a timer, or the time of a schedule, in unix nanoseconds; zero is none
-	Count    int64 // of times of a schedule, or of a barrier's parties
+	Count    int64 // of times of a schedule, of a barrier's parties, or of those that a step waits for by a key
 	Wall     int64 // unix nanoseconds, as it shows
 	// Of a slot that is taken: the limit's key, how many it has, and in which time. Count is how many are taken.
 	LimitKey string
@@ -65,6 +65,7 @@ type Event struct {
 	Per      time.Duration
 	// Another instance, and a step of it: who called one that is started, or whom a step waits for.
 	Other, OtherStep string
+	Instances        []string // with which a step goes on that waited by a key
 }
 
 // Fact is a violation.

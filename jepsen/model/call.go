@@ -12,11 +12,14 @@ type Call struct {
 	Add             int64
 }
 
-// Await is what a step waits for: that an instance ends, or a step of it. Its id has the number in the input and Add in the middle.
+// Await is what a step waits for: that an instance ends, or a step of it. Its id has the number in the input and Add in the middle. With a
+// Key that is the key's value, and as many as Of, or where that is zero all that have it, are waited for.
 type Await struct {
 	Before, Behind string
 	Add            int64
 	Step           string
+	Key            string
+	Of             int
 }
 
 // names is the id of the instance that a step waits for.
@@ -52,6 +55,9 @@ func (r *run) stops() bool { return r.calls() && (r.stage == stageUndoing || !r.
 
 // ends is how that has ended which a run waits for, as the run then does; empty when it has not.
 func (s *State) ends(r *run) (state, code string) {
+	if r.step.byKey() {
+		return s.endsByKey(r), ""
+	}
 	i := s.instance(r.other)
 	if i == nil {
 		return "", ""
@@ -96,7 +102,10 @@ func (s *State) called(f *Fact) *instance {
 
 // dependsOn has a run wait for another instance: as its definition says.
 func (s *State) dependsOn(f *Fact, r *run) {
-	if f.Other != r.other || f.OtherStep != r.otherStep() {
+	if r.step.byKey() && (f.Code != "KEY" || f.Key != r.awaitsKey() || int(f.Count) != r.step.Await.Of || f.OtherStep != r.otherStep()) {
+		fault("S1", "step %s of %s waits for %d by %v, and is to wait by %v", f.Step, f.Instance, f.Count, f.Key, r.awaitsKey())
+	}
+	if !r.step.byKey() && (f.Other != r.other || f.OtherStep != r.otherStep()) {
 		fault("S1", "step %s of %s waits for %s of %q, and is to wait for %s of %q", f.Step, f.Instance, f.OtherStep, f.Other, r.otherStep(), r.other)
 	}
 	s.dependents, s.changed = append(s.dependents, r), true
@@ -112,6 +121,7 @@ func (s *State) answered(r *run) bool {
 		return false
 	}
 	switch {
+	case r.step.byKey():
 	case r.step.Call != nil:
 		s.saw(CallDone)
 	case r.step.Await.Step == "":
@@ -130,6 +140,9 @@ func (s *State) failsWith(f *Fact, r *run) bool {
 	if f.Code == "AWAIT_CYCLE" && r.step.Await != nil && s.circular(r) {
 		s.saw(AwaitCycle)
 		return true
+	}
+	if r.step.byKey() {
+		return s.failsByKey(f, r)
 	}
 	if call := r.step.Call; call != nil && !r.begun && f.Code == "VERSION_DRAINED" {
 		_, code := s.toStart(call.Workflow, 0)
@@ -203,6 +216,10 @@ func (s *State) circular(from *run) bool {
 
 // behindWhat are the waits that must end before one does: of the instance that it waits for, and, while that is queued, of those before it.
 func (s *State) behindWhat(r *run) (list []*run) {
+	if r.step.byKey() {
+		s.behindKey(r, (*run).depends, func(o *run) { list = append(list, o) })
+		return list
+	}
 	for _, o := range s.runs(r.other) {
 		if o.depends() && r.waitsBehind(o) {
 			list = append(list, o)

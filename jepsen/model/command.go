@@ -302,6 +302,13 @@ func (s *State) complete(c *Command, r *run) func() {
 		s.refused(c, "FENCED")
 		return nil
 	}
+	fresh, conflicts := r.gives(c.Output)
+	if !again && conflicts {
+		s.saw(KeyRefused)
+		s.refused(c, "KEY_REFUSED")
+		return nil
+	}
+	waited := s.awaiting(fresh)
 	s.must(c)
 	if late := r.late(c.Token) || again && r.lapsed; c.Answer.Late != late {
 		fault("S1", "%s is told late: %v", c.say(), c.Answer.Late)
@@ -309,6 +316,9 @@ func (s *State) complete(c *Command, r *run) func() {
 	return func() {
 		if r.state != Completed || r.token != c.Token {
 			fault("S1", "%s is told done, and the run is %s under token %d", c.say(), r.state, r.token)
+		}
+		if !again {
+			s.takesGiven(c, r, waited)
 		}
 		if c.Answer.State != r.of.state {
 			fault("S4", "%s is told that the instance is %s; it is %s", c.say(), c.Answer.State, r.of.state)

@@ -34,6 +34,7 @@ type Step struct {
 	Call                  *Call // it waits for an instance that it starts
 	Await                 *Await
 	Barrier               *Barrier
+	Keys                  []Given // that its completion gives the instance, by name
 }
 
 // Body is steps inside a step: once, for so many items, or turn after turn.
@@ -220,4 +221,5 @@ type Fact struct {
 	Other, OtherStep         string // another instance, and a step of it
 	Due                      int64  // unix
 	Count                    int32
+	Instances                []string // that have completed for a wait by a key
 }

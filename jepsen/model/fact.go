@@ -139,6 +139,8 @@ func (s *State) runFact(f *Fact, r *run) {
 			}
 		}
 		s.runStopped(r, Cancelled)
+	case "instance.keyed":
+		s.keyGiven(f, r)
 	case "step.progressed":
 		if !about || c.Kind != Progress || !r.holds(c.Token) {
 			fault("S2", "step %s of %s progresses by %s while it is %s under token %d", f.Step, f.Instance, c.say(), r.state, r.token)

@@ -156,6 +156,10 @@ func (s *State) keptOut(r *run) bool {
 
 // inWay are the waits for which a wait waits: those of what it waits for.
 func (s *State) inWay(r *run, fn func(*run)) {
+	if r.depends() && r.step.byKey() {
+		s.behindKey(r, func(o *run) bool { return o.depends() || s.keptOut(o) }, fn)
+		return
+	}
 	if r.depends() {
 		for _, o := range s.runs(r.other) {
 			if (o.depends() || s.keptOut(o)) && r.waitsBehind(o) {

@@ -53,7 +53,7 @@ func (s *State) enrol(i *instance) {
 
 // goesOn has an instance run from now on.
 func (s *State) goesOn(i *instance) {
-	i.state, i.startedAt = Running, s.Wall
+	i.state, i.startedAt, i.ran = Running, s.Wall, true
 	if i.deadline = after(s.Uptime, i.flow.Total); i.deadline > 0 {
 		s.limited = append(s.limited, i)
 	}

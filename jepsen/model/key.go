@@ -214,7 +214,7 @@ func (s *State) received(f *Fact, i *instance) (expireAt int64) {
 		return s.Uptime + c.signalTTL()
 	}
 	l := s.letter(f.Key, f.Code)
-	if l == nil || l.kept == 0 || l.name != f.Name || l.expireAt <= s.Uptime || !slices.Contains(i.keys, f.Key) || i != s.fresh {
+	if l == nil || l.kept == 0 || l.name != f.Name || l.expireAt <= s.Uptime || !slices.Contains(i.keys, f.Key) || i != s.fresh && i != s.given {
 		fault("S1", "signal %s, kept under %v, is received by %s; known of it is %+v", f.Code, f.Key, f.Instance, l)
 	}
 	if first := s.keptUnder(f.Key)[0]; first != l && i.seen[first.id] == nil {

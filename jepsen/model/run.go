@@ -46,7 +46,8 @@ type instance struct {
 	deadline  int64
 	startedAt int64 // by the wall time of the log
 	changedAt int64 // likewise: of the last fact about it
-	keys      []Key // by name
+	keys      []Key // by name, and behind them those that steps gave
+	ran       bool  // it had its id, if it waited for that
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen

@@ -114,6 +114,13 @@ const (
 	AwaitCycle     Class = "cycle of waits broken"
 	TimeoutAwait   Class = "total timeout of a wait for an instance"
 
+	KeyAny       Class = "went on with one that has a key"
+	KeySome      Class = "went on with several that have a key"
+	KeyAll       Class = "went on with all that have a key"
+	KeyAllFailed Class = "wait for all that have a key failed with one"
+	KeyGiven     Class = "key given by a step"
+	KeyRefused   Class = "completion refused for its keys"
+
 	BarrierPassed  Class = "barrier passed by several instances"
 	PartiesDiffer  Class = "barrier with another number of parties"
 	TimeoutBarrier Class = "total timeout at a barrier"
@@ -160,6 +167,7 @@ func Classes() []Class {
 		HeldByBody, HeldAlready, HeldMore, LocksTimeout, Yielded, YieldedUndo,
 		Undone, UndoneFrom, UndoneBeside, UndoneTimeout, UndoneNo, UndoneRace, UndoneLate, StandsStill, Resumed, SkippedByHand,
 		CallDone, CallFailed, CallTimeout, ChildCancelled, AwaitDone, AwaitStep, AwaitSkipped, AwaitFailed, AwaitCycle, TimeoutAwait,
+		KeyAny, KeySome, KeyAll, KeyAllFailed, KeyGiven, KeyRefused,
 		BarrierPassed, PartiesDiffer, TimeoutBarrier,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,

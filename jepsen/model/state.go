@@ -60,6 +60,7 @@ type State struct {
 	firing  *firing
 	newborn *instance // that a schedule has started, until it says so
 	fresh   *instance // that was started by the cause
+	given   *instance // that was given a key by the cause
 }
 
 // cause is what facts follow from: a command, a renewal, or the tick.
@@ -189,7 +190,7 @@ func (s *State) next() *Fact {
 // begin has a new cause.
 func (s *State) begin(c cause) {
 	s.over()
-	s.cause, s.fresh = c, nil
+	s.cause, s.fresh, s.given = c, nil, nil
 }
 
 // over checks that a cause left nothing half done.

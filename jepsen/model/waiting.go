@@ -66,6 +66,9 @@ func (s *State) awaited(f *Fact, r *run) {
 	}
 	if r.step.depends() && s.answered(r) {
 		r.delivered = true
+		if r.step.byKey() {
+			s.satisfies(f, r)
+		}
 	}
 	if r.state != Waiting || !r.delivered {
 		fault("S1", "step %s of %s is completed without what it waits for, while it is %s", f.Step, f.Instance, r.state)

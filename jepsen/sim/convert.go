@@ -276,6 +276,7 @@ func factOf(e *v1.Event) model.Fact {
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count,
 		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
+		Instances: d.Instances,
 	}
 }
 

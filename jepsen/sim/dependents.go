@@ -48,13 +48,19 @@ func drawDependent(d draws, f model.Workflow, flows []model.Workflow, before []m
 		if d.one(2) {
 			s.Await.Step = pick(d, []string{"s0", "s0", "s1", "s1", "b", "c0", "c1", "z", "nothing"})
 		}
-		s.Total = ms(d, 1000, 6000)
+		if s.Total = ms(d, 1000, 6000); d.one(2) {
+			s.Await = drawByKey(d)
+		}
 	}
 	return s
 }
 
 // writeDependent writes which workflow a step calls, or for which instance it waits.
 func writeDependent(b *strings.Builder, indent string, s model.Step) {
+	if a := s.Await; a != nil && a.Key != "" {
+		writeByKey(b, indent, a)
+		return
+	}
 	if a := s.Await; a != nil {
 		fmt.Fprintf(b, "%sawait: {instance: \"%s${input.n + %d}%s\"", indent, a.Before, a.Add, a.Behind)
 		if a.Step != "" {

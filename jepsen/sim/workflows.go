@@ -48,6 +48,9 @@ func drawWorkflows(d draws, clocks []time.Duration, deepest int) []model.Workflo
 		if d.one(3) {
 			drawRates(d, f.Steps)
 		}
+		if d.one(2) {
+			drawGiven(d, f.Steps)
+		}
 		out = append(out, f)
 	}
 	return out
@@ -338,6 +341,7 @@ func writeWork(b *strings.Builder, indent string, s model.Step) {
 	fmt.Fprintf(b, "%sretry: {attempts: %d, backoff: %dms, maxBackoff: %dms, nonRetryable: [%s]}\n", indent, s.Attempts, s.Backoff/1e6, s.MaxBackoff/1e6, strings.Join(s.NonRetryable, ", "))
 	writeFairness(b, indent, s.Fairness)
 	writeRates(b, indent, s.Rates)
+	writeGiven(b, indent, s.Keys)
 	writeLocks(b, indent, s.Locks)
 }
 

@@ -16,7 +16,7 @@ import (
 
 // The workflows whose instances are undone: one by its graph, one in sequence, where the order of completion says more than
 // the graph does, one that goes on behind some failures, one that calls another, waits for a step of the one before or after it, and meets
-// one of any lane at a barrier, one that holds locks, of which two want those of each other at times, and one with steps inside steps.
+// one of any lane at a barrier, and waits by a key that the step gives for two others, one that holds locks, of which two want those of each other at times, and one with steps inside steps.
 // Their input names the step that fails, if one is to, and with which code.
 const (
 	saga = `
@@ -55,7 +55,7 @@ steps:
 	trade = `
 workflow: trade
 steps:
-  open: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, compensate: {}}
+  open: {queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, keys: {lot: "${input.hot}"}, compensate: {}}
   parcel:
     needs: [open]
     call: {workflow: parcel}
@@ -63,7 +63,8 @@ steps:
     compensate: {queue: work}
   news: {await: {instance: "${input.other}", step: open}, timeouts: {total: 15s}}
   meet: {needs: [open], barrier: {name: "trades-${input.hot}", parties: 2}, timeouts: {total: 5s}}
-  end: {needs: [parcel, news, {step: meet, ends: any}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
+  lot: {needs: [open], await: {key: {lot: "${input.hot}"}, step: open, of: {atLeast: 2}}, timeouts: {total: 5s}}
+  end: {needs: [parcel, news, {step: meet, ends: any}, {step: lot, ends: any}], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}}
 `
 	parcel = `
 workflow: parcel
