@@ -67,6 +67,10 @@ func eventRow(e *v1.Event) []string {
 		add("due", when(d.Due))
 	}
 	add("other", strings.Trim(d.OtherInstance+" "+d.OtherStep, " "))
+	if d.KeyName != "" {
+		add("key", d.KeyName+"="+d.KeyValue)
+	}
+	add("instances", strings.Join(d.Instances, ","))
 	add("fairness", d.FairnessKey)
 	if d.LimitKey != "" {
 		add("limit", fmt.Sprintf("%s %d of %d per %s", d.LimitKey, d.Count, d.Limit, time.Duration(d.Per)))

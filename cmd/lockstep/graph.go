@@ -65,6 +65,16 @@ func (c *cli) drawOthers(n int, step map[string]*structpb.Value) {
 // awaited says what a step waits for, as the definition does.
 func awaited(await *structpb.Struct) string {
 	says := await.GetFields()["instance"].GetStringValue()
+	for name, value := range await.GetFields()["key"].GetStructValue().GetFields() {
+		of := "any"
+		switch fields := await.GetFields()["of"]; {
+		case fields.GetStringValue() != "":
+			of = fields.GetStringValue()
+		case fields.GetStructValue() != nil:
+			of = fmt.Sprintf("%v", fields.GetStructValue().GetFields()["atLeast"].GetNumberValue())
+		}
+		says = of + " with " + name + "=" + value.GetStringValue()
+	}
 	if step := await.GetFields()["step"].GetStringValue(); step != "" {
 		return "step " + step + " of " + says
 	}
@@ -107,9 +117,9 @@ func (c *cli) printWaits(ctx context.Context, id string) error {
 // step where it is for a step, and one to the barrier where it is at one.
 func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 	fmt.Fprintln(c.stdout, "flowchart LR")
-	p := &waitsPicture{c, map[string]int{}, map[string]int{}, map[string]v1.InstanceState{}}
+	p := &waitsPicture{c, map[string]int{}, map[string]int{}, map[string]int{}, map[string]v1.InstanceState{}}
 	for _, w := range res.Waits {
-		if w.Barrier == "" {
+		if w.Barrier == "" && w.Key == nil {
 			p.states[w.WaitsFor.GetInstanceId()] = w.State
 		}
 	}
@@ -117,6 +127,11 @@ func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 		if w.Barrier != "" {
 			from, to := p.instance(w.Waits.InstanceId), p.barrier(w)
 			fmt.Fprintf(c.stdout, "  i%d -->|%q| b%d\n", from, w.Waits.Step, to)
+			continue
+		}
+		if w.Key != nil {
+			from, to := p.instance(w.Waits.InstanceId), p.key(w)
+			fmt.Fprintf(c.stdout, "  i%d -->|%q| k%d\n", from, w.Waits.Step, to)
 			continue
 		}
 		from, to := p.instance(w.Waits.InstanceId), p.instance(w.WaitsFor.GetInstanceId())
@@ -140,8 +155,8 @@ func (c *cli) drawWaits(res *v1.ListWaitsResponse) {
 // waitsPicture draws each instance and each barrier where it is needed first.
 type waitsPicture struct {
 	*cli
-	instances, barriers map[string]int
-	states              map[string]v1.InstanceState
+	instances, barriers, keys map[string]int
+	states                    map[string]v1.InstanceState
 }
 
 func (p *waitsPicture) instance(id string) int {
@@ -165,5 +180,25 @@ func (p *waitsPicture) barrier(w *v1.Waiting) int {
 	at := len(p.barriers)
 	p.barriers[w.Barrier] = at
 	fmt.Fprintf(p.stdout, "  b%d{{%q}}\n", at, fmt.Sprintf("barrier %s, %d of %d", w.Barrier, w.Arrived, w.Parties))
+	return at
+}
+
+// key draws a key with what is waited for of those that have it.
+func (p *waitsPicture) key(w *v1.Waiting) int {
+	says := w.Key.Name + "=" + w.Key.Value
+	if w.WaitsFor.GetStep() != "" {
+		says = "step " + w.WaitsFor.Step + " of " + says
+	}
+	needed := fmt.Sprint(w.Key.Needed)
+	if w.Key.Needed == 0 {
+		needed = "all"
+	}
+	says = fmt.Sprintf("%s, %d done and %d open, needs %s", says, w.Key.Completed, w.Key.Open, needed)
+	if at, ok := p.keys[says]; ok {
+		return at
+	}
+	at := len(p.keys)
+	p.keys[says] = at
+	fmt.Fprintf(p.stdout, "  k%d([%q])\n", at, says)
 	return at
 }

@@ -178,6 +178,8 @@ func (c *cli) showInstance(i *v1.Instance) error {
 				detail += ", approval of " + r.Role
 			}
 			switch {
+			case r.AwaitedKey != "":
+				detail += ", waits by " + strings.TrimSpace(r.AwaitedKey+" "+r.OtherStep)
 			case r.OtherStep != "":
 				detail += fmt.Sprintf(", waits for %s of %s", r.OtherStep, r.OtherInstance)
 			case r.OtherInstance != "":
