@@ -339,9 +339,12 @@ func (s *State) complete(c *Command, r *run) func() {
 // park: what a completion asked for next and was not granted is credit of the stream that it came by, if it came by one; a
 // stream's credit is for the same queues throughout.
 func (s *State) park(c *Command, x *session, queues []string) {
-	left := min(c.Count, 100) - int32(len(c.Answer.Grants))
+	left := min(c.Count, 100) - int32(len(c.Answer.Grants)) - s.cause.ahead
 	if left < 0 {
 		fault("S2", "%s asks for %d runs and gets %d", c.say(), c.Count, len(c.Answer.Grants))
+	}
+	if left == 0 && s.cause.ahead > 0 {
+		s.dropped = append(s.dropped, &wait{call: c.Call, session: x, queues: queues, credit: true}) // it was used up, and is told so
 	}
 	if left == 0 || c.Call == 0 {
 		return
@@ -355,6 +358,25 @@ func (s *State) park(c *Command, x *session, queues []string) {
 		}
 	}
 	s.waits = append(s.waits, &wait{call: c.Call, session: x, queues: queues, left: left, credit: true})
+}
+
+// aheadOfCredit: what a completion by a stream asks for next, and was not granted at once, is credit; a run that comes to be free by that very
+// command, as one that waits for a slot does, is granted to it there.
+func (s *State) aheadOfCredit(x *session, r *run) bool {
+	c := s.cause.command
+	if c == nil || c.Kind != Complete || !c.HasNext || c.Session != x.id || c.Call == 0 || c.Call != x.stream {
+		return false
+	}
+	queues := c.Queues
+	if done := s.run(c.Instance, c.Step); len(queues) == 0 && done != nil {
+		queues = []string{done.step.Queue}
+	}
+	if !slices.Contains(queues, r.step.Queue) || int32(len(c.Answer.Grants))+s.cause.ahead >= min(c.Count, 100) {
+		return false
+	}
+	s.cause.ahead++
+	s.saw(ByCredit)
+	return true
 }
 
 func (s *State) acquire(c *Command, x *session) func() {

@@ -247,7 +247,7 @@ func (s *State) asks(x *session, r *run, token int64) bool {
 		credit = w
 	}
 	if credit == nil {
-		return false
+		return s.aheadOfCredit(x, r)
 	}
 	s.saw(ByCredit)
 	if credit.left--; credit.left == 0 {

@@ -70,6 +70,7 @@ type cause struct {
 	tick    bool
 	ended   []*session  // that ended by it
 	born    []*instance // that were started behind others
+	ahead   int32       // runs that credit was granted which the command itself gives
 }
 
 type touched struct {
