@@ -169,7 +169,7 @@ func (s *State) begun(i *instance, name string) *run {
 func (s *State) nextOwner(i *instance, step string) (next *run) {
 	for _, owner := range i.runs {
 		b := owner.step.Body
-		if b == nil || !owner.again() && !s.unseen(owner) || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
+		if b == nil || !owner.again() && !s.fills(owner) && !s.unseen(owner) || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
 			continue
 		}
 		if next == nil || owner.lastEnd() < next.lastEnd() {
@@ -177,6 +177,11 @@ func (s *State) nextOwner(i *instance, step string) (next *run) {
 		}
 	}
 	return next
+}
+
+// fills: a list that began by this very cause begins its first items one behind the other, and what they put out is looked at behind that.
+func (s *State) fills(owner *run) bool {
+	return slices.Contains(s.cause.lists, owner) && owner.stage == stageRunning && len(owner.frames) < min(owner.step.Body.Width, owner.count())
 }
 
 // lastEnd is when the newest of what is inside a step ended; zero when nothing has begun.

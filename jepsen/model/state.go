@@ -71,6 +71,7 @@ type cause struct {
 	ended   []*session  // that ended by it
 	born    []*instance // that were started behind others
 	ahead   int32       // runs that credit was granted which the command itself gives
+	lists   []*run      // whose items began by it
 }
 
 type touched struct {

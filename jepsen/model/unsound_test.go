@@ -55,6 +55,11 @@ func TestABodyFailsByWhatCannotBeEvaluated(t *testing.T) {
 	tell(t, flow(scope)).good(began(3, append([]Fact{begins("i", "l"), skipped("i", "s")}, fails("OUTPUT_INVALID")...)...))
 	tell(t, flow(scope)).bad("S1", "for no reason", began(2, append([]Fact{begins("i", "l"), skipped("i", "s")}, fails("OUTPUT_INVALID")...)...))
 	tell(t, flow(scope)).bad("liveness", "puts out nothing", began(3, begins("i", "l"), skipped("i", "s")))
+
+	// The first items of a list begin one behind the other, and what they put out is looked at behind that.
+	list := Step{Name: "l", Body: &Body{Items: 3, Width: 2, Spoils: true, Steps: []Step{{Name: "s", When: &When{Above: 100}}}}}
+	tell(t, flow(list)).good(began(3, append([]Fact{begins("i", "l"), skipped("i", "s"), skipped("i", "s#1")}, fails("OUTPUT_INVALID")...)...))
+	tell(t, flow(list)).bad("S7", "which is not", began(3, append([]Fact{begins("i", "l"), skipped("i", "s"), skipped("i", "s#1"), skipped("i", "s#2")}, fails("OUTPUT_INVALID")...)...))
 }
 
 // An entry begins so many runs and no more, and leaves others to those behind it, but not for long.

@@ -47,6 +47,8 @@ func (s *State) runWaiting(f *Fact, r *run) {
 		s.dependsOn(f, r)
 	case r.step.Barrier != nil:
 		s.meets(f, r)
+	case r.step.Body != nil && r.step.Body.Items > 0:
+		s.cause.lists = append(s.cause.lists, r)
 	}
 	switch {
 	case r.step.After > 0:
