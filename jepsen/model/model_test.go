@@ -309,3 +309,19 @@ func TestWhatFollowsFromARenewal(t *testing.T) {
 		}
 	}
 }
+
+// A wait that stands still as it is begun follows from what a renewal gave back; one that another instance ends comes behind all else.
+func TestAWaitThatStandsStillFollowsFromARenewal(t *testing.T) {
+	s := New()
+	i := &instance{id: "i", state: Running}
+	s.instances["i"] = i
+	for _, c := range []struct {
+		state  string
+		others bool
+	}{{Pending, false}, {Waiting, true}} {
+		i.runs = []*run{{of: i, name: "a", state: c.state, step: &Step{Name: "a", Await: &Await{}}}}
+		if got := s.others(&Fact{Kind: "step.incident", Instance: "i", Step: "a"}, &session{id: 1}); got != c.others {
+			t.Errorf("an incident of a wait that is %s: %v", c.state, got)
+		}
+	}
+}

@@ -143,7 +143,7 @@ func (s *State) between(f *Fact) bool {
 	case "instance.cancelling", "barrier.passed":
 		return true
 	case "step.completed", "step.failed", "step.retried", "step.incident":
-		return r != nil && (r.step.depends() || r.step.Barrier != nil || f.Code == "DEADLOCK" && r.state == Ready)
+		return r != nil && r.state != Pending && (r.step.depends() || r.step.Barrier != nil || f.Code == "DEADLOCK" && r.state == Ready)
 	case "step.skipped":
 		return r != nil && r.state == Waiting && !r.lost()
 	case "step.cancelled":
