@@ -219,6 +219,7 @@ func (s *State) deadlocked(f *Fact, r *run) {
 		fault("locks", "step %s of %s, which is %s, yields as %s, and is not the youngest that waits for itself", f.Step, f.Instance, r.state, f.Code)
 	}
 	s.saw(Yielded)
+	s.yielded++
 	if r.of.state == Compensating {
 		s.saw(YieldedUndo)
 	}
@@ -270,9 +271,13 @@ func (s *State) asked(r *run) bool {
 // tried: somebody asks for a run, so that it waits for its locks; one that needs slots may wait for those, and for no lock yet.
 func (s *State) tried(r *run) bool { return s.asked(r) && len(r.step.Rates) == 0 }
 
+// mostYields is how often somebody yields in an entry before the model expects that it left other cycles to the next: each was looked
+// for among all that hang together with it, and an entry looks at so many. The next breaks some again, or leaves none.
+const mostYields = 8
+
 // cyclesBroken checks behind an entry that no cycle is left in which somebody asks for all that waits for locks.
 func (s *State) cyclesBroken(events int) {
-	if events > mostLater || s.Limit > 0 {
+	if events > mostLater || s.yielded >= mostYields || s.Limit > 0 {
 		return
 	}
 	for _, r := range s.idling {

@@ -48,6 +48,7 @@ type State struct {
 	Limit   Limit
 	left    map[*run]uint64 // runs that are to be begun, by the entry that left them
 	started int             // in this entry
+	yielded int             // so often, of cycles, in this entry
 
 	// Of the entry, and of the cause that is being looked at.
 	e       *Entry
@@ -120,7 +121,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	}
 	s.Index, s.Term, s.e = e.Index, e.Term, e
 	clear(s.told)
-	s.started = 0
+	s.started, s.yielded = 0, 0
 	events := len(e.Facts)
 	s.advance(e)
 	s.positions(e)
