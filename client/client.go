@@ -81,6 +81,7 @@ type Client struct {
 	Limits     lockstepv1connect.LimitServiceClient
 	Events     lockstepv1connect.EventServiceClient
 	Cluster    lockstepv1connect.ClusterServiceClient
+	Exports    lockstepv1connect.ExportServiceClient
 
 	namespace string
 	logger    *slog.Logger
@@ -116,6 +117,7 @@ func New(config Config) (*Client, error) {
 	c.Limits = lockstepv1connect.NewLimitServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)
 	c.Cluster = lockstepv1connect.NewClusterServiceClient(carrier, base, option)
+	c.Exports = lockstepv1connect.NewExportServiceClient(carrier, base, option)
 	c.router.leaderOf = asker(lockstepv1connect.NewClusterServiceClient(carrier, base))
 	return c, nil
 }

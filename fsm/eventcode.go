@@ -69,6 +69,9 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	for _, id := range d.Instances {
 		b = appendText(b, 60, id)
 	}
+	b = appendNumber(b, 70, d.Removed)
+	b = appendNumber(b, 71, d.Through)
+	b = appendText(b, 72, d.Retention)
 	return append(b, 0)
 }
 
@@ -142,11 +145,11 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55, 70, 71:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 60:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 60, 72:
 		return fieldText
 	}
 	return fieldUnknown
@@ -281,6 +284,8 @@ func setData(d *v1.EventData, f field, text string) {
 		d.Limit = int32(f.number)
 	case 55:
 		d.Per = f.number
+	case 72:
+		d.Retention = text
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:
@@ -297,6 +302,10 @@ func setLabel(d *v1.EventData, key, value string) {
 
 func setNumber(d *v1.EventData, f field) {
 	switch n := f.number; f.tag {
+	case 70:
+		d.Removed = n
+	case 71:
+		d.Through = n
 	case 22:
 		d.Version = int32(n)
 	case 24:

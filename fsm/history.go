@@ -64,24 +64,27 @@ func (m *Machine) GetHistory(r *v1.GetHistoryRequest) (*v1.GetHistoryResponse, e
 		}
 		return len(positions) <= limit
 	}
-	var failed error
-	err = m.scanFrom(i.ns, key(tableHistory, i.ns.rec.Namespace, r.InstanceId), r.After+1, func(k, value []byte) bool {
-		failed = eachPosition(k, value, take)
-		return failed == nil && len(positions) <= limit
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return nil, err
+	if _, gone := i.ns.gone[r.InstanceId]; !gone { // else the engine has that of one that had its id
+		var failed error
+		err = m.scanFrom(i.ns, key(tableHistory, i.ns.rec.Namespace, r.InstanceId), r.After+1, func(k, value []byte) bool {
+			failed = eachPosition(k, value, take)
+			return failed == nil && len(positions) <= limit
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return nil, err
+		}
 	}
 	for _, position := range i.history {
 		if !take(position) {
 			break
 		}
 	}
-	return m.historyPage(i.ns, positions, limit)
+	return m.historyPage(i, positions, limit)
 }
 
 // historyPage reads the events at positions, each block once.
-func (m *Machine) historyPage(ns *namespace, positions []int64, limit int) (*v1.GetHistoryResponse, error) {
+func (m *Machine) historyPage(i *instance, positions []int64, limit int) (*v1.GetHistoryResponse, error) {
+	ns := i.ns
 	out := &v1.GetHistoryResponse{}
 	var block []byte
 	size := 0
@@ -92,7 +95,7 @@ func (m *Machine) historyPage(ns *namespace, positions []int64, limit int) (*v1.
 		}
 		event, rest, err := eventAt(block, position)
 		if err == nil && event == nil {
-			if block, err = m.blockOf(ns, position); err != nil {
+			if block, err = m.blockOf(i, position); err != nil {
 				return nil, err
 			}
 			event, rest, err = eventAt(block, position)
@@ -113,8 +116,13 @@ func (m *Machine) historyPage(ns *namespace, positions []int64, limit int) (*v1.
 	return out, nil
 }
 
-// blockOf returns consecutive events among which one is, from that one on if it is not flushed.
-func (m *Machine) blockOf(ns *namespace, position int64) ([]byte, error) {
+// blockOf returns consecutive events among which one of an instance is, from that one on if it is not flushed, or is in its archive.
+func (m *Machine) blockOf(i *instance, position int64) ([]byte, error) {
+	ns := i.ns
+	if position <= ns.rec.Compacted {
+		event, _ := m.get(archiveKey(ns.rec.Namespace, i.rec.InstanceId, position))
+		return event, nil
+	}
 	if ns.feed.has(position) {
 		return ns.feed.from(position), nil
 	}

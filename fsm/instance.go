@@ -26,6 +26,7 @@ type instance struct {
 	history []int64  // positions of events that are not flushed
 	about   string   // subject, once it was asked for
 	stands  standing // as its record was last written
+	gone    bool     // it was removed
 }
 
 func (i *instance) key(at at) runKey {
@@ -84,6 +85,9 @@ func (m *Machine) keepInstance(i *instance) {
 
 // readInstance decodes an instance from its rows; nil when there is none.
 func (m *Machine) readInstance(ns *namespace, id string) (*instance, error) {
+	if _, gone := ns.gone[id]; gone {
+		return nil, nil
+	}
 	r := m.stored(ns.rec.Namespace)
 	value, found, err := r.Get(key(tableInstance, ns.rec.Namespace, id))
 	if err != nil || !found {
@@ -257,6 +261,9 @@ func (t *turn) enrol(e *instanceStarted) *instance {
 		rec.Parent, rec.ParentStep, rec.ParentNode, rec.ParentIndex = p.rec.InstanceId, p.step(e.at).ID, e.at.node, e.at.index
 		rec.Depth, rec.Traceparent = p.rec.Depth+1, p.rec.Traceparent
 	}
+	if t.m.level() >= retentionLevel {
+		rec.StartedPosition = t.ns.rec.Position + 1 // of the event that is told
+	}
 	i := newInstance(t.ns, rec, e.version)
 	t.begin(i, &i.root)
 	t.ns.rec.LiveInstances++
@@ -376,6 +383,7 @@ func (e *instanceChanged) evolve(t *turn) {
 	if !e.i.live() {
 		rec.EndedWall = t.wall()
 		rec.Signals, rec.Seen = nil, nil
+		t.placed(e.i)
 		t.m.unindexKeys(e.i)
 		t.m.hadEnded(e.i)
 		t.settles(e.i, "")

@@ -75,7 +75,7 @@ func (m *Machine) GetInstance(r *v1.GetInstanceRequest) (*v1.Instance, error) {
 			out.Runs = append(out.Runs, run)
 		}
 	}
-	if size > pageBytes {
+	if size > pageBytes || i.rec.Removing {
 		out.PayloadsOmitted = true
 		for _, run := range out.Runs {
 			run.OutputPayload = nil

@@ -79,11 +79,15 @@ func (m *Machine) ListLateResults(r *v1.ListLateResultsRequest) (*v1.ListLateRes
 		}
 		size += len(value)
 		last = hex.EncodeToString(k)
-		out.Results = append(out.Results, &v1.LateResult{
-			InstanceId: rec.InstanceId, Step: rec.Step, Index: rec.Index, Token: rec.Token, Output: rec.Output,
-			Author: rec.Author, Received: stamp(rec.ReceivedWall),
-		})
+		out.Results = append(out.Results, lateReply(rec))
 		return true
 	})
 	return out, errors.Join(err, failed)
+}
+
+func lateReply(rec *logv1.LateResult) *v1.LateResult {
+	return &v1.LateResult{
+		InstanceId: rec.InstanceId, Step: rec.Step, Index: rec.Index, Token: rec.Token, Output: rec.Output,
+		Author: rec.Author, Received: stamp(rec.ReceivedWall),
+	}
 }

@@ -10,7 +10,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 20 has an index of
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 21 has instances and
+// events removed that are over their time (retention.go), and slices of their rows. Level 20 has an index of
 // instances (searchrow.go). Level 18 takes definitions
 // of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 16 takes definitions of the
 // eighth edition of the language (rate limits), and has slices of their rows. Level 15 takes definitions
@@ -22,7 +23,7 @@ import (
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = searchLevel
+const Level = retentionLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -52,6 +53,16 @@ func LevelOf(c *logv1.Command) uint32 {
 		return scheduleLevel
 	case *logv1.Command_DrainVersion, *logv1.Command_UndrainVersion:
 		return useLevel
+	case *logv1.Command_Retain, *logv1.Command_AckExport:
+		return retentionLevel
+	case *logv1.Command_CreateNamespace:
+		if body.CreateNamespace.Retention != nil {
+			return retentionLevel
+		}
+	case *logv1.Command_UpdateNamespace:
+		if body.UpdateNamespace.Retention != nil {
+			return retentionLevel
+		}
 	case *logv1.Command_StartInstance:
 		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
 			return lineLevel
@@ -125,6 +136,9 @@ func (e *levelRaised) evolve(t *turn) {
 		}
 		if was < awaitsLevel && t.m.remembers() {
 			t.m.rememberLive(ns)
+		}
+		if was < retentionLevel && e.level >= retentionLevel {
+			t.m.unorder(ns)
 		}
 	}
 }

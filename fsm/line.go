@@ -217,6 +217,9 @@ func (t *turn) inLine(id string, by int) *dependency {
 	}
 	of, _ := i.lineOf()
 	first := t.known(of)
+	if first == nil { // it is gone, and this one has ended
+		return nil
+	}
 	line := append([]string{t.holder(first).rec.InstanceId}, first.rec.Line.Queued...)
 	at := slices.Index(line, id)
 	switch {
@@ -312,9 +315,12 @@ func (m *Machine) whoHas(out *v1.Line, i *instance) error {
 	if out == nil {
 		return nil
 	}
-	first, err := m.lookup(i.ns.rec.Namespace, out.Id)
-	if err != nil {
-		return err
+	first := i.ns.instances[out.Id]
+	if first == nil {
+		var err error
+		if first, err = m.readInstance(i.ns, out.Id); err != nil || first == nil { // it is gone, and all others have ended
+			return err
+		}
 	}
 	out.Holder, out.Queued = cmp.Or(first.rec.Line.GetHolder(), out.Id), slices.Clone(first.rec.Line.GetQueued())
 	return nil

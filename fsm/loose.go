@@ -38,6 +38,9 @@ func (m *Machine) get(k []byte) (value []byte, found bool) {
 	if r, changed := m.loose.Get(looseRow{key: string(k)}); changed {
 		return r.value, !r.gone
 	}
+	if m.erased(k) {
+		return nil, false
+	}
 	value, found, err := m.storedAt(k).Get(k)
 	must(err)
 	return value, found
@@ -57,7 +60,7 @@ func (m *Machine) scan(from, to []byte, fn func(k, value []byte) bool) {
 		if changed(string(k)); !open {
 			return false
 		}
-		if !m.loose.Has(looseRow{key: at}) { // else it comes with those that changed
+		if !m.loose.Has(looseRow{key: at}) && !m.erased(k) { // else it comes with those that changed
 			open = fn(k, value)
 		}
 		return open
@@ -89,14 +92,18 @@ func (m *Machine) flushLoose(b *table.Batch) {
 // forgetLoose takes what changed in a namespace away: its rows go as ranges.
 func (m *Machine) forgetLoose(ns *namespace) {
 	for _, tbl := range looseTables {
-		var gone []looseRow
-		prefix := key(tbl, ns.rec.Namespace)
-		m.loose.AscendRange(looseRow{key: string(prefix)}, looseRow{key: string(table.End(prefix))}, func(r looseRow) bool {
-			gone = append(gone, r)
-			return true
-		})
-		for _, r := range gone {
-			m.loose.Delete(r)
-		}
+		m.forgetChanged(key(tbl, ns.rec.Namespace))
+	}
+}
+
+// forgetChanged takes away what changed under a prefix.
+func (m *Machine) forgetChanged(prefix []byte) {
+	var gone []looseRow
+	m.loose.AscendRange(looseRow{key: string(prefix)}, looseRow{key: string(table.End(prefix))}, func(r looseRow) bool {
+		gone = append(gone, r)
+		return true
+	})
+	for _, r := range gone {
+		m.loose.Delete(r)
 	}
 }

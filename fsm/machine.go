@@ -26,7 +26,8 @@ type Machine struct {
 	engine table.Engine
 	begins uint32 // the level of a new cluster
 
-	workMost int // see work.go
+	workMost               int // see work.go
+	removeMost, removeRows int // see retention.go
 
 	group      *logv1.Group
 	flushed    uint64
@@ -76,7 +77,8 @@ type dirt struct {
 	fair       []fairRow
 	limits     []*limit
 	index      []olderRow
-	replaced   [][]byte // keys of payloads that go
+	replaced   [][]byte // keys of payloads, and of removed instances, that go
+	ranges     [][2][]byte
 	dropped    []string // namespaces whose rows go
 }
 
@@ -147,6 +149,8 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		engine:     engine,
 		begins:     begins,
 		workMost:   workMost,
+		removeMost: removeMost,
+		removeRows: removeRows,
 		group:      &logv1.Group{Format: format},
 		planned:    1,
 		namespaces: map[string]*namespace{},
@@ -206,6 +210,7 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 	if t.checkpoint {
 		t.slice = m.slice()
 	}
+	t.flushOrder(entry)
 	m.buildIndex()
 	if n := len(entry.Commands); n > 0 {
 		t.result.Outcomes = make([]Outcome, 0, n)

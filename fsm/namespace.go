@@ -28,7 +28,10 @@ type namespace struct {
 	parties   parties
 	censuses  *btree.BTreeG[*census]
 	payloads  numbered
-	over      int64 // when the next that is remembered of signals by key is over; zero is never
+	gone      map[string]struct{} // instances that were removed since the last flush
+	cut       bool                // the feed was, since the last flush
+	cutTo     []byte              // blocks before this one are gone; nil is not known
+	over      int64               // when the next that is remembered of signals by key is over; zero is never
 	dirty     bool
 }
 
@@ -56,6 +59,7 @@ func (ns *namespace) clear() {
 	ns.waits, ns.holds, ns.parties = newDependencies(), newHoldings(), newParties()
 	ns.censuses = newCensuses()
 	ns.over = 0
+	ns.gone, ns.cut, ns.cutTo = nil, false, nil
 }
 
 // namespace finds an active namespace; the empty name is the default one.
@@ -88,16 +92,26 @@ func (t *turn) createNamespace(r *v1.CreateNamespaceRequest) (proto.Message, *Re
 	if r.Namespace == "" {
 		return nil, Refuse(v1.Code_CODE_INVALID, "a namespace needs a name")
 	}
+	if refusal := checkRetention(r.Retention); refusal != nil {
+		return nil, refusal
+	}
 	if ns == nil {
 		ns = t.m.addNamespace(&logv1.Namespace{Namespace: r.Namespace})
 	}
 	t.ns = ns
-	t.emit(&namespaceCreated{r.Description})
+	t.emit(&namespaceCreated{r.Description, r.Retention})
 	return ns.reply(), nil
 }
 
 func (t *turn) updateNamespace(r *v1.UpdateNamespaceRequest) (proto.Message, *Refusal) {
-	t.emit(&namespaceUpdated{r.Description})
+	if refusal := checkRetention(r.Retention); refusal != nil {
+		return nil, refusal
+	}
+	e := &namespaceUpdated{r.Description, r.Retention}
+	if r.Retention != nil && r.Description == "" {
+		e.description = t.ns.rec.Description
+	}
+	t.emit(e)
 	return t.ns.reply(), nil
 }
 
@@ -118,6 +132,7 @@ func (ns *namespace) reply() *v1.Namespace {
 	return &v1.Namespace{
 		Namespace: ns.rec.Namespace, State: ns.rec.State, Description: ns.rec.Description,
 		Created: stamp(ns.rec.CreatedWall), Position: ns.rec.Position, Token: ns.rec.Token, LiveInstances: ns.rec.LiveInstances,
+		Retention: retentionOf(ns.rec),
 	}
 }
 
@@ -129,7 +144,7 @@ func (m *Machine) GetNamespace(r *v1.GetNamespaceRequest) (*v1.Namespace, error)
 	if refusal != nil {
 		return nil, refusal
 	}
-	return ns.reply(), nil
+	return m.shown(ns), nil
 }
 
 // ListNamespaces lists the namespaces that were not deleted, by name.
@@ -151,28 +166,37 @@ func (m *Machine) ListNamespaces(r *v1.ListNamespacesRequest) (*v1.ListNamespace
 	return out, nil
 }
 
-type namespaceCreated struct{ description string }
+type namespaceCreated struct {
+	description string
+	retention   *v1.Retention
+}
 
 func (e *namespaceCreated) kind() string { return "lockstep.namespace.created.v1" }
 func (e *namespaceCreated) fill(d *v1.EventData) string {
-	d.Reason = e.description
+	d.Reason, d.Retention = e.description, sayRetention(e.retention)
 	return "namespace"
 }
 func (e *namespaceCreated) evolve(t *turn) {
 	t.ns.rec.State = v1.NamespaceState_NAMESPACE_STATE_ACTIVE
 	t.ns.rec.Description, t.ns.rec.CreatedWall = e.description, t.wall()
+	retains(t.ns.rec, e.retention)
 	t.m.dirtyNamespace(t.ns)
 }
 
-type namespaceUpdated struct{ description string }
+type namespaceUpdated struct {
+	description string
+	retention   *v1.Retention // nil leaves it as it is
+}
 
 func (e *namespaceUpdated) kind() string { return "lockstep.namespace.updated.v1" }
 func (e *namespaceUpdated) fill(d *v1.EventData) string {
-	d.Reason = e.description
+	d.Reason, d.Retention = e.description, sayRetention(e.retention)
 	return "namespace"
 }
 func (e *namespaceUpdated) evolve(t *turn) {
-	t.ns.rec.Description = e.description
+	if t.ns.rec.Description = e.description; e.retention != nil {
+		retains(t.ns.rec, e.retention)
+	}
 	t.m.dirtyNamespace(t.ns)
 }
 
@@ -190,6 +214,8 @@ func (e *namespaceDeleted) evolve(t *turn) {
 	ns.rec.State = v1.NamespaceState_NAMESPACE_STATE_DELETED
 	ns.rec.Compacted, ns.rec.LiveInstances, ns.rec.Queued = ns.rec.Position, 0, 0
 	t.m.indexed(ns)
+	retains(ns.rec, nil)
+	ns.rec.RemovedTo, ns.rec.Exported, ns.rec.Unordered, ns.rec.OrderedTo = ns.rec.Position, ns.rec.Position, false, ""
 	t.m.dirty.dropped = append(t.m.dirty.dropped, name)
 	t.m.dirtyNamespace(ns)
 }

@@ -231,7 +231,29 @@ func (w *walk) entry() *logv1.Entry {
 	for range w.pick(4) {
 		e.Commands = append(e.Commands, w.command())
 	}
+	w.retain(e)
 	return e
+}
+
+// retain has what is over be kept for a while, and slices of it go.
+func (w *walk) retain(e *logv1.Entry) {
+	switch w.index % 9 {
+	case 2:
+		keep := &v1.Retention{Finished: durationpb.New(60e9), Events: durationpb.New(40e9)}
+		if w.index%2 == 0 {
+			keep.Finished, keep.Events = keep.Events, keep.Finished
+		}
+		if w.index%5 == 0 {
+			keep = &v1.Retention{Events: durationpb.New(5e9)}
+		}
+		e.Commands = append(e.Commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_UpdateNamespace{UpdateNamespace: &v1.UpdateNamespaceRequest{Retention: keep}}})
+	case 3, 4, 5:
+		e.Commands = append(e.Commands, retainOf())
+	}
+}
+
+func retainOf() *logv1.Command {
+	return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_Retain{Retain: &logv1.Retain{}}}
 }
 
 func (w *walk) command() *logv1.Command {
@@ -579,8 +601,14 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 				done[key] = 1
 			}
 		}
+		if err := checkRows(a); err != nil {
+			t.Fatalf("seed %d, entry %d (%v): %v", seed, n, e, err)
+		}
 		if w.pick(3) == 0 {
 			must(b.Flush())
+			if err := checkRows(b); err != nil {
+				t.Fatalf("seed %d, entry %d (%v): flushed, %v", seed, n, e, err)
+			}
 		}
 		if w.pick(12) == 0 {
 			must(c.Flush())

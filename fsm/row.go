@@ -24,6 +24,8 @@ func (m *Machine) appendRowAt(b, k, stored []byte) ([]byte, error) {
 	switch k[0] {
 	case tableKey, tableOver, tableIndex:
 		return b, nil // the key is all of it
+	case tableEnded, tableArchive:
+		return appendBytes(b, stored), nil // our own encoding
 	case tableKept:
 		return appendStored(b, k, stored, &logv1.Signal{})
 	case tableTold:

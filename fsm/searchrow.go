@@ -132,12 +132,16 @@ type olderRow struct {
 	key       []byte
 }
 
-// flushIndex writes the rows of the index that the flush changes. Those of instances that were there before it come first: what has
-// become of them since is among the others.
-func (m *Machine) flushIndex() {
+// flushOlder writes the rows of instances that were there before the index. They come before all that the flush takes away, and before
+// the other rows of the index: what has become of these instances since is among those.
+func (m *Machine) flushOlder() {
 	for _, r := range m.dirty.index {
 		m.batch.Put(r.key, nil)
 	}
+}
+
+// flushIndex writes the rows of the index that the flush changes.
+func (m *Machine) flushIndex() {
 	for _, i := range m.dirty.instances {
 		was, is := i.stands, standingOf(i.rec)
 		if i.stands = is; m.level() < searchLevel || was == is || plant.Is(plant.IndexNotMoved) && was.state != 0 {

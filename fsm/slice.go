@@ -42,11 +42,12 @@ var sliced = [...]byte{
 	tableFair,             // from fairLevel on
 	tableLimit,            // from limitLevel on
 	tableHad, tableCensus, // from awaitsLevel on
-	tableIndex, // from searchLevel on, once all is in it
+	tableIndex,               // from searchLevel on, once all is in it
+	tableEnded, tableArchive, // from retentionLevel on
 }
 
 // slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
-// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, and slicedAwaits at awaitsLevel.
+// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, slicedAwaits at awaitsLevel, and slicedSearch at searchLevel.
 const (
 	slicedFirst  = 12
 	slicedThen   = slicedFirst + 1
@@ -55,6 +56,7 @@ const (
 	slicedFair   = slicedUse + 1
 	slicedLimit  = slicedFair + 1
 	slicedAwaits = slicedLimit + 2
+	slicedSearch = slicedAwaits + 1
 )
 
 // slicedAt are those of a cluster level.
@@ -74,6 +76,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedLimit]
 	case level < searchLevel:
 		return sliced[:slicedAwaits]
+	case level < retentionLevel:
+		return sliced[:slicedSearch]
 	}
 	return sliced[:]
 }
@@ -156,7 +160,7 @@ func (c *cut) take(from []byte) error {
 	}
 	switch c.tbl {
 	case tableBlock:
-		return c.takeParts(from, eventParts)
+		return c.takeParts(from, c.eventParts)
 	case tableHistory:
 		return c.takeParts(from, historyParts)
 	}
@@ -219,10 +223,16 @@ func (c *cut) takeParts(from []byte, parts func(k, value []byte, take func(posit
 	return errors.Join(err, failed)
 }
 
-func eventParts(_, value []byte, take func(int64, []byte) bool) error {
+// eventParts are the events of a block that are kept: those before are each replica's own to have, until their block goes.
+func (c *cut) eventParts(k, value []byte, take func(int64, []byte) bool) error {
+	name, _, _ := table.CutString(k[1:])
+	kept := int64(0)
+	if ns := c.m.namespaces[name]; ns != nil {
+		kept = ns.rec.Compacted
+	}
 	for len(value) > 0 {
 		event, position, rest, err := cutEvent(value)
-		if err != nil || !take(position, event) {
+		if err != nil || position > kept && !take(position, event) {
 			return err
 		}
 		value = rest

@@ -182,7 +182,7 @@ func TestARowThatDiffersIsFound(t *testing.T) {
 				count := func(int64, []byte) bool { rows++; return true }
 				switch tbl {
 				case tableBlock:
-					must(eventParts(k, value, count))
+					must((&cut{m: &Machine{}}).eventParts(k, value, count))
 				case tableHistory:
 					must(historyParts(k, value, count))
 				default:

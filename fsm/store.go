@@ -47,14 +47,16 @@ const (
 	tableHad       = 'o' // namespace, key's name and value, instance -> how it ended (censusrow.go)
 	tableCensus    = 'O' // namespace, key's name and value, step -> Census
 	tableIndex     = 'Y' // namespace, by what, its values, state, time, instance (searchrow.go)
+	tableEnded     = 'z' // namespace, position, instance -> when it ended (ended.go)
+	tableArchive   = 'Z' // namespace, instance, position -> an event that the feed has no more (compact.go)
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive}
 
 // looseTables are those of loose rows (loose.go).
-var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad}
+var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad, tableEnded, tableArchive}
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384
@@ -299,6 +301,7 @@ func (m *Machine) flush() error {
 // much where an engine has to find their order by comparing keys.
 func (m *Machine) gather(b *table.Batch) {
 	d := &m.dirty
+	d.instances = keep(d.instances, func(i *instance) bool { return !i.gone })
 	slices.SortFunc(d.instances, func(a, b *instance) int {
 		return cmp.Or(strings.Compare(a.ns.rec.Namespace, b.ns.rec.Namespace), strings.Compare(a.rec.InstanceId, b.rec.InstanceId))
 	})
@@ -311,10 +314,19 @@ func (m *Machine) gather(b *table.Batch) {
 			b.DeleteRange(prefix, table.End(prefix))
 		}
 	}
+	for _, r := range d.ranges {
+		b.DeleteRange(r[0], r[1])
+	}
+	for _, ns := range d.namespaces {
+		if ns.gone = nil; ns.cut {
+			m.flushCut(b, ns)
+		}
+	}
 	for _, i := range d.instances {
 		m.flushPayloads(b, i)
 	}
 	m.gatherAdded(b)
+	m.flushOlder()
 	for _, k := range d.replaced {
 		b.Delete(k)
 	}

@@ -46,6 +46,7 @@ type turn struct {
 
 	// checkpoint: the entry makes one, with a slice of the state as it found it.
 	checkpoint bool
+	flushed    bool // what was before the entry is in the engine
 	slice      []byte
 
 	freed  []successor // of instances that have ended
@@ -174,7 +175,7 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 	return t.decideSchedule(cmd)
 }
 
-// decideSchedule is decide of what is about schedules.
+// decideSchedule is decide of what is about schedules, and of retention.
 func (t *turn) decideSchedule(cmd *logv1.Command) (proto.Message, *Refusal) {
 	switch body := cmd.Body.(type) {
 	case *logv1.Command_CreateSchedule:
@@ -189,6 +190,10 @@ func (t *turn) decideSchedule(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.triggerSchedule(body.TriggerSchedule)
 	case *logv1.Command_FireSchedule:
 		return t.fireSchedule(body.FireSchedule)
+	case *logv1.Command_Retain:
+		return t.retain()
+	case *logv1.Command_AckExport:
+		return t.ackExport(body.AckExport)
 	}
 	panic(fmt.Sprintf("fsm: entry %d has a command of unknown type %T", t.index, cmd.Body))
 }

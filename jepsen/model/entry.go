@@ -121,6 +121,9 @@ const (
 	Fire
 	Drain
 	Undrain
+	Keep   // how long
+	Retain // remove a slice of what is over
+	Ack    // of an export
 )
 
 // Command of a client. What does not apply is zero.
@@ -156,6 +159,9 @@ type Command struct {
 	Position, After, At int64
 	Missed              int32
 	CatchUp             bool
+	// How long what is over is kept.
+	KeepFinished, KeepEvents int64
+	ExportFirst              bool
 
 	Answer Answer
 }
@@ -222,4 +228,5 @@ type Fact struct {
 	Due                      int64  // unix
 	Count                    int32
 	Instances                []string // that have completed for a wait by a key
+	Removed, Through         int64    // of retention
 }

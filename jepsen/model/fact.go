@@ -4,6 +4,7 @@ import "slices"
 
 // fact takes an event in, if the present cause may have it.
 func (s *State) fact(f *Fact) {
+	defer s.record(f)
 	if s.slots != nil && f.Kind != "limit.taken" {
 		s.over()
 	}
@@ -40,6 +41,8 @@ func (s *State) fact(f *Fact) {
 		s.instanceStarted(f)
 	case "instance.queued":
 		s.instanceQueued(f)
+	case "namespace.updated", "retention.removed", "retention.compacted", "retention.exported":
+		s.retentionFact(f)
 	case "workflow.registered":
 		s.registered(f)
 	case "workflow.drained", "workflow.undrained":

@@ -88,6 +88,7 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 		i.from = f.Name
 	}
 	if over(to) {
+		s.rests(f, i)
 		s.freed(i)
 		s.leavesLine(i)
 		if i.version != nil {

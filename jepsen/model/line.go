@@ -232,6 +232,9 @@ func (s *State) Line(id string) (holder string, queued []string) {
 	if i := s.instances[id]; i.line != nil {
 		id = i.line.id
 	}
+	if s.instances[id] == nil { // it is gone, and who was started behind it has ended
+		return "", nil
+	}
 	x := s.headed(id)
 	for _, i := range x.queued {
 		queued = append(queued, i.id)

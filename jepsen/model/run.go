@@ -51,6 +51,7 @@ type instance struct {
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
+	history  []int64 // positions of its events
 }
 
 // run is one activation of a step.
@@ -286,7 +287,7 @@ func (s *State) Instance(id string) (state string, runs []View) {
 	return i.state, runs
 }
 
-// Instances counts all that were ever started.
+// Instances counts all that were started, and not removed.
 func (s *State) Instances() int { return len(s.instances) }
 
 // Open lists the instances that have not ended, each with why.

@@ -153,6 +153,11 @@ const (
 	StartOlder   Class = "older version started"
 	CallDrained  Class = "call failed for its version"
 	TimeDrained  Class = "time failed for its version"
+
+	Removed    Class = "instance removed"
+	PutBehind  Class = "instance kept for others of its id"
+	KeptForKey Class = "instance kept for a wait by its key"
+	Dropped    Class = "events dropped"
 )
 
 // Classes lists them all.
@@ -172,6 +177,7 @@ func Classes() []Class {
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
 		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
+		Removed, PutBehind, KeptForKey, Dropped,
 	}
 }
 

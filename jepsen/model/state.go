@@ -45,6 +45,8 @@ type State struct {
 	Completed, Late, Expired int
 	Seen                     map[Class]int
 
+	retention retention
+
 	Limit   Limit
 	left    map[*run]uint64 // runs that are to be begun, by the entry that left them
 	started int             // in this entry

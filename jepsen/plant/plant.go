@@ -116,6 +116,10 @@ const (
 
 	PageSkips     Bug = "page-skips"
 	IndexNotMoved Bug = "index-not-moved"
+
+	RemovedEarly Bug = "removed-early"
+	RemovedShown Bug = "removed-shown"
+	CutUnkept    Bug = "cut-unkept"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -200,6 +204,9 @@ var All = []Row{
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 	{PageSkips, "S4", "a page of a list that is full goes on behind the one after it"},
 	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},
+	{RemovedEarly, "retention", "an instance is removed when half of the time for which it is kept is over"},
+	{RemovedShown, "S4", "an instance that was removed is still shown"},
+	{CutUnkept, "S7", "the events of an instance that is kept are dropped without a copy"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

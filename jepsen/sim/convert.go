@@ -158,6 +158,13 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Workflow, m.Version = model.Drain, b.DrainVersion.Workflow, b.DrainVersion.Version
 	case *logv1.Command_UndrainVersion:
 		m.Kind, m.Workflow, m.Version = model.Undrain, b.UndrainVersion.Workflow, b.UndrainVersion.Version
+	case *logv1.Command_UpdateNamespace:
+		k := b.UpdateNamespace.Retention
+		m.Kind, m.KeepFinished, m.KeepEvents, m.ExportFirst = model.Keep, int64(k.GetFinished().AsDuration()), int64(k.GetEvents().AsDuration()), k.GetExportFirst()
+	case *logv1.Command_Retain:
+		m.Kind = model.Retain
+	case *logv1.Command_AckExport:
+		m.Kind, m.Position = model.Ack, b.AckExport.Position
 	default:
 		scheduleCommand(c, &m)
 	}
@@ -274,7 +281,7 @@ func factOf(e *v1.Event) model.Fact {
 		Instance: d.InstanceId, Workflow: d.Workflow, Version: d.Version, Step: runName(d), Session: number(d.SessionId), Token: d.Token, Attempt: d.Attempt, Used: d.Used,
 		Lock: d.Lock, Code: d.Code, Name: d.Name, Delay: d.Delay, Lag: d.Lag, Take: d.Take, Slot: d.Slot, Shared: d.Shared, Late: d.Late,
 		Other: d.OtherInstance, OtherStep: otherStep,
-		Due: unix(d.Due), Count: d.Count,
+		Due: unix(d.Due), Count: d.Count, Removed: d.Removed, Through: d.Through,
 		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
 		Instances: d.Instances,
 	}

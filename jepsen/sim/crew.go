@@ -76,6 +76,9 @@ func (w *world) hire() {
 	if drains := newDraws(w.config.Seed, "drainer"); drains.one(2) {
 		w.drainer(drains)
 	}
+	if keeps := newDraws(w.config.Seed, "keeper"); keeps.one(2) {
+		w.keeper(keeps)
+	}
 	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
 		w.crew.planner = w.planner(plans)
 	}
@@ -309,7 +312,7 @@ func (s *starter) wait(id string) {
 		return m.GetInstance(&v1.GetInstanceRequest{InstanceId: id})
 	}}
 	s.c.call(r, options{kind: "read"}, func(res *response) {
-		if i, is := res.value.(*v1.Instance); is && !fsm.Live(i.State) {
+		if i, is := res.value.(*v1.Instance); is && (i == nil || !fsm.Live(i.State)) { // it has ended, and may be removed
 			s.open--
 			return
 		}

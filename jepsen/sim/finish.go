@@ -13,6 +13,9 @@ func (w *world) settled() bool {
 	if p := w.crew.planner; len(w.history.model.Open()) > 0 || p != nil && !p.gone {
 		return false
 	}
+	if w.history.model.Outlived(0) != "" {
+		return false
+	}
 	for _, n := range w.nodes {
 		if !n.up || n.applied < uint64(len(w.history.log)) {
 			return false
@@ -31,6 +34,10 @@ func (w *world) stuck() {
 	open := w.history.model.Open()
 	if p := w.crew.planner; p != nil && !p.gone {
 		w.fail("schedule", "%s after everything was healed a schedule has times that have come, and are not decided", healing)
+		return
+	}
+	if id := w.history.model.Outlived(0); id != "" {
+		w.fail("retention", "%s after everything was healed %s is over its time, and is kept", healing, id)
 		return
 	}
 	if len(open) == 0 {

@@ -55,6 +55,7 @@ func (n *node) start() {
 	n.upkeep()
 	n.timetable = timetable{}
 	n.plan(schedulesEvery)
+	n.retain(time.Second)
 }
 
 // open finds the state to go on from: the engine's, or the newest snapshot's when that is ahead.

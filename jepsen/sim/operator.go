@@ -55,7 +55,7 @@ func (o *operator) lookInside(id string) {
 	}}
 	o.c.call(r, options{kind: "read"}, func(res *response) {
 		i, is := res.value.(*v1.Instance)
-		if is && slices.ContainsFunc(i.Runs, func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT && r.Compensates != "" }) {
+		if is && slices.ContainsFunc(i.GetRuns(), func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT && r.Compensates != "" }) {
 			o.resume(id)
 		}
 	})

@@ -51,7 +51,9 @@ func (k *reader) read() *request {
 	run, _ := late(d, w.crew.runs)
 	held, _ := late(d, w.crew.locks)
 	h := w.history
-	switch d.IntN(6) {
+	switch d.IntN(7) {
+	case 6:
+		return k.past(run.instance)
 	case 5:
 		return k.versions()
 	case 0:

@@ -89,7 +89,7 @@ func (k *reader) walk() {
 				return // it is not known how it would have gone on
 			}
 			for _, i := range list.Instances {
-				if seen[i.InstanceId] {
+				if seen[i.InstanceId] && !h.model.WasRemoved(i.InstanceId) {
 					h.w.fail("S4", "a list by %+v has %s twice", f, i.InstanceId)
 				}
 				seen[i.InstanceId] = true
@@ -100,7 +100,7 @@ func (k *reader) walk() {
 			}
 			h.w.report.Walked++
 			for _, id := range before {
-				if !seen[id] {
+				if !seen[id] && !h.model.WasRemoved(id) {
 					h.w.fail("S4", "a list by %+v lacks %s, which was there before it began", f, id)
 				}
 			}

@@ -58,6 +58,10 @@ func (k *watcher) next() {
 
 func (k *watcher) got(res *response) {
 	w := k.c.w
+	if r := res.refusal; r != nil && r.Code == v1.Code_CODE_POSITION_COMPACTED && r.Position > k.after+1 && r.Position <= w.history.model.Compacted()+1 {
+		k.after, k.seen = r.Position-1, r.Position-1 // it goes on with the first that is kept
+		return
+	}
 	if res.refusal != nil {
 		w.fail("L7", "%s is refused events after %d: %s", k.c.name, k.after, res.refusal.Reason)
 		return

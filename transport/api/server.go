@@ -144,6 +144,7 @@ func (s *service) handler() http.Handler {
 	mux.Handle(lockstepv1.NewWorkflowServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewInstanceServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewScheduleServiceHandler(s, options...))
+	mux.Handle(lockstepv1.NewExportServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewWorkerServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewLockServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewLimitServiceHandler(s, options...))
@@ -166,6 +167,6 @@ func (s *service) handler() http.Handler {
 func services() []string {
 	return []string{
 		lockstepv1.NamespaceServiceName, lockstepv1.WorkflowServiceName, lockstepv1.InstanceServiceName, lockstepv1.ScheduleServiceName, lockstepv1.WorkerServiceName,
-		lockstepv1.LockServiceName, lockstepv1.LimitServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName,
+		lockstepv1.LockServiceName, lockstepv1.LimitServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName, lockstepv1.ExportServiceName,
 	}
 }

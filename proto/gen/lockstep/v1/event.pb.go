@@ -192,7 +192,12 @@ type EventData struct {
 	Limit    int32  `protobuf:"varint,54,opt,name=limit,proto3" json:"limit,omitempty"`
 	Per      int64  `protobuf:"varint,55,opt,name=per,proto3" json:"per,omitempty"`
 	// Of a step that waited by a key: the first of the instances that completed, by id.
-	Instances     []string `protobuf:"bytes,60,rep,name=instances,proto3" json:"instances,omitempty"`
+	Instances []string `protobuf:"bytes,60,rep,name=instances,proto3" json:"instances,omitempty"`
+	// How many finished instances, or events of the feed, were removed, and up to which position; or up to where they were exported.
+	Removed int64 `protobuf:"varint,70,opt,name=removed,proto3" json:"removed,omitempty"`
+	Through int64 `protobuf:"varint,71,opt,name=through,proto3" json:"through,omitempty"`
+	// How long what is over is kept from now on, as text; empty is for ever.
+	Retention     string `protobuf:"bytes,72,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -472,6 +477,27 @@ func (x *EventData) GetInstances() []string {
 	return nil
 }
 
+func (x *EventData) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *EventData) GetThrough() int64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *EventData) GetRetention() string {
+	if x != nil {
+		return x.Retention
+	}
+	return ""
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -627,7 +653,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xff\a\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xd1\b\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -668,7 +694,10 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\tlimit_key\x185 \x01(\tR\blimitKey\x12\x14\n" +
 	"\x05limit\x186 \x01(\x05R\x05limit\x12\x10\n" +
 	"\x03per\x187 \x01(\x03R\x03per\x12\x1c\n" +
-	"\tinstances\x18< \x03(\tR\tinstances\x1a9\n" +
+	"\tinstances\x18< \x03(\tR\tinstances\x12\x18\n" +
+	"\aremoved\x18F \x01(\x03R\aremoved\x12\x18\n" +
+	"\athrough\x18G \x01(\x03R\athrough\x12\x1c\n" +
+	"\tretention\x18H \x01(\tR\tretention\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +

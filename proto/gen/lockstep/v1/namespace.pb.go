@@ -9,6 +9,7 @@ package lockstepv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -86,6 +87,10 @@ type Namespace struct {
 	Position      int64 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	Token         int64 `protobuf:"varint,6,opt,name=token,proto3" json:"token,omitempty"`
 	LiveInstances int64 `protobuf:"varint,7,opt,name=live_instances,json=liveInstances,proto3" json:"live_instances,omitempty"`
+	// How long what is over is kept. Absent: for ever.
+	Retention *Retention `protobuf:"bytes,28,opt,name=retention,proto3" json:"retention,omitempty"`
+	// How far removal is. In GetNamespace alone.
+	Kept          *Kept `protobuf:"bytes,29,opt,name=kept,proto3" json:"kept,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,17 +174,196 @@ func (x *Namespace) GetLiveInstances() int64 {
 	return 0
 }
 
+func (x *Namespace) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
+func (x *Namespace) GetKept() *Kept {
+	if x != nil {
+		return x.Kept
+	}
+	return nil
+}
+
+// Retention is how long what is over is kept. What is left out, or zero, is kept for ever.
+type Retention struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of an instance that has ended, from its end on; with it go its runs, payloads, history and late results. 1 second to 10 years.
+	Finished *durationpb.Duration `protobuf:"bytes,1,opt,name=finished,proto3" json:"finished,omitempty"`
+	// Of an event in the feed that WatchEvents reads. What instances have in their histories stays as long as they are kept. 1 second to 10
+	// years.
+	Events *durationpb.Duration `protobuf:"bytes,2,opt,name=events,proto3" json:"events,omitempty"`
+	// No instance is removed before it was exported, as AckExport says.
+	ExportFirst   bool `protobuf:"varint,3,opt,name=export_first,json=exportFirst,proto3" json:"export_first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retention) Reset() {
+	*x = Retention{}
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retention) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retention) ProtoMessage() {}
+
+func (x *Retention) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retention.ProtoReflect.Descriptor instead.
+func (*Retention) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Retention) GetFinished() *durationpb.Duration {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *Retention) GetEvents() *durationpb.Duration {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *Retention) GetExportFirst() bool {
+	if x != nil {
+		return x.ExportFirst
+	}
+	return false
+}
+
+// Kept is what retention has left.
+type Kept struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the instance ended that is the next to go, and its place among those that have ended.
+	OldestEnded    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=oldest_ended,json=oldestEnded,proto3" json:"oldest_ended,omitempty"`
+	OldestPosition int64                  `protobuf:"varint,2,opt,name=oldest_position,json=oldestPosition,proto3" json:"oldest_position,omitempty"`
+	// By how much it is over its time; absent when it is not.
+	Behind *durationpb.Duration `protobuf:"bytes,3,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Instances removed so far.
+	Removed int64 `protobuf:"varint,4,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Position of the first event that is kept in the feed.
+	FirstPosition int64 `protobuf:"varint,5,opt,name=first_position,json=firstPosition,proto3" json:"first_position,omitempty"`
+	// Up to where finished instances were exported.
+	Exported int64 `protobuf:"varint,6,opt,name=exported,proto3" json:"exported,omitempty"`
+	// Instances that ended below cluster level 21 are being put in order: none is removed or exported until that is done.
+	Ordering      bool `protobuf:"varint,7,opt,name=ordering,proto3" json:"ordering,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kept) Reset() {
+	*x = Kept{}
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kept) ProtoMessage() {}
+
+func (x *Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
+func (*Kept) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Kept) GetOldestEnded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestEnded
+	}
+	return nil
+}
+
+func (x *Kept) GetOldestPosition() int64 {
+	if x != nil {
+		return x.OldestPosition
+	}
+	return 0
+}
+
+func (x *Kept) GetBehind() *durationpb.Duration {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+func (x *Kept) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *Kept) GetFirstPosition() int64 {
+	if x != nil {
+		return x.FirstPosition
+	}
+	return 0
+}
+
+func (x *Kept) GetExported() int64 {
+	if x != nil {
+		return x.Exported
+	}
+	return 0
+}
+
+func (x *Kept) GetOrdering() bool {
+	if x != nil {
+		return x.Ordering
+	}
+	return false
+}
+
 type CreateNamespaceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	Retention     *Retention             `protobuf:"bytes,23,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateNamespaceRequest) Reset() {
 	*x = CreateNamespaceRequest{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[1]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -191,7 +375,7 @@ func (x *CreateNamespaceRequest) String() string {
 func (*CreateNamespaceRequest) ProtoMessage() {}
 
 func (x *CreateNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[1]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -204,7 +388,7 @@ func (x *CreateNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*CreateNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{1}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateNamespaceRequest) GetNamespace() string {
@@ -221,6 +405,13 @@ func (x *CreateNamespaceRequest) GetDescription() string {
 	return ""
 }
 
+func (x *CreateNamespaceRequest) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
 type GetNamespaceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -231,7 +422,7 @@ type GetNamespaceRequest struct {
 
 func (x *GetNamespaceRequest) Reset() {
 	*x = GetNamespaceRequest{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[2]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -243,7 +434,7 @@ func (x *GetNamespaceRequest) String() string {
 func (*GetNamespaceRequest) ProtoMessage() {}
 
 func (x *GetNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[2]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -256,7 +447,7 @@ func (x *GetNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*GetNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{2}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetNamespaceRequest) GetNamespace() string {
@@ -284,7 +475,7 @@ type ListNamespacesRequest struct {
 
 func (x *ListNamespacesRequest) Reset() {
 	*x = ListNamespacesRequest{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[3]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -296,7 +487,7 @@ func (x *ListNamespacesRequest) String() string {
 func (*ListNamespacesRequest) ProtoMessage() {}
 
 func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[3]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -309,7 +500,7 @@ func (x *ListNamespacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesRequest.ProtoReflect.Descriptor instead.
 func (*ListNamespacesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListNamespacesRequest) GetPage() string {
@@ -343,7 +534,7 @@ type ListNamespacesResponse struct {
 
 func (x *ListNamespacesResponse) Reset() {
 	*x = ListNamespacesResponse{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[4]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +546,7 @@ func (x *ListNamespacesResponse) String() string {
 func (*ListNamespacesResponse) ProtoMessage() {}
 
 func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[4]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +559,7 @@ func (x *ListNamespacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNamespacesResponse.ProtoReflect.Descriptor instead.
 func (*ListNamespacesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListNamespacesResponse) GetNamespaces() []*Namespace {
@@ -386,16 +577,19 @@ func (x *ListNamespacesResponse) GetNextPage() string {
 }
 
 type UpdateNamespaceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Description   string                 `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Together with a retention, an empty one leaves the description as it is.
+	Description string `protobuf:"bytes,2,opt,name=description,proto3" json:"description,omitempty"`
+	// Absent leaves it as it is; an empty one keeps everything for ever.
+	Retention     *Retention `protobuf:"bytes,23,opt,name=retention,proto3" json:"retention,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateNamespaceRequest) Reset() {
 	*x = UpdateNamespaceRequest{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[5]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +601,7 @@ func (x *UpdateNamespaceRequest) String() string {
 func (*UpdateNamespaceRequest) ProtoMessage() {}
 
 func (x *UpdateNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[5]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +614,7 @@ func (x *UpdateNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateNamespaceRequest) GetNamespace() string {
@@ -437,6 +631,13 @@ func (x *UpdateNamespaceRequest) GetDescription() string {
 	return ""
 }
 
+func (x *UpdateNamespaceRequest) GetRetention() *Retention {
+	if x != nil {
+		return x.Retention
+	}
+	return nil
+}
+
 type DeleteNamespaceRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -449,7 +650,7 @@ type DeleteNamespaceRequest struct {
 
 func (x *DeleteNamespaceRequest) Reset() {
 	*x = DeleteNamespaceRequest{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[6]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +662,7 @@ func (x *DeleteNamespaceRequest) String() string {
 func (*DeleteNamespaceRequest) ProtoMessage() {}
 
 func (x *DeleteNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[6]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +675,7 @@ func (x *DeleteNamespaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DeleteNamespaceRequest) GetNamespace() string {
@@ -506,7 +707,7 @@ type DeleteNamespaceResponse struct {
 
 func (x *DeleteNamespaceResponse) Reset() {
 	*x = DeleteNamespaceResponse{}
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[7]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +719,7 @@ func (x *DeleteNamespaceResponse) String() string {
 func (*DeleteNamespaceResponse) ProtoMessage() {}
 
 func (x *DeleteNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_namespace_proto_msgTypes[7]
+	mi := &file_lockstep_v1_namespace_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,14 +732,14 @@ func (x *DeleteNamespaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_v1_namespace_proto_rawDescGZIP(), []int{9}
 }
 
 var File_lockstep_v1_namespace_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_namespace_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/v1/namespace.proto\x12\vlockstep.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\"\x8d\x02\n" +
+	"\x1blockstep/v1/namespace.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\"\xea\x02\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -546,10 +747,25 @@ const file_lockstep_v1_namespace_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x03R\bposition\x12\x14\n" +
 	"\x05token\x18\x06 \x01(\x03R\x05token\x12%\n" +
-	"\x0elive_instances\x18\a \x01(\x03R\rliveInstances\"X\n" +
+	"\x0elive_instances\x18\a \x01(\x03R\rliveInstances\x124\n" +
+	"\tretention\x18\x1c \x01(\v2\x16.lockstep.v1.RetentionR\tretention\x12%\n" +
+	"\x04kept\x18\x1d \x01(\v2\x11.lockstep.v1.KeptR\x04kept\"\x98\x01\n" +
+	"\tRetention\x125\n" +
+	"\bfinished\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bfinished\x121\n" +
+	"\x06events\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06events\x12!\n" +
+	"\fexport_first\x18\x03 \x01(\bR\vexportFirst\"\x9a\x02\n" +
+	"\x04Kept\x12=\n" +
+	"\foldest_ended\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\voldestEnded\x12'\n" +
+	"\x0foldest_position\x18\x02 \x01(\x03R\x0eoldestPosition\x121\n" +
+	"\x06behind\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06behind\x12\x18\n" +
+	"\aremoved\x18\x04 \x01(\x03R\aremoved\x12%\n" +
+	"\x0efirst_position\x18\x05 \x01(\x03R\rfirstPosition\x12\x1a\n" +
+	"\bexported\x18\x06 \x01(\x03R\bexported\x12\x1a\n" +
+	"\bordering\x18\a \x01(\bR\bordering\"\x8e\x01\n" +
 	"\x16CreateNamespaceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescription\"o\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x124\n" +
+	"\tretention\x18\x17 \x01(\v2\x16.lockstep.v1.RetentionR\tretention\"o\n" +
 	"\x13GetNamespaceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12:\n" +
 	"\vconsistency\x18\x02 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"}\n" +
@@ -561,10 +777,11 @@ const file_lockstep_v1_namespace_proto_rawDesc = "" +
 	"\n" +
 	"namespaces\x18\x01 \x03(\v2\x16.lockstep.v1.NamespaceR\n" +
 	"namespaces\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"X\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"\x8e\x01\n" +
 	"\x16UpdateNamespaceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12 \n" +
-	"\vdescription\x18\x02 \x01(\tR\vdescription\"d\n" +
+	"\vdescription\x18\x02 \x01(\tR\vdescription\x124\n" +
+	"\tretention\x18\x17 \x01(\v2\x16.lockstep.v1.RetentionR\tretention\"d\n" +
 	"\x16DeleteNamespaceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12\x16\n" +
@@ -595,41 +812,52 @@ func file_lockstep_v1_namespace_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_namespace_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lockstep_v1_namespace_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_lockstep_v1_namespace_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_lockstep_v1_namespace_proto_goTypes = []any{
 	(NamespaceState)(0),             // 0: lockstep.v1.NamespaceState
 	(*Namespace)(nil),               // 1: lockstep.v1.Namespace
-	(*CreateNamespaceRequest)(nil),  // 2: lockstep.v1.CreateNamespaceRequest
-	(*GetNamespaceRequest)(nil),     // 3: lockstep.v1.GetNamespaceRequest
-	(*ListNamespacesRequest)(nil),   // 4: lockstep.v1.ListNamespacesRequest
-	(*ListNamespacesResponse)(nil),  // 5: lockstep.v1.ListNamespacesResponse
-	(*UpdateNamespaceRequest)(nil),  // 6: lockstep.v1.UpdateNamespaceRequest
-	(*DeleteNamespaceRequest)(nil),  // 7: lockstep.v1.DeleteNamespaceRequest
-	(*DeleteNamespaceResponse)(nil), // 8: lockstep.v1.DeleteNamespaceResponse
-	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
-	(Consistency)(0),                // 10: lockstep.v1.Consistency
+	(*Retention)(nil),               // 2: lockstep.v1.Retention
+	(*Kept)(nil),                    // 3: lockstep.v1.Kept
+	(*CreateNamespaceRequest)(nil),  // 4: lockstep.v1.CreateNamespaceRequest
+	(*GetNamespaceRequest)(nil),     // 5: lockstep.v1.GetNamespaceRequest
+	(*ListNamespacesRequest)(nil),   // 6: lockstep.v1.ListNamespacesRequest
+	(*ListNamespacesResponse)(nil),  // 7: lockstep.v1.ListNamespacesResponse
+	(*UpdateNamespaceRequest)(nil),  // 8: lockstep.v1.UpdateNamespaceRequest
+	(*DeleteNamespaceRequest)(nil),  // 9: lockstep.v1.DeleteNamespaceRequest
+	(*DeleteNamespaceResponse)(nil), // 10: lockstep.v1.DeleteNamespaceResponse
+	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 12: google.protobuf.Duration
+	(Consistency)(0),                // 13: lockstep.v1.Consistency
 }
 var file_lockstep_v1_namespace_proto_depIdxs = []int32{
 	0,  // 0: lockstep.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	9,  // 1: lockstep.v1.Namespace.created:type_name -> google.protobuf.Timestamp
-	10, // 2: lockstep.v1.GetNamespaceRequest.consistency:type_name -> lockstep.v1.Consistency
-	10, // 3: lockstep.v1.ListNamespacesRequest.consistency:type_name -> lockstep.v1.Consistency
-	1,  // 4: lockstep.v1.ListNamespacesResponse.namespaces:type_name -> lockstep.v1.Namespace
-	2,  // 5: lockstep.v1.NamespaceService.CreateNamespace:input_type -> lockstep.v1.CreateNamespaceRequest
-	3,  // 6: lockstep.v1.NamespaceService.GetNamespace:input_type -> lockstep.v1.GetNamespaceRequest
-	4,  // 7: lockstep.v1.NamespaceService.ListNamespaces:input_type -> lockstep.v1.ListNamespacesRequest
-	6,  // 8: lockstep.v1.NamespaceService.UpdateNamespace:input_type -> lockstep.v1.UpdateNamespaceRequest
-	7,  // 9: lockstep.v1.NamespaceService.DeleteNamespace:input_type -> lockstep.v1.DeleteNamespaceRequest
-	1,  // 10: lockstep.v1.NamespaceService.CreateNamespace:output_type -> lockstep.v1.Namespace
-	1,  // 11: lockstep.v1.NamespaceService.GetNamespace:output_type -> lockstep.v1.Namespace
-	5,  // 12: lockstep.v1.NamespaceService.ListNamespaces:output_type -> lockstep.v1.ListNamespacesResponse
-	1,  // 13: lockstep.v1.NamespaceService.UpdateNamespace:output_type -> lockstep.v1.Namespace
-	8,  // 14: lockstep.v1.NamespaceService.DeleteNamespace:output_type -> lockstep.v1.DeleteNamespaceResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	11, // 1: lockstep.v1.Namespace.created:type_name -> google.protobuf.Timestamp
+	2,  // 2: lockstep.v1.Namespace.retention:type_name -> lockstep.v1.Retention
+	3,  // 3: lockstep.v1.Namespace.kept:type_name -> lockstep.v1.Kept
+	12, // 4: lockstep.v1.Retention.finished:type_name -> google.protobuf.Duration
+	12, // 5: lockstep.v1.Retention.events:type_name -> google.protobuf.Duration
+	11, // 6: lockstep.v1.Kept.oldest_ended:type_name -> google.protobuf.Timestamp
+	12, // 7: lockstep.v1.Kept.behind:type_name -> google.protobuf.Duration
+	2,  // 8: lockstep.v1.CreateNamespaceRequest.retention:type_name -> lockstep.v1.Retention
+	13, // 9: lockstep.v1.GetNamespaceRequest.consistency:type_name -> lockstep.v1.Consistency
+	13, // 10: lockstep.v1.ListNamespacesRequest.consistency:type_name -> lockstep.v1.Consistency
+	1,  // 11: lockstep.v1.ListNamespacesResponse.namespaces:type_name -> lockstep.v1.Namespace
+	2,  // 12: lockstep.v1.UpdateNamespaceRequest.retention:type_name -> lockstep.v1.Retention
+	4,  // 13: lockstep.v1.NamespaceService.CreateNamespace:input_type -> lockstep.v1.CreateNamespaceRequest
+	5,  // 14: lockstep.v1.NamespaceService.GetNamespace:input_type -> lockstep.v1.GetNamespaceRequest
+	6,  // 15: lockstep.v1.NamespaceService.ListNamespaces:input_type -> lockstep.v1.ListNamespacesRequest
+	8,  // 16: lockstep.v1.NamespaceService.UpdateNamespace:input_type -> lockstep.v1.UpdateNamespaceRequest
+	9,  // 17: lockstep.v1.NamespaceService.DeleteNamespace:input_type -> lockstep.v1.DeleteNamespaceRequest
+	1,  // 18: lockstep.v1.NamespaceService.CreateNamespace:output_type -> lockstep.v1.Namespace
+	1,  // 19: lockstep.v1.NamespaceService.GetNamespace:output_type -> lockstep.v1.Namespace
+	7,  // 20: lockstep.v1.NamespaceService.ListNamespaces:output_type -> lockstep.v1.ListNamespacesResponse
+	1,  // 21: lockstep.v1.NamespaceService.UpdateNamespace:output_type -> lockstep.v1.Namespace
+	10, // 22: lockstep.v1.NamespaceService.DeleteNamespace:output_type -> lockstep.v1.DeleteNamespaceResponse
+	18, // [18:23] is the sub-list for method output_type
+	13, // [13:18] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_namespace_proto_init() }
@@ -644,7 +872,7 @@ func file_lockstep_v1_namespace_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_namespace_proto_rawDesc), len(file_lockstep_v1_namespace_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -395,6 +395,8 @@ type Command struct {
 	//	*Command_FireSchedule
 	//	*Command_DrainVersion
 	//	*Command_UndrainVersion
+	//	*Command_Retain
+	//	*Command_AckExport
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -732,6 +734,24 @@ func (x *Command) GetUndrainVersion() *v1.UndrainVersionRequest {
 	return nil
 }
 
+func (x *Command) GetRetain() *Retain {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Retain); ok {
+			return x.Retain
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAckExport() *v1.AckExportRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AckExport); ok {
+			return x.AckExport
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -869,6 +889,15 @@ type Command_UndrainVersion struct {
 	UndrainVersion *v1.UndrainVersionRequest `protobuf:"bytes,51,opt,name=undrain_version,json=undrainVersion,proto3,oneof"`
 }
 
+type Command_Retain struct {
+	// From cluster level 21 on.
+	Retain *Retain `protobuf:"bytes,75,opt,name=retain,proto3,oneof"`
+}
+
+type Command_AckExport struct {
+	AckExport *v1.AckExportRequest `protobuf:"bytes,76,opt,name=ack_export,json=ackExport,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -932,6 +961,10 @@ func (*Command_FireSchedule) isCommand_Body() {}
 func (*Command_DrainVersion) isCommand_Body() {}
 
 func (*Command_UndrainVersion) isCommand_Body() {}
+
+func (*Command_Retain) isCommand_Body() {}
+
+func (*Command_AckExport) isCommand_Body() {}
 
 // FireSchedule is the leader's word that a time of a schedule has come.
 type FireSchedule struct {
@@ -1678,11 +1711,109 @@ func (x *OpenStream) GetSession() int64 {
 	return 0
 }
 
+// Retain is the leader's word that something of a namespace is over its time, and that there is room to remove a slice of it.
+type Retain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retain) Reset() {
+	*x = Retain{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retain) ProtoMessage() {}
+
+func (x *Retain) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retain.ProtoReflect.Descriptor instead.
+func (*Retain) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{17}
+}
+
+// Retained is the answer: how many instances and events are gone, or were put in order.
+type Retained struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instances     int32                  `protobuf:"varint,1,opt,name=instances,proto3" json:"instances,omitempty"`
+	Events        int32                  `protobuf:"varint,2,opt,name=events,proto3" json:"events,omitempty"`
+	Ordered       int32                  `protobuf:"varint,3,opt,name=ordered,proto3" json:"ordered,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retained) Reset() {
+	*x = Retained{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retained) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retained) ProtoMessage() {}
+
+func (x *Retained) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retained.ProtoReflect.Descriptor instead.
+func (*Retained) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Retained) GetInstances() int32 {
+	if x != nil {
+		return x.Instances
+	}
+	return 0
+}
+
+func (x *Retained) GetEvents() int32 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Retained) GetOrdered() int32 {
+	if x != nil {
+		return x.Ordered
+	}
+	return 0
+}
+
 var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -1710,7 +1841,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xdf\x12\n" +
+	" \x01(\fR\x04salt\"\xd2\x13\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1751,7 +1882,10 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x10trigger_schedule\x18, \x01(\v2#.lockstep.v1.TriggerScheduleRequestH\x00R\x0ftriggerSchedule\x12D\n" +
 	"\rfire_schedule\x18- \x01(\v2\x1d.lockstep.log.v1.FireScheduleH\x00R\ffireSchedule\x12G\n" +
 	"\rdrain_version\x182 \x01(\v2 .lockstep.v1.DrainVersionRequestH\x00R\fdrainVersion\x12M\n" +
-	"\x0fundrain_version\x183 \x01(\v2\".lockstep.v1.UndrainVersionRequestH\x00R\x0eundrainVersionB\x06\n" +
+	"\x0fundrain_version\x183 \x01(\v2\".lockstep.v1.UndrainVersionRequestH\x00R\x0eundrainVersion\x121\n" +
+	"\x06retain\x18K \x01(\v2\x17.lockstep.log.v1.RetainH\x00R\x06retain\x12>\n" +
+	"\n" +
+	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExportB\x06\n" +
 	"\x04body\"\x84\x01\n" +
 	"\fFireSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
@@ -1804,7 +1938,12 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\await_id\x18\x01 \x01(\x04R\x06waitId\"&\n" +
 	"\n" +
 	"OpenStream\x12\x18\n" +
-	"\asession\x18\x01 \x01(\x03R\asessionBBZ@github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1;logv1b\x06proto3"
+	"\asession\x18\x01 \x01(\x03R\asession\"\b\n" +
+	"\x06Retain\"Z\n" +
+	"\bRetained\x12\x1c\n" +
+	"\tinstances\x18\x01 \x01(\x05R\tinstances\x12\x16\n" +
+	"\x06events\x18\x02 \x01(\x05R\x06events\x12\x18\n" +
+	"\aordered\x18\x03 \x01(\x05R\aorderedBBZ@github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1;logv1b\x06proto3"
 
 var (
 	file_lockstep_log_v1_entry_proto_rawDescOnce sync.Once
@@ -1818,7 +1957,7 @@ func file_lockstep_log_v1_entry_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_entry_proto_rawDescData
 }
 
-var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                        // 0: lockstep.log.v1.Entry
 	(*Header)(nil),                       // 1: lockstep.log.v1.Header
@@ -1837,73 +1976,78 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*AcquireLock)(nil),                  // 14: lockstep.log.v1.AcquireLock
 	(*EndWait)(nil),                      // 15: lockstep.log.v1.EndWait
 	(*OpenStream)(nil),                   // 16: lockstep.log.v1.OpenStream
-	(*v1.Author)(nil),                    // 17: lockstep.v1.Author
-	(*v1.CreateNamespaceRequest)(nil),    // 18: lockstep.v1.CreateNamespaceRequest
-	(*v1.UpdateNamespaceRequest)(nil),    // 19: lockstep.v1.UpdateNamespaceRequest
-	(*v1.DeleteNamespaceRequest)(nil),    // 20: lockstep.v1.DeleteNamespaceRequest
-	(*v1.StartInstanceRequest)(nil),      // 21: lockstep.v1.StartInstanceRequest
-	(*v1.CancelInstanceRequest)(nil),     // 22: lockstep.v1.CancelInstanceRequest
-	(*v1.SendSignalRequest)(nil),         // 23: lockstep.v1.SendSignalRequest
-	(*v1.CompleteStepRequest)(nil),       // 24: lockstep.v1.CompleteStepRequest
-	(*v1.FailStepRequest)(nil),           // 25: lockstep.v1.FailStepRequest
-	(*v1.ReleaseStepRequest)(nil),        // 26: lockstep.v1.ReleaseStepRequest
-	(*v1.ReportProgressRequest)(nil),     // 27: lockstep.v1.ReportProgressRequest
-	(*v1.ReleaseLockRequest)(nil),        // 28: lockstep.v1.ReleaseLockRequest
-	(*v1.RevokeLeaseRequest)(nil),        // 29: lockstep.v1.RevokeLeaseRequest
-	(*v1.CompensateInstanceRequest)(nil), // 30: lockstep.v1.CompensateInstanceRequest
-	(*v1.ApproveStepRequest)(nil),        // 31: lockstep.v1.ApproveStepRequest
-	(*v1.RejectStepRequest)(nil),         // 32: lockstep.v1.RejectStepRequest
-	(*v1.CreateScheduleRequest)(nil),     // 33: lockstep.v1.CreateScheduleRequest
-	(*v1.PauseScheduleRequest)(nil),      // 34: lockstep.v1.PauseScheduleRequest
-	(*v1.ResumeScheduleRequest)(nil),     // 35: lockstep.v1.ResumeScheduleRequest
-	(*v1.DeleteScheduleRequest)(nil),     // 36: lockstep.v1.DeleteScheduleRequest
-	(*v1.TriggerScheduleRequest)(nil),    // 37: lockstep.v1.TriggerScheduleRequest
-	(*v1.DrainVersionRequest)(nil),       // 38: lockstep.v1.DrainVersionRequest
-	(*v1.UndrainVersionRequest)(nil),     // 39: lockstep.v1.UndrainVersionRequest
+	(*Retain)(nil),                       // 17: lockstep.log.v1.Retain
+	(*Retained)(nil),                     // 18: lockstep.log.v1.Retained
+	(*v1.Author)(nil),                    // 19: lockstep.v1.Author
+	(*v1.CreateNamespaceRequest)(nil),    // 20: lockstep.v1.CreateNamespaceRequest
+	(*v1.UpdateNamespaceRequest)(nil),    // 21: lockstep.v1.UpdateNamespaceRequest
+	(*v1.DeleteNamespaceRequest)(nil),    // 22: lockstep.v1.DeleteNamespaceRequest
+	(*v1.StartInstanceRequest)(nil),      // 23: lockstep.v1.StartInstanceRequest
+	(*v1.CancelInstanceRequest)(nil),     // 24: lockstep.v1.CancelInstanceRequest
+	(*v1.SendSignalRequest)(nil),         // 25: lockstep.v1.SendSignalRequest
+	(*v1.CompleteStepRequest)(nil),       // 26: lockstep.v1.CompleteStepRequest
+	(*v1.FailStepRequest)(nil),           // 27: lockstep.v1.FailStepRequest
+	(*v1.ReleaseStepRequest)(nil),        // 28: lockstep.v1.ReleaseStepRequest
+	(*v1.ReportProgressRequest)(nil),     // 29: lockstep.v1.ReportProgressRequest
+	(*v1.ReleaseLockRequest)(nil),        // 30: lockstep.v1.ReleaseLockRequest
+	(*v1.RevokeLeaseRequest)(nil),        // 31: lockstep.v1.RevokeLeaseRequest
+	(*v1.CompensateInstanceRequest)(nil), // 32: lockstep.v1.CompensateInstanceRequest
+	(*v1.ApproveStepRequest)(nil),        // 33: lockstep.v1.ApproveStepRequest
+	(*v1.RejectStepRequest)(nil),         // 34: lockstep.v1.RejectStepRequest
+	(*v1.CreateScheduleRequest)(nil),     // 35: lockstep.v1.CreateScheduleRequest
+	(*v1.PauseScheduleRequest)(nil),      // 36: lockstep.v1.PauseScheduleRequest
+	(*v1.ResumeScheduleRequest)(nil),     // 37: lockstep.v1.ResumeScheduleRequest
+	(*v1.DeleteScheduleRequest)(nil),     // 38: lockstep.v1.DeleteScheduleRequest
+	(*v1.TriggerScheduleRequest)(nil),    // 39: lockstep.v1.TriggerScheduleRequest
+	(*v1.DrainVersionRequest)(nil),       // 40: lockstep.v1.DrainVersionRequest
+	(*v1.UndrainVersionRequest)(nil),     // 41: lockstep.v1.UndrainVersionRequest
+	(*v1.AckExportRequest)(nil),          // 42: lockstep.v1.AckExportRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
 	2,  // 1: lockstep.log.v1.Entry.renewals:type_name -> lockstep.log.v1.Renewal
 	4,  // 2: lockstep.log.v1.Entry.commands:type_name -> lockstep.log.v1.Command
-	17, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
+	19, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
 	3,  // 4: lockstep.log.v1.Command.envelope:type_name -> lockstep.log.v1.Envelope
-	18, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
-	19, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
-	20, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
+	20, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
+	21, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
+	22, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
 	7,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
-	21, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
-	22, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
-	23, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
+	23, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
+	24, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
+	25, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
 	10, // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
 	11, // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
 	12, // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
 	13, // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
-	24, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
-	25, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
-	26, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
-	27, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
+	26, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
+	27, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
+	28, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
+	29, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
 	14, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
-	28, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
-	29, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
+	30, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
+	31, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
 	15, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
 	16, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
-	30, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
-	31, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
-	32, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
+	32, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
+	33, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
+	34, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
 	8,  // 28: lockstep.log.v1.Command.raise_level:type_name -> lockstep.log.v1.RaiseLevel
-	33, // 29: lockstep.log.v1.Command.create_schedule:type_name -> lockstep.v1.CreateScheduleRequest
-	34, // 30: lockstep.log.v1.Command.pause_schedule:type_name -> lockstep.v1.PauseScheduleRequest
-	35, // 31: lockstep.log.v1.Command.resume_schedule:type_name -> lockstep.v1.ResumeScheduleRequest
-	36, // 32: lockstep.log.v1.Command.delete_schedule:type_name -> lockstep.v1.DeleteScheduleRequest
-	37, // 33: lockstep.log.v1.Command.trigger_schedule:type_name -> lockstep.v1.TriggerScheduleRequest
+	35, // 29: lockstep.log.v1.Command.create_schedule:type_name -> lockstep.v1.CreateScheduleRequest
+	36, // 30: lockstep.log.v1.Command.pause_schedule:type_name -> lockstep.v1.PauseScheduleRequest
+	37, // 31: lockstep.log.v1.Command.resume_schedule:type_name -> lockstep.v1.ResumeScheduleRequest
+	38, // 32: lockstep.log.v1.Command.delete_schedule:type_name -> lockstep.v1.DeleteScheduleRequest
+	39, // 33: lockstep.log.v1.Command.trigger_schedule:type_name -> lockstep.v1.TriggerScheduleRequest
 	5,  // 34: lockstep.log.v1.Command.fire_schedule:type_name -> lockstep.log.v1.FireSchedule
-	38, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
-	39, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	40, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
+	41, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
+	17, // 37: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
+	42, // 38: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -1944,6 +2088,8 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_FireSchedule)(nil),
 		(*Command_DrainVersion)(nil),
 		(*Command_UndrainVersion)(nil),
+		(*Command_Retain)(nil),
+		(*Command_AckExport)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1951,7 +2097,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_entry_proto_rawDesc), len(file_lockstep_log_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

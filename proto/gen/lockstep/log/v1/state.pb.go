@@ -212,7 +212,18 @@ type Namespace struct {
 	Indexing  bool   `protobuf:"varint,28,opt,name=indexing,proto3" json:"indexing,omitempty"`
 	IndexedTo string `protobuf:"bytes,29,opt,name=indexed_to,json=indexedTo,proto3" json:"indexed_to,omitempty"`
 	// When the index came to be: what did not change since counts from then.
-	IndexedWall   int64 `protobuf:"varint,30,opt,name=indexed_wall,json=indexedWall,proto3" json:"indexed_wall,omitempty"`
+	IndexedWall int64 `protobuf:"varint,30,opt,name=indexed_wall,json=indexedWall,proto3" json:"indexed_wall,omitempty"`
+	// How long finished instances, and events, are kept, in nanoseconds; zero is for ever.
+	KeepFinished int64 `protobuf:"varint,32,opt,name=keep_finished,json=keepFinished,proto3" json:"keep_finished,omitempty"`
+	KeepEvents   int64 `protobuf:"varint,33,opt,name=keep_events,json=keepEvents,proto3" json:"keep_events,omitempty"`
+	ExportFirst  bool  `protobuf:"varint,34,opt,name=export_first,json=exportFirst,proto3" json:"export_first,omitempty"`
+	// Finished instances up to this position were exported; those up to removed_to are removed, or were put behind; and how many are.
+	Exported  int64 `protobuf:"varint,35,opt,name=exported,proto3" json:"exported,omitempty"`
+	RemovedTo int64 `protobuf:"varint,36,opt,name=removed_to,json=removedTo,proto3" json:"removed_to,omitempty"`
+	Removed   int64 `protobuf:"varint,37,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Below retentionLevel instances ended without a place in the order of ends. Those up to the id have one.
+	Unordered     bool   `protobuf:"varint,38,opt,name=unordered,proto3" json:"unordered,omitempty"`
+	OrderedTo     string `protobuf:"bytes,39,opt,name=ordered_to,json=orderedTo,proto3" json:"ordered_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -343,6 +354,62 @@ func (x *Namespace) GetIndexedWall() int64 {
 		return x.IndexedWall
 	}
 	return 0
+}
+
+func (x *Namespace) GetKeepFinished() int64 {
+	if x != nil {
+		return x.KeepFinished
+	}
+	return 0
+}
+
+func (x *Namespace) GetKeepEvents() int64 {
+	if x != nil {
+		return x.KeepEvents
+	}
+	return 0
+}
+
+func (x *Namespace) GetExportFirst() bool {
+	if x != nil {
+		return x.ExportFirst
+	}
+	return false
+}
+
+func (x *Namespace) GetExported() int64 {
+	if x != nil {
+		return x.Exported
+	}
+	return 0
+}
+
+func (x *Namespace) GetRemovedTo() int64 {
+	if x != nil {
+		return x.RemovedTo
+	}
+	return 0
+}
+
+func (x *Namespace) GetRemoved() int64 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
+func (x *Namespace) GetUnordered() bool {
+	if x != nil {
+		return x.Unordered
+	}
+	return false
+}
+
+func (x *Namespace) GetOrderedTo() string {
+	if x != nil {
+		return x.OrderedTo
+	}
+	return ""
 }
 
 type Workflow struct {
@@ -619,10 +686,14 @@ type Instance struct {
 	// When its start was accepted, if it waited for its id behind that; -1: before there was an index of instances.
 	AcceptedWall int64 `protobuf:"varint,51,opt,name=accepted_wall,json=acceptedWall,proto3" json:"accepted_wall,omitempty"`
 	// While it lives: when its history last grew, and a time in the minute before that, by which it is in the index.
-	ChangedWall   int64 `protobuf:"varint,52,opt,name=changed_wall,json=changedWall,proto3" json:"changed_wall,omitempty"`
-	QuietWall     int64 `protobuf:"varint,53,opt,name=quiet_wall,json=quietWall,proto3" json:"quiet_wall,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ChangedWall int64 `protobuf:"varint,52,opt,name=changed_wall,json=changedWall,proto3" json:"changed_wall,omitempty"`
+	QuietWall   int64 `protobuf:"varint,53,opt,name=quiet_wall,json=quietWall,proto3" json:"quiet_wall,omitempty"`
+	// Positions of the events that told its start and its end, from cluster level 21 on; and it is being taken apart, for it is removed.
+	StartedPosition int64 `protobuf:"varint,55,opt,name=started_position,json=startedPosition,proto3" json:"started_position,omitempty"`
+	EndedPosition   int64 `protobuf:"varint,56,opt,name=ended_position,json=endedPosition,proto3" json:"ended_position,omitempty"`
+	Removing        bool  `protobuf:"varint,57,opt,name=removing,proto3" json:"removing,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -912,6 +983,27 @@ func (x *Instance) GetQuietWall() int64 {
 		return x.QuietWall
 	}
 	return 0
+}
+
+func (x *Instance) GetStartedPosition() int64 {
+	if x != nil {
+		return x.StartedPosition
+	}
+	return 0
+}
+
+func (x *Instance) GetEndedPosition() int64 {
+	if x != nil {
+		return x.EndedPosition
+	}
+	return 0
+}
+
+func (x *Instance) GetRemoving() bool {
+	if x != nil {
+		return x.Removing
+	}
+	return false
 }
 
 // Line is what an instance knows of the starts of its id.
@@ -3249,7 +3341,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
 	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
 	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\x12\x16\n" +
-	"\x06format\x18\x10 \x01(\rR\x06format\"\xbe\x03\n" +
+	"\x06format\x18\x10 \x01(\rR\x06format\"\xb9\x05\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -3266,7 +3358,18 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\bindexing\x18\x1c \x01(\bR\bindexing\x12\x1d\n" +
 	"\n" +
 	"indexed_to\x18\x1d \x01(\tR\tindexedTo\x12!\n" +
-	"\findexed_wall\x18\x1e \x01(\x03R\vindexedWall\"\xdd\x01\n" +
+	"\findexed_wall\x18\x1e \x01(\x03R\vindexedWall\x12#\n" +
+	"\rkeep_finished\x18  \x01(\x03R\fkeepFinished\x12\x1f\n" +
+	"\vkeep_events\x18! \x01(\x03R\n" +
+	"keepEvents\x12!\n" +
+	"\fexport_first\x18\" \x01(\bR\vexportFirst\x12\x1a\n" +
+	"\bexported\x18# \x01(\x03R\bexported\x12\x1d\n" +
+	"\n" +
+	"removed_to\x18$ \x01(\x03R\tremovedTo\x12\x18\n" +
+	"\aremoved\x18% \x01(\x03R\aremoved\x12\x1c\n" +
+	"\tunordered\x18& \x01(\bR\tunordered\x12\x1d\n" +
+	"\n" +
+	"ordered_to\x18' \x01(\tR\torderedTo\"\xdd\x01\n" +
 	"\bWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -3284,7 +3387,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x82\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\n" +
 	"\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
@@ -3330,7 +3433,10 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\raccepted_wall\x183 \x01(\x03R\facceptedWall\x12!\n" +
 	"\fchanged_wall\x184 \x01(\x03R\vchangedWall\x12\x1d\n" +
 	"\n" +
-	"quiet_wall\x185 \x01(\x03R\tquietWall\"g\n" +
+	"quiet_wall\x185 \x01(\x03R\tquietWall\x12)\n" +
+	"\x10started_position\x187 \x01(\x03R\x0fstartedPosition\x12%\n" +
+	"\x0eended_position\x188 \x01(\x03R\rendedPosition\x12\x1a\n" +
+	"\bremoving\x189 \x01(\bR\bremoving\"g\n" +
 	"\x04Line\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\tR\x05first\x12\x19\n" +
 	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
