@@ -53,7 +53,7 @@ func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
 		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
-		c.instanceExplain(), c.instanceGraph())
+		c.instanceExplain(), c.instanceGraph(), c.instanceExport())
 	return parent
 }
 

@@ -15,28 +15,27 @@ func (c *cli) namespaceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "namespace", Short: "Create, list, show, update and delete namespaces"}
 	var description, reason string
 	var force bool
+	var keep retentionFlags
 	create := &cobra.Command{Use: "create NAME", Short: "Create a namespace", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		ns, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.CreateNamespaceRequest]) (*connect.Response[v1.Namespace], error) {
 			return a.namespaces.CreateNamespace
-		}, &v1.CreateNamespaceRequest{Namespace: args[0], Description: description})
+		}, &v1.CreateNamespaceRequest{Namespace: args[0], Description: description, Retention: keep.over(cmd, nil)})
 		return c.showNamespace(ns, err)
 	}}
 	create.Flags().StringVar(&description, "description", "", "what it is for")
-	update := &cobra.Command{Use: "update NAME", Short: "Change a namespace's description", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-		ns, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.UpdateNamespaceRequest]) (*connect.Response[v1.Namespace], error) {
-			return a.namespaces.UpdateNamespace
-		}, &v1.UpdateNamespaceRequest{Namespace: args[0], Description: description})
+	keep.add(create)
+	update := &cobra.Command{Use: "update NAME", Short: "Change a namespace's description, and how long it keeps what is over", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		ns, err := c.updateNamespace(cmd, args[0], description, &keep)
 		return c.showNamespace(ns, err)
 	}}
 	update.Flags().StringVar(&description, "description", "", "what it is for")
+	keep.add(update)
 	show := &cobra.Command{Use: "show [NAME]", Short: "Show a namespace and its counters", Args: cobra.MaximumNArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		name := c.namespace
 		if len(args) > 0 {
 			name = args[0]
 		}
-		ns, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.GetNamespaceRequest]) (*connect.Response[v1.Namespace], error) {
-			return a.namespaces.GetNamespace
-		}, &v1.GetNamespaceRequest{Namespace: name})
+		ns, err := c.getNamespace(cmd.Context(), name)
 		return c.showNamespace(ns, err)
 	}}
 	remove := &cobra.Command{Use: "delete NAME", Short: "Delete a namespace and everything in it", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
@@ -81,5 +80,6 @@ func (c *cli) showNamespace(ns *v1.Namespace, err error) error {
 		if ns.Description != "" {
 			fmt.Fprintf(c.stdout, "for        %s\n", ns.Description)
 		}
+		c.showRetention(ns)
 	})
 }

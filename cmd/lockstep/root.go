@@ -159,6 +159,7 @@ type services struct {
 	limits     lockstepv1.LimitServiceClient
 	events     lockstepv1.EventServiceClient
 	cluster    lockstepv1.ClusterServiceClient
+	exports    lockstepv1.ExportServiceClient
 }
 
 // newHTTPClient speaks HTTP/2 without TLS, and notices soon when a server does not answer.
@@ -187,6 +188,7 @@ func servicesAt(client connect.HTTPClient, address string) *services {
 		limits:     lockstepv1.NewLimitServiceClient(client, url),
 		events:     lockstepv1.NewEventServiceClient(client, url),
 		cluster:    lockstepv1.NewClusterServiceClient(client, url),
+		exports:    lockstepv1.NewExportServiceClient(client, url),
 	}
 }
 
