@@ -70,6 +70,14 @@ func TestBenchStepsByCalls(t *testing.T) {
 	}
 }
 
+// Callers poll when they are due, and not before.
+func TestBenchStepsByCallsAtARate(t *testing.T) {
+	figures := benched(t, "steps", "--seconds", "2", "--warm-up", "0.2", "--runs", "1", "--instances", "50", "--steps", "3", "--clients", "8", "--unary", "--batch", "2", "--rate", "160")
+	if rate := figures["stepCyclesPerSecond"].(float64); rate < 120 || rate > 176 || figures["verified"] != figures["instances"] {
+		t.Errorf("%v", figures)
+	}
+}
+
 // A kill is measured, and nothing of what was acknowledged is lost. It needs servers that it may kill.
 func TestBenchFailover(t *testing.T) {
 	figures := benched(t, "failover", "--kills", "1", "--runs", "1", "--heartbeat", "200ms")

@@ -34,13 +34,21 @@ type want struct {
 	most       float64 // of the figure
 }
 
+// etcdSteps is the peer of step cycles. Where callers are many and each has the next call ready when one ends, how long a cycle takes is how
+// many there are by how many are done in a second; so the times of unary calls are taken at a rate that is above the bar, and which a run
+// that falls a twentieth behind it fails.
+const (
+	etcdSteps = "etcd.lease and complete a step.256"
+	pacedBy   = 1.8
+)
+
 // bar is what a user must get over what he would pick instead.
 var bar = []want{
-	{name: "step cycles over streams", unit: "/s", ours: "steps.stepCyclesPerSecond", peer: "etcd.lease and complete a step.256", least: 7},
+	{name: "step cycles over streams", unit: "/s", ours: "steps.stepCyclesPerSecond", peer: etcdSteps, least: 7},
 	{name: "at half load, p50", unit: "ms", ours: "half.p50Ms", most: 10},
 	{name: "at half load, p99", unit: "ms", ours: "half.p99Ms", most: 50},
-	{name: "step cycles over unary calls", unit: "/s", ours: "unary.stepCyclesPerSecond", peer: "etcd.lease and complete a step.256", least: 1.7},
-	{name: "the same, p99 by etcd's p50", unit: "ms", ours: "unary.p99Ms", peer: "etcd.lease and complete a step.256.p50", most: 1},
+	{name: "step cycles over unary calls", unit: "/s", ours: "unary.stepCyclesPerSecond", peer: etcdSteps, least: 1.7},
+	{name: "at 1.8x etcd's, p99 by etcd's p50", unit: "ms", ours: "paced.p99Ms", peer: etcdSteps + ".p50", most: 1},
 	{name: "5-step workflows", unit: "/s", ours: "workflows.workflowsPerSecond", least: 3500},
 	{name: "one workflow alone, p50", unit: "ms", ours: "workflows.aloneP50Ms", most: 8},
 	{name: "lock + unlock, own keys, unary", unit: "/s", ours: "locks.unaryLockCyclesPerSecond", peer: "etcd.lock and unlock own keys.256", least: 1.6},
@@ -107,6 +115,9 @@ func turn(ctx context.Context, o options, kills int, lockstep string) (map[strin
 			return ours("half", "steps", "--rate", fmt.Sprint(int(got["steps.stepCyclesPerSecond"]/2)))
 		},
 		func() error { return ours("unary", "steps", "--unary", "--clients", "256") },
+		func() error {
+			return ours("paced", "steps", "--unary", "--clients", "256", "--rate", fmt.Sprint(int(pacedBy*got[etcdSteps])))
+		},
 		func() error {
 			figures, err := postgres(ctx, o)
 			for _, f := range figures {

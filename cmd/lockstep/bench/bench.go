@@ -29,10 +29,11 @@ type Config struct {
 	// Instances live at a time, of Steps steps each; Payload bytes go in and come out of each step.
 	Instances, Steps, Payload int
 	// Rate is of cycles a second: so many steps of instances that fall due to be started, whatever becomes of those before. Zero starts an
-	// instance when another ends.
+	// instance when another ends. With Unary it is the calls that fall due, each caller's evenly, and an instance starts when another ends.
 	Rate float64
-	// Unary has Clients poll and complete steps by calls, in place of workers with streams.
+	// Unary has Clients poll and complete Batch steps at a time by calls, in place of workers with streams.
 	Unary bool
+	Batch int
 	// Kills of the leader.
 	Kills int
 	// Heartbeat is the timeout of an own cluster's servers; zero is the default.
@@ -44,6 +45,9 @@ type Config struct {
 	// Say is told how it goes.
 	Say func(string)
 }
+
+// offers says that instances fall due to be started at the rate.
+func (c *Config) offers() bool { return c.Rate > 0 && !c.Unary }
 
 // Kinds of load.
 const (
@@ -98,12 +102,12 @@ func (c *Config) Validate() error {
 		{c.WarmUp < 0, "warm-up must not be negative"},
 		{c.Workers < 1 || c.Workers > 10_000, "workers must be 1 to 10,000"},
 		{c.Credit < 1 || c.Credit > 32, "credit must be 1 to 32"},
+		{c.Batch < 1 || c.Batch > 100, "batch must be 1 to 100"},
 		{c.Clients < 1 || c.Clients > 10_000, "clients must be 1 to 10,000"},
 		{c.Instances < 1, "instances must be at least 1"},
 		{c.Steps < 1 || c.Steps > 1000, "steps must be 1 to 1,000"},
 		{c.Payload < 64 || c.Payload > 256<<10, "payload must be 64 bytes to 256 KiB"},
 		{c.Rate < 0, "rate must not be negative"},
-		{c.Rate > 0 && c.Unary, "a rate is for worker streams, not for unary calls"},
 		{c.Kills < 1, "kills must be at least 1"},
 		{c.Sessions < 1, "sessions must be at least 1"},
 		{c.Watchers < 1 || c.Watchers > 100_000, "watchers must be 1 to 100,000"},

@@ -41,7 +41,7 @@ func newChain(ctx context.Context, t *target) (*chain, error) {
 	if c.client, err = t.client(ctx); err != nil {
 		return nil, err
 	}
-	if t.Rate > 0 {
+	if t.offers() {
 		c.rest = c.name + "-rest"
 	}
 	for _, queue := range c.queues() {

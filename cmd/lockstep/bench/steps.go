@@ -105,8 +105,8 @@ func (l *load) work(ctx context.Context, figures Figures) (err error) {
 			}
 		})
 	}
-	l.feeds.Store(l.t.Rate == 0)
-	if l.t.Rate > 0 {
+	l.feeds.Store(!l.t.offers())
+	if l.t.offers() {
 		l.offered = newOffered(l)
 	}
 	task(func(ctx context.Context) error { return l.chain.feed(ctx, fed) })
