@@ -111,6 +111,7 @@ func (c *cli) serve(ctx context.Context, config *serverConfig) error {
 	if config.untilEOF {
 		ctx = untilEOF(ctx, c.stdin)
 	}
+	boundMemory()
 	s, err := openServer(ctx, config, c.stderr)
 	if err != nil {
 		return err
