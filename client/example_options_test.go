@@ -116,6 +116,16 @@ func ExampleCompensateOptions() {
 	// Output: [charge.compensate]
 }
 
+// What went wrong from a step on is done again in a version that is corrected, and what was right is not.
+func ExampleForkOptions() {
+	c, end := newExample()
+	defer end()
+	reply, err := c.Fork(context.Background(), "order-17", "charge", "order-17-again", client.ForkOptions{Version: 2, Reason: "the price was wrong"})
+	must(err)
+	fmt.Println(reply.InstanceId, reply.Version)
+	// Output: order-17-again 2
+}
+
 // A session's TTL is how long the cluster waits for a worker that says nothing; it is renewed every third of it.
 func ExampleSessionConfig() {
 	c, end := newExample()

@@ -382,6 +382,12 @@ func (f *fake) CompensateInstance(_ context.Context, r *connect.Request[v1.Compe
 	return connect.NewResponse(reply), nil
 }
 
+func (f *fake) ForkInstance(_ context.Context, r *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
+	return connect.NewResponse(&v1.ForkInstanceResponse{
+		InstanceId: r.Msg.NewInstanceId, Version: max(1, r.Msg.Version), State: v1.InstanceState_INSTANCE_STATE_RUNNING, Copied: int32(len(r.Msg.FromStep)),
+	}), nil
+}
+
 func (f *fake) ApproveStep(_ context.Context, r *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

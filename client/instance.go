@@ -179,6 +179,30 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) (v1.InstanceStat
 	return reply.State, nil
 }
 
+// ForkOptions are what a fork may say beside the step and its id.
+type ForkOptions struct {
+	// Version that the fork is of; zero means that of the instance.
+	Version int32
+	// Keys that correlate signals to the fork. Those of the instance stay with it.
+	Keys   map[string]string
+	Reason string
+}
+
+// Fork starts an instance under the id newID, in which everything that a step needs is done already, as the instance id did it, and which
+// goes on from that step; what is not before the step begins anew. It has the input and the labels of the instance, which stays as it is,
+// and undoes nothing of what is copied. It is safe to ask again: the same fork again gives the instance that there is, with Existing set. An id
+// taken by another is refused as INSTANCE_EXISTS, a step before that one which has not ended as UPSTREAM_PENDING, and what cannot be
+// copied as UPSTREAM_UNFIT.
+func (c *Client) Fork(ctx context.Context, id, fromStep, newID string, o ForkOptions) (*v1.ForkInstanceResponse, error) {
+	reply, err := ask(ctx, c.Instances.ForkInstance, &v1.ForkInstanceRequest{
+		Namespace: c.namespace, InstanceId: id, FromStep: fromStep, NewInstanceId: newID, Version: o.Version, Keys: o.Keys, Reason: o.Reason,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fork instance %s from step %s: %w", id, fromStep, err)
+	}
+	return reply, nil
+}
+
 // CompensateOptions are what a compensation may say beside its reason.
 type CompensateOptions struct {
 	// From is the step from which on the instance is undone: it and those behind it. Empty is all of it.

@@ -67,7 +67,7 @@ func (t *turn) finish(i *instance, owner at, to v1.InstanceState, code, reason s
 }
 
 // toUndo are the completed runs inside an activation that have a compensation and are not before the step from which on the instance
-// is undone. What a body inside it that failed has undone already is not undone again.
+// is undone. What a body inside it that failed has undone already is not undone again; nor is what was copied, which is that of another.
 func (t *turn) toUndo(i *instance, owner at) (undo []at) {
 	if !i.graph.Compensable() {
 		return nil
@@ -75,7 +75,7 @@ func (t *turn) toUndo(i *instance, owner at) (undo []at) {
 	wanted := i.since(i.rec.CompensateFrom)
 	for at, r := range runsOf(i.below(owner)) {
 		done := r.State == v1.RunState_RUN_STATE_COMPLETED || plant.Is(plant.UndoesUndone) && r.Attempt > 0
-		if plant.Is(plant.InsideNotUndone) && i.step(at).Scope > 0 {
+		if plant.Is(plant.InsideNotUndone) && i.step(at).Scope > 0 || r.Copied && !plant.Is(plant.CopyUndone) {
 			continue
 		}
 		if c := i.step(at).Compensation; done && c > 0 && i.run(at.beside(c)).State == unbegun && wanted(at) {

@@ -66,6 +66,7 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendText(b, 53, d.LimitKey)
 	b = appendNumber(b, 54, int64(d.Limit))
 	b = appendNumber(b, 55, d.Per)
+	b = appendText(b, 56, d.ForkedFrom)
 	for _, id := range d.Instances {
 		b = appendText(b, 60, id)
 	}
@@ -149,7 +150,7 @@ func eventField(tag byte) fieldKind {
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 60, 72:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 72:
 		return fieldText
 	}
 	return fieldUnknown
@@ -284,6 +285,8 @@ func setData(d *v1.EventData, f field, text string) {
 		d.Limit = int32(f.number)
 	case 55:
 		d.Per = f.number
+	case 56:
+		d.ForkedFrom = text
 	case 72:
 		d.Retention = text
 	case 33:

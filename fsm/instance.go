@@ -232,6 +232,7 @@ type instanceStarted struct {
 	schedule  string
 	scheduled int64
 	line      *logv1.Line // which start of its id it is, if it says so
+	fork      *fork       // what it is forked from, if it is
 }
 
 func (e *instanceStarted) kind() string { return "lockstep.instance.started.v1" }
@@ -244,6 +245,9 @@ func (e *instanceStarted) fill(d *v1.EventData) string {
 	}
 	if e.line != nil {
 		d.Name = e.line.First
+	}
+	if f := e.fork; f != nil {
+		d.ForkedFrom, d.Name, d.Reason, d.Count = f.from.rec.InstanceId, f.step, f.reason, int32(len(f.copies))
 	}
 	return "instance/" + d.InstanceId
 }
@@ -260,6 +264,9 @@ func (t *turn) enrol(e *instanceStarted) *instance {
 	if p := e.parent; p != nil {
 		rec.Parent, rec.ParentStep, rec.ParentNode, rec.ParentIndex = p.rec.InstanceId, p.step(e.at).ID, e.at.node, e.at.index
 		rec.Depth, rec.Traceparent = p.rec.Depth+1, p.rec.Traceparent
+	}
+	if f := e.fork; f != nil {
+		rec.ForkedFrom, rec.ForkedStep, rec.Copied = f.from.rec.InstanceId, f.step, int32(len(f.copies))
 	}
 	if t.m.level() >= retentionLevel {
 		rec.StartedPosition = t.ns.rec.Position + 1 // of the event that is told

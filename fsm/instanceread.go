@@ -101,7 +101,7 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
 		Parent: i.parent(), Depth: i.rec.Depth,
 		Schedule: i.rec.Schedule, Scheduled: stamp(i.rec.ScheduledWall),
-		Line: i.lineReply(), Accepted: stamp(max(0, i.rec.AcceptedWall)), Changed: i.changed(),
+		Line: i.lineReply(), Accepted: stamp(max(0, i.rec.AcceptedWall)), Changed: i.changed(), ForkedFrom: i.forkedFrom(),
 	}, err
 }
 
@@ -117,7 +117,7 @@ func (i *instance) runReply(at at) *v1.Run {
 	r, n := i.run(at), i.step(at)
 	out := &v1.Run{
 		Step: n.ID, Index: at.index, State: r.State, Attempt: r.Attempt, Used: r.Used, Token: r.Token, Queue: n.Queue, Role: n.Role,
-		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall),
+		Code: r.Code, Reason: r.Reason, Changed: stamp(r.ChangedWall), Copied: r.Copied,
 	}
 	switch {
 	case i.isBarrier(at):

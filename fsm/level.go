@@ -13,7 +13,8 @@ import (
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 21 has instances and
 // events removed that are over their time (retention.go), and slices of their rows. Level 20 has an index of
 // instances (searchrow.go). Level 18 takes definitions
-// of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 16 takes definitions of the
+// of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 17 has instances that are
+// forked (fork.go). Level 16 takes definitions of the
 // eighth edition of the language (rate limits), and has slices of their rows. Level 15 takes definitions
 // of the seventh edition of the language (keys of fairness), and has slices of their rows. Level 14 takes those of the sixth (barriers). Level 13 has starts that say what becomes of them when their id is taken (line.go), and
 // versions that are counted and drained (drain.go). Level 12 takes definitions of the fifth edition (locks that are held for longer than a
@@ -53,6 +54,8 @@ func LevelOf(c *logv1.Command) uint32 {
 		return scheduleLevel
 	case *logv1.Command_DrainVersion, *logv1.Command_UndrainVersion:
 		return useLevel
+	case *logv1.Command_ForkInstance:
+		return forkLevel
 	case *logv1.Command_Retain, *logv1.Command_AckExport:
 		return retentionLevel
 	case *logv1.Command_CreateNamespace:

@@ -420,6 +420,14 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 		}
 		return
 	}
+	if w.index%16 == 5 { // of an instance that is leased, from any step, perhaps under an id that is taken
+		fork := &v1.ForkInstanceRequest{InstanceId: run.InstanceId, FromStep: run.Step, NewInstanceId: fmt.Sprint("f", w.index%512), Version: int32(w.index / 16 % 3)}
+		if w.index%32 == 5 {
+			fork.FromStep = string(rune('a' + w.index/32%5))
+		}
+		c.Body = &logv1.Command_ForkInstance{ForkInstance: fork}
+		return
+	}
 	switch w.pick(9) {
 	case 7, 8:
 		compensate := &v1.CompensateInstanceRequest{InstanceId: run.InstanceId, Reason: "r", Skip: w.pick(2) == 0}

@@ -16,6 +16,7 @@ type run struct {
 	Stage         stage // of a run with a body that waits, or of a call
 	Lapsed        bool  // the lease ended by lapse: a late completion is good until this is cleared
 	Cancelling    bool  // its holder is asked to stop
+	Copied        bool  // it ended in another instance, from which this one was forked
 	Token         int64 // the newest; of a completed run, the accepted one
 	ChangedWall   int64
 

@@ -43,6 +43,9 @@ func appendRun(b []byte, r *run) []byte {
 	b = appendNumber(b, 28, r.LockDeadline)
 	b = appendFlag(b, 30, r.Lapsed)
 	b = appendFlag(b, 31, r.Cancelling)
+	if !plant.Is(plant.CopyForgotten) {
+		b = appendFlag(b, 36, r.Copied)
+	}
 	b = appendText(b, 40, r.Code)
 	b = appendText(b, 41, r.Reason)
 	b = appendText(b, 42, r.Parked)
@@ -118,7 +121,7 @@ func runField(tag byte) fieldKind {
 	switch {
 	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59, tag >= 61 && tag <= 63, tag == 69:
 		return fieldNumber
-	case tag == 30, tag == 31, tag == 51:
+	case tag == 30, tag == 31, tag == 36, tag == 51:
 		return fieldFlag
 	case tag >= 40 && tag <= 45, tag == 50, tag == 56, tag == 60, tag == 64, tag == 68:
 		return fieldText
@@ -160,6 +163,8 @@ func cutRun(b []byte, r *run) (rest []byte, err error) {
 			r.Lapsed = true
 		case 31:
 			r.Cancelling = true
+		case 36:
+			r.Copied = true
 		case 40:
 			r.Code = string(f.text)
 		case 41:

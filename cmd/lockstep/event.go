@@ -75,6 +75,10 @@ func eventRow(e *v1.Event) []string {
 	if d.LimitKey != "" {
 		add("limit", fmt.Sprintf("%s %d of %d per %s", d.LimitKey, d.Count, d.Limit, time.Duration(d.Per)))
 	}
+	if add("forked", d.ForkedFrom); d.ForkedFrom != "" || kind == "instance.forked" {
+		add("from", d.Name)
+		detail = append(detail, fmt.Sprintf("copied=%d", d.Count))
+	}
 	if d.Lag > 0 {
 		add("lag", time.Duration(d.Lag).Round(time.Millisecond).String())
 	}

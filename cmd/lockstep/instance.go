@@ -52,7 +52,7 @@ func (c *cli) jsonInput(flag, s string) (*v1.Payload, error) {
 func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
-		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
+		c.instanceWatch(), c.instanceCancel(), c.instanceCompensate(), c.instanceFork(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
 		c.instanceExplain(), c.instanceGraph(), c.instanceExport())
 	return parent
 }
@@ -151,6 +151,7 @@ func (c *cli) showInstance(i *v1.Instance) error {
 			fmt.Fprintf(c.stdout, "called by  %s of %s\n", p.Step, p.InstanceId)
 		}
 		c.showLine(i)
+		c.showFork(i)
 		if i.Reason != "" {
 			fmt.Fprintf(c.stdout, "reason  %s %s\n", i.Code, i.Reason)
 		}
@@ -162,6 +163,9 @@ func (c *cli) showInstance(i *v1.Instance) error {
 			mark, colour := markOf(r.State)
 			line := strings.Repeat("  ", depths[r.Step]) + c.paint(colour, mark) + " " + runName(r)
 			detail := strings.ToLower(strings.TrimPrefix(r.State.String(), "RUN_STATE_"))
+			if r.Copied {
+				detail += ", copied"
+			}
 			if r.Attempt > 1 {
 				detail += fmt.Sprintf(", attempt %d", r.Attempt)
 			}

@@ -58,6 +58,14 @@ func (g *Graph) LocksOf(node int, view View) ([]Lock, error) {
 	return locks, nil
 }
 
+// Holds is for how long the locks of a node are held: that of the one which is held longest.
+func (g *Graph) Holds(node int) (longest Hold) {
+	for _, l := range g.steps[node].locks {
+		longest = max(longest, l.Hold)
+	}
+	return longest
+}
+
 // merged adds the lock of that name to the others.
 func (l *lock) merged(locks []Lock, name string) ([]Lock, error) {
 	this := l.Lock

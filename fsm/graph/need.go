@@ -56,6 +56,23 @@ func (g *Graph) Edge(from, to int) *Edge {
 	return &edges[n]
 }
 
+// Upstream lists what a node needs, and what that needs, in the order of the definition.
+func (g *Graph) Upstream(node int) (before []int) {
+	seen := make([]bool, len(g.Nodes))
+	for list := []int{node}; len(list) > 0; {
+		last := list[len(list)-1]
+		list = list[:len(list)-1]
+		for _, need := range g.Nodes[last].Needs {
+			if !seen[need] {
+				seen[need] = true
+				list, before = append(list, need), append(before, need)
+			}
+		}
+	}
+	slices.Sort(before)
+	return before
+}
+
 func endsNames() []string { return []string{"completed", "failed", "any"} }
 
 // needs reads the steps that must end first: ids, or mappings that say how.

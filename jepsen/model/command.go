@@ -19,7 +19,7 @@ func (c *Command) say() string {
 var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
-	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport",
+	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport", "ForkInstance",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -77,6 +77,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.askSchedule(c)
 	case Drain, Undrain:
 		return s.askDrain(c)
+	case Fork:
+		return s.askFork(c)
 	case Keep, Retain, Ack:
 		return s.askRetention(c)
 	case ReleaseLock:

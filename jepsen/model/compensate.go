@@ -44,7 +44,7 @@ func (f *Workflow) behind(name, of string) bool {
 func (i *instance) toUndo(owner *run) (list []*run) {
 	for _, r := range i.runs {
 		undone := slices.ContainsFunc(i.runs, func(o *run) bool { return o.undoes == r })
-		if r.undoes == nil && !undone && r.state == Completed && r.step.Undo != nil && r.inside(owner) && i.since(i.from, r) {
+		if r.undoes == nil && !r.copied && !undone && r.state == Completed && r.step.Undo != nil && r.inside(owner) && i.since(i.from, r) {
 			list = append(list, r)
 		}
 	}

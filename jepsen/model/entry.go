@@ -124,6 +124,7 @@ const (
 	Keep   // how long
 	Retain // remove a slice of what is over
 	Ack    // of an export
+	Fork
 )
 
 // Command of a client. What does not apply is zero.
@@ -153,6 +154,7 @@ type Command struct {
 	Ended                    uint64 // the wait that EndWait ends
 	From                     string // the step from which on an instance is undone
 	Skip                     bool
+	Fork                     string // the id of a fork
 	// Of a schedule: which of its name, behind which time which comes, and how many in between do not.
 	Schedule            string
 	Plan                Plan
@@ -180,6 +182,7 @@ type Answer struct {
 	Reached              int
 	Started              bool
 	Place                int32 // of a start that is queued
+	Copied               int32 // of a fork: runs
 	Drained              bool  // of a version
 	Live                 int64
 	State                string
@@ -225,6 +228,7 @@ type Fact struct {
 	Take, Slot               int32
 	Shared, Late             bool
 	Other, OtherStep         string // another instance, and a step of it
+	Forked                   string // what an instance that is started is forked from
 	Due                      int64  // unix
 	Count                    int32
 	Instances                []string // that have completed for a wait by a key

@@ -39,6 +39,8 @@ func (s *State) fact(f *Fact) {
 		s.letterExpired(f)
 	case "instance.started":
 		s.instanceStarted(f)
+	case "instance.forked":
+		s.forkTold(f)
 	case "instance.queued":
 		s.instanceQueued(f)
 	case "namespace.updated", "retention.removed", "retention.compacted", "retention.exported":
@@ -85,6 +87,8 @@ func (s *State) runFact(f *Fact, r *run) {
 		s.timerFired(f, r)
 	case "step.approved", "step.rejected":
 		s.decided(f, r)
+	case "step.copied":
+		s.copied(f, r)
 	case "step.skipped":
 		s.runSkipped(f, r)
 	case "step.completed":

@@ -11,6 +11,10 @@ func (s *State) instanceStarted(f *Fact) {
 		s.dequeued(f, i)
 		return
 	}
+	if f.Forked != "" {
+		s.forked(f)
+		return
+	}
 	if f.Other != "" && flow != nil {
 		i := s.called(f)
 		i.id, i.flow = f.Instance, flow

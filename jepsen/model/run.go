@@ -44,10 +44,11 @@ type instance struct {
 	from, ends string
 	// When it fails unless it has ended; zero is never.
 	deadline  int64
-	startedAt int64 // by the wall time of the log
-	changedAt int64 // likewise: of the last fact about it
-	keys      []Key // by name, and behind them those that steps gave
-	ran       bool  // it had its id, if it waited for that
+	startedAt int64   // by the wall time of the log
+	changedAt int64   // likewise: of the last fact about it
+	keys      []Key   // by name, and behind them those that steps gave
+	ran       bool    // it had its id, if it waited for that
+	fork      *origin // what it was forked from
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
@@ -75,6 +76,7 @@ type run struct {
 	fires               int64
 	atOnce              bool
 	output              int64  // of a completed run
+	copied              bool   // it ended in what its instance was forked from
 	code                string // of a failed run
 	undoes              *run   // of a compensation
 	// Position of the completion, and the place of the end among all ends.

@@ -158,6 +158,14 @@ const (
 	PutBehind  Class = "instance kept for others of its id"
 	KeptForKey Class = "instance kept for a wait by its key"
 	Dropped    Class = "events dropped"
+
+	ForkLive      Class = "forked while it runs"
+	ForkEnded     Class = "forked when it had ended"
+	ForkAgain     Class = "fork told again"
+	ForkRefused   Class = "fork refused for what is before the step"
+	Copied        Class = "completion copied"
+	CopiedSkip    Class = "skipped step copied"
+	CopiedFailure Class = "failure copied"
 )
 
 // Classes lists them all.
@@ -178,6 +186,7 @@ func Classes() []Class {
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
 		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
 		Removed, PutBehind, KeptForKey, Dropped,
+		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 	}
 }
 

@@ -120,6 +120,10 @@ const (
 	RemovedEarly Bug = "removed-early"
 	RemovedShown Bug = "removed-shown"
 	CutUnkept    Bug = "cut-unkept"
+
+	CopyUndone    Bug = "copy-undone"
+	CopyOfUndone  Bug = "copy-of-undone"
+	CopyForgotten Bug = "copy-forgotten"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -207,6 +211,9 @@ var All = []Row{
 	{RemovedEarly, "retention", "an instance is removed when half of the time for which it is kept is over"},
 	{RemovedShown, "S4", "an instance that was removed is still shown"},
 	{CutUnkept, "S7", "the events of an instance that is kept are dropped without a copy"},
+	{CopyUndone, "saga", "a fork that fails undoes what was copied, which is its original's"},
+	{CopyOfUndone, "saga", "a fork copies what its original has undone"},
+	{CopyForgotten, "S7", "that a run was copied is left out of the state on disk"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

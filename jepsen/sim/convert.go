@@ -165,6 +165,9 @@ func command(c *logv1.Command) model.Command {
 		m.Kind = model.Retain
 	case *logv1.Command_AckExport:
 		m.Kind, m.Position = model.Ack, b.AckExport.Position
+	case *logv1.Command_ForkInstance:
+		p := b.ForkInstance
+		m.Kind, m.Instance, m.From, m.Fork, m.Version, m.Keys = model.Fork, p.InstanceId, p.FromStep, p.NewInstanceId, p.Version, keysOf(p.Keys)
 	default:
 		scheduleCommand(c, &m)
 	}
@@ -235,6 +238,8 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 			v1.FiringOutcome_FIRING_OUTCOME_STARTED: "fired", v1.FiringOutcome_FIRING_OUTCOME_QUEUED: "queued", v1.FiringOutcome_FIRING_OUTCOME_SKIPPED: "skipped",
 			v1.FiringOutcome_FIRING_OUTCOME_FAILED: "failed",
 		}[r.Outcome]
+	case *v1.ForkInstanceResponse:
+		m.Existing, m.Copied, m.State = r.Existing, r.Copied, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.Workflow:
 		m.Drained, m.Live = r.Drained, r.LiveInstances
 	case *v1.CancelInstanceResponse:
@@ -283,7 +288,7 @@ func factOf(e *v1.Event) model.Fact {
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count, Removed: d.Removed, Through: d.Through,
 		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
-		Instances: d.Instances,
+		Instances: d.Instances, Forked: d.ForkedFrom,
 	}
 }
 

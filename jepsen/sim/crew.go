@@ -76,6 +76,9 @@ func (w *world) hire() {
 	if drains := newDraws(w.config.Seed, "drainer"); drains.one(2) {
 		w.drainer(drains)
 	}
+	if forks := newDraws(w.config.Seed, "forker"); forks.one(2) {
+		w.forker(forks)
+	}
 	if keeps := newDraws(w.config.Seed, "keeper"); keeps.one(2) {
 		w.keeper(keeps)
 	}

@@ -148,6 +148,12 @@ const (
 	// What was there before the cluster came to its level is still being added to the index of instances.
 	// Next: leave the order out, or begin the list again without a page; in some seconds there is an order.
 	Code_CODE_INDEX_NOT_READY Code = 55
+	// A step before the one from which an instance is to be forked has not ended.
+	// Next: ask again when it has, or fork from that step or one before it.
+	Code_CODE_UPSTREAM_PENDING Code = 41
+	// What an instance has done before a step cannot be another's: it failed or is undone, or the version says something else there.
+	// Next: fork from the step that the reason names or from one before it, or into a version that is the same up to the step.
+	Code_CODE_UPSTREAM_UNFIT Code = 42
 )
 
 // Enum value maps for Code.
@@ -194,6 +200,8 @@ var (
 		38: "CODE_VERSION_DRAINED",
 		46: "CODE_KEY_REFUSED",
 		55: "CODE_INDEX_NOT_READY",
+		41: "CODE_UPSTREAM_PENDING",
+		42: "CODE_UPSTREAM_UNFIT",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -237,6 +245,8 @@ var (
 		"CODE_VERSION_DRAINED":     38,
 		"CODE_KEY_REFUSED":         46,
 		"CODE_INDEX_NOT_READY":     55,
+		"CODE_UPSTREAM_PENDING":    41,
+		"CODE_UPSTREAM_UNFIT":      42,
 	}
 )
 
@@ -693,7 +703,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xfd\a\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xb1\b\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -736,7 +746,9 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x12CODE_KEY_AMBIGUOUS\x10%\x12\x18\n" +
 	"\x14CODE_VERSION_DRAINED\x10&\x12\x14\n" +
 	"\x10CODE_KEY_REFUSED\x10.\x12\x18\n" +
-	"\x14CODE_INDEX_NOT_READY\x107*A\n" +
+	"\x14CODE_INDEX_NOT_READY\x107\x12\x19\n" +
+	"\x15CODE_UPSTREAM_PENDING\x10)\x12\x17\n" +
+	"\x13CODE_UPSTREAM_UNFIT\x10**A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

@@ -179,7 +179,7 @@ type EventData struct {
 	OtherIndex    int32  `protobuf:"varint,27,opt,name=other_index,json=otherIndex,proto3" json:"other_index,omitempty"`
 	// How many times of a schedule it is about, when that is not one; how many live instances a version has that is drained; how many parties a
 	// barrier has; how many slots of a rate limit are taken; how many instances a step waits for by a key, where zero is all of them, or how many
-	// completed.
+	// completed; how many runs a fork copies.
 	Count int32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
 	// The correlation key by which a signal was sent, or a step waits, or that a step gave its instance.
 	KeyName  string `protobuf:"bytes,29,opt,name=key_name,json=keyName,proto3" json:"key_name,omitempty"`
@@ -191,6 +191,8 @@ type EventData struct {
 	LimitKey string `protobuf:"bytes,53,opt,name=limit_key,json=limitKey,proto3" json:"limit_key,omitempty"`
 	Limit    int32  `protobuf:"varint,54,opt,name=limit,proto3" json:"limit,omitempty"`
 	Per      int64  `protobuf:"varint,55,opt,name=per,proto3" json:"per,omitempty"`
+	// Of an instance that was forked: from which it was.
+	ForkedFrom string `protobuf:"bytes,56,opt,name=forked_from,json=forkedFrom,proto3" json:"forked_from,omitempty"`
 	// Of a step that waited by a key: the first of the instances that completed, by id.
 	Instances []string `protobuf:"bytes,60,rep,name=instances,proto3" json:"instances,omitempty"`
 	// How many finished instances, or events of the feed, were removed, and up to which position; or up to where they were exported.
@@ -470,6 +472,13 @@ func (x *EventData) GetPer() int64 {
 	return 0
 }
 
+func (x *EventData) GetForkedFrom() string {
+	if x != nil {
+		return x.ForkedFrom
+	}
+	return ""
+}
+
 func (x *EventData) GetInstances() []string {
 	if x != nil {
 		return x.Instances
@@ -653,7 +662,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xd1\b\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xf2\b\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -693,7 +702,9 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\ffairness_key\x18\x1f \x01(\tR\vfairnessKey\x12\x1b\n" +
 	"\tlimit_key\x185 \x01(\tR\blimitKey\x12\x14\n" +
 	"\x05limit\x186 \x01(\x05R\x05limit\x12\x10\n" +
-	"\x03per\x187 \x01(\x03R\x03per\x12\x1c\n" +
+	"\x03per\x187 \x01(\x03R\x03per\x12\x1f\n" +
+	"\vforked_from\x188 \x01(\tR\n" +
+	"forkedFrom\x12\x1c\n" +
 	"\tinstances\x18< \x03(\tR\tinstances\x12\x18\n" +
 	"\aremoved\x18F \x01(\x03R\aremoved\x12\x18\n" +
 	"\athrough\x18G \x01(\x03R\athrough\x12\x1c\n" +

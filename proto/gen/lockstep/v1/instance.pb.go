@@ -415,6 +415,8 @@ type Run struct {
 	OtherStep     string `protobuf:"bytes,22,opt,name=other_step,json=otherStep,proto3" json:"other_step,omitempty"`
 	// Of a run that waits at a barrier, or has passed it: the barrier's name.
 	Barrier string `protobuf:"bytes,23,opt,name=barrier,proto3" json:"barrier,omitempty"`
+	// It ended in the instance from which this one was forked, and never ran in this one.
+	Copied bool `protobuf:"varint,28,opt,name=copied,proto3" json:"copied,omitempty"`
 	// Of a run that waits by a correlation key, or did: the key, as name=value.
 	AwaitedKey    string `protobuf:"bytes,32,opt,name=awaited_key,json=awaitedKey,proto3" json:"awaited_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -612,6 +614,13 @@ func (x *Run) GetBarrier() string {
 	return ""
 }
 
+func (x *Run) GetCopied() bool {
+	if x != nil {
+		return x.Copied
+	}
+	return false
+}
+
 func (x *Run) GetAwaitedKey() string {
 	if x != nil {
 		return x.AwaitedKey
@@ -715,6 +724,8 @@ type Instance struct {
 	Scheduled *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=scheduled,proto3" json:"scheduled,omitempty"`
 	// Which of the starts of an id it is. Absent when that is not known to have had several.
 	Line *Line `protobuf:"bytes,24,opt,name=line,proto3" json:"line,omitempty"`
+	// Of one that was forked: from which instance, and from which step of it.
+	ForkedFrom *RunName `protobuf:"bytes,29,opt,name=forked_from,json=forkedFrom,proto3" json:"forked_from,omitempty"`
 	// When its start was accepted, if it waited for its id behind that; else that is when it started.
 	Accepted *timestamppb.Timestamp `protobuf:"bytes,41,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	// While it lives: when something was last added to its history.
@@ -917,6 +928,13 @@ func (x *Instance) GetScheduled() *timestamppb.Timestamp {
 func (x *Instance) GetLine() *Line {
 	if x != nil {
 		return x.Line
+	}
+	return nil
+}
+
+func (x *Instance) GetForkedFrom() *RunName {
+	if x != nil {
+		return x.ForkedFrom
 	}
 	return nil
 }
@@ -1900,6 +1918,181 @@ func (x *CancelInstanceResponse) GetState() InstanceState {
 	return InstanceState_INSTANCE_STATE_UNSPECIFIED
 }
 
+type ForkInstanceRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// The one to fork from; it stays as it is, whatever its state.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The first step that is done anew: what it needs, and what that needs, is copied; all else begins.
+	FromStep string `protobuf:"bytes,3,opt,name=from_step,json=fromStep,proto3" json:"from_step,omitempty"`
+	// Zero means that of the instance.
+	Version int32 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// The id of the new one. The same fork again finds it.
+	NewInstanceId string `protobuf:"bytes,5,opt,name=new_instance_id,json=newInstanceId,proto3" json:"new_instance_id,omitempty"`
+	Reason        string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Correlation keys of the new one. Those of the other stay with that.
+	Keys          map[string]string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkInstanceRequest) Reset() {
+	*x = ForkInstanceRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkInstanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkInstanceRequest) ProtoMessage() {}
+
+func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkInstanceRequest.ProtoReflect.Descriptor instead.
+func (*ForkInstanceRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ForkInstanceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ForkInstanceRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ForkInstanceRequest) GetFromStep() string {
+	if x != nil {
+		return x.FromStep
+	}
+	return ""
+}
+
+func (x *ForkInstanceRequest) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ForkInstanceRequest) GetNewInstanceId() string {
+	if x != nil {
+		return x.NewInstanceId
+	}
+	return ""
+}
+
+func (x *ForkInstanceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ForkInstanceRequest) GetKeys() map[string]string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type ForkInstanceResponse struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Version    int32                  `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	State      InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	// True when the instance was there already.
+	Existing bool `protobuf:"varint,4,opt,name=existing,proto3" json:"existing,omitempty"`
+	// How many runs were copied.
+	Copied        int32 `protobuf:"varint,5,opt,name=copied,proto3" json:"copied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkInstanceResponse) Reset() {
+	*x = ForkInstanceResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkInstanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkInstanceResponse) ProtoMessage() {}
+
+func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkInstanceResponse.ProtoReflect.Descriptor instead.
+func (*ForkInstanceResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ForkInstanceResponse) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ForkInstanceResponse) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ForkInstanceResponse) GetState() InstanceState {
+	if x != nil {
+		return x.State
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *ForkInstanceResponse) GetExisting() bool {
+	if x != nil {
+		return x.Existing
+	}
+	return false
+}
+
+func (x *ForkInstanceResponse) GetCopied() int32 {
+	if x != nil {
+		return x.Copied
+	}
+	return 0
+}
+
 type CompensateInstanceRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1915,7 +2108,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2120,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2133,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -1989,7 +2182,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2194,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2207,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -2055,7 +2248,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2260,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2273,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -2170,7 +2363,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2375,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2388,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -2246,7 +2439,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2451,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2464,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -2320,7 +2513,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2525,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2538,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -2375,7 +2568,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2580,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2593,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -2449,7 +2642,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2654,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2667,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -2505,7 +2698,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2710,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2723,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -2579,7 +2772,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2784,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2797,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -2651,7 +2844,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2856,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2869,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -2801,7 +2994,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2813,7 +3006,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2826,7 +3019,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -2912,7 +3105,7 @@ type AwaitedKey struct {
 
 func (x *AwaitedKey) Reset() {
 	*x = AwaitedKey{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2924,7 +3117,7 @@ func (x *AwaitedKey) String() string {
 func (*AwaitedKey) ProtoMessage() {}
 
 func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2937,7 +3130,7 @@ func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitedKey.ProtoReflect.Descriptor instead.
 func (*AwaitedKey) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AwaitedKey) GetName() string {
@@ -3008,7 +3201,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3020,7 +3213,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3033,7 +3226,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -3069,7 +3262,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3274,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3287,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -3125,7 +3318,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3137,7 +3330,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3150,7 +3343,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -3197,7 +3390,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3402,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3415,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -3236,7 +3429,7 @@ var File_lockstep_v1_instance_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/limit.proto\x1a\x17lockstep/v1/event.proto\"\xf6\x05\n" +
+	"\x1alockstep/v1/instance.proto\x12\vlockstep.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/limit.proto\x1a\x17lockstep/v1/event.proto\"\x8e\x06\n" +
 	"\x03Run\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12+\n" +
@@ -3263,14 +3456,16 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x0eother_instance\x18\x15 \x01(\tR\rotherInstance\x12\x1d\n" +
 	"\n" +
 	"other_step\x18\x16 \x01(\tR\totherStep\x12\x18\n" +
-	"\abarrier\x18\x17 \x01(\tR\abarrier\x12\x1f\n" +
+	"\abarrier\x18\x17 \x01(\tR\abarrier\x12\x16\n" +
+	"\x06copied\x18\x1c \x01(\bR\x06copied\x12\x1f\n" +
 	"\vawaited_key\x18  \x01(\tR\n" +
 	"awaitedKey\"T\n" +
 	"\aRunName\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\xdb\t\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\x92\n" +
+	"\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -3297,7 +3492,9 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05depth\x18\x15 \x01(\x05R\x05depth\x12\x1a\n" +
 	"\bschedule\x18\x16 \x01(\tR\bschedule\x128\n" +
 	"\tscheduled\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\tscheduled\x12%\n" +
-	"\x04line\x18\x18 \x01(\v2\x11.lockstep.v1.LineR\x04line\x126\n" +
+	"\x04line\x18\x18 \x01(\v2\x11.lockstep.v1.LineR\x04line\x125\n" +
+	"\vforked_from\x18\x1d \x01(\v2\x14.lockstep.v1.RunNameR\n" +
+	"forkedFrom\x126\n" +
 	"\baccepted\x18) \x01(\v2\x1a.google.protobuf.TimestampR\baccepted\x124\n" +
 	"\achanged\x18* \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
@@ -3395,7 +3592,26 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"instanceId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
 	"\x16CancelInstanceResponse\x120\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xa3\x01\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xc4\x02\n" +
+	"\x13ForkInstanceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x1b\n" +
+	"\tfrom_step\x18\x03 \x01(\tR\bfromStep\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x05R\aversion\x12&\n" +
+	"\x0fnew_instance_id\x18\x05 \x01(\tR\rnewInstanceId\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12>\n" +
+	"\x04keys\x18\a \x03(\v2*.lockstep.v1.ForkInstanceRequest.KeysEntryR\x04keys\x1a7\n" +
+	"\tKeysEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb7\x01\n" +
+	"\x14ForkInstanceResponse\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x05R\aversion\x120\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x1a\n" +
+	"\bexisting\x18\x04 \x01(\bR\bexisting\x12\x16\n" +
+	"\x06copied\x18\x05 \x01(\x05R\x06copied\"\xa3\x01\n" +
 	"\x19CompensateInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -3565,14 +3781,15 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f\x12\x17\n" +
 	"\x13EXPLAIN_CODE_QUEUED\x10\x10\x12 \n" +
 	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x11\x12\x1d\n" +
-	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x122\xe9\b\n" +
+	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x122\xbe\t\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
 	"\vGetInstance\x12\x1f.lockstep.v1.GetInstanceRequest\x1a\x15.lockstep.v1.Instance\"\x03\x90\x02\x01\x12X\n" +
 	"\fWaitInstance\x12 .lockstep.v1.WaitInstanceRequest\x1a!.lockstep.v1.WaitInstanceResponse\"\x03\x90\x02\x01\x12[\n" +
 	"\rListInstances\x12!.lockstep.v1.ListInstancesRequest\x1a\".lockstep.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12Y\n" +
-	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12e\n" +
+	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12S\n" +
+	"\fForkInstance\x12 .lockstep.v1.ForkInstanceRequest\x1a!.lockstep.v1.ForkInstanceResponse\x12e\n" +
 	"\x12CompensateInstance\x12&.lockstep.v1.CompensateInstanceRequest\x1a'.lockstep.v1.CompensateInstanceResponse\x12M\n" +
 	"\n" +
 	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12P\n" +
@@ -3597,7 +3814,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -3621,140 +3838,148 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*ListInstancesResponse)(nil),      // 19: lockstep.v1.ListInstancesResponse
 	(*CancelInstanceRequest)(nil),      // 20: lockstep.v1.CancelInstanceRequest
 	(*CancelInstanceResponse)(nil),     // 21: lockstep.v1.CancelInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 22: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 23: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 24: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 25: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 26: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 27: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 28: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 29: lockstep.v1.RejectStepResponse
-	(*GetHistoryRequest)(nil),          // 30: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 31: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 32: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 33: lockstep.v1.Waiting
-	(*AwaitedKey)(nil),                 // 34: lockstep.v1.AwaitedKey
-	(*ListWaitsRequest)(nil),           // 35: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 36: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 37: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 38: lockstep.v1.ExplainResponse
-	nil,                                // 39: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 40: lockstep.v1.Instance.KeysEntry
-	nil,                                // 41: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 42: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 43: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 44: lockstep.v1.ListInstancesRequest.KeysEntry
-	(*structpb.Value)(nil),             // 45: google.protobuf.Value
-	(*Payload)(nil),                    // 46: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 47: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 48: google.protobuf.Duration
-	(*Refusal)(nil),                    // 49: lockstep.v1.Refusal
-	(Consistency)(0),                   // 50: lockstep.v1.Consistency
-	(*Event)(nil),                      // 51: lockstep.v1.Event
-	(*Holder)(nil),                     // 52: lockstep.v1.Holder
-	(*Limit)(nil),                      // 53: lockstep.v1.Limit
+	(*ForkInstanceRequest)(nil),        // 22: lockstep.v1.ForkInstanceRequest
+	(*ForkInstanceResponse)(nil),       // 23: lockstep.v1.ForkInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 24: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 25: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 26: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 27: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 28: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 29: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 30: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 31: lockstep.v1.RejectStepResponse
+	(*GetHistoryRequest)(nil),          // 32: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 33: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 34: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 35: lockstep.v1.Waiting
+	(*AwaitedKey)(nil),                 // 36: lockstep.v1.AwaitedKey
+	(*ListWaitsRequest)(nil),           // 37: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 38: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 39: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 40: lockstep.v1.ExplainResponse
+	nil,                                // 41: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 42: lockstep.v1.Instance.KeysEntry
+	nil,                                // 43: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 44: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 45: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 46: lockstep.v1.ListInstancesRequest.KeysEntry
+	nil,                                // 47: lockstep.v1.ForkInstanceRequest.KeysEntry
+	(*structpb.Value)(nil),             // 48: google.protobuf.Value
+	(*Payload)(nil),                    // 49: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 51: google.protobuf.Duration
+	(*Refusal)(nil),                    // 52: lockstep.v1.Refusal
+	(Consistency)(0),                   // 53: lockstep.v1.Consistency
+	(*Event)(nil),                      // 54: lockstep.v1.Event
+	(*Holder)(nil),                     // 55: lockstep.v1.Holder
+	(*Limit)(nil),                      // 56: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	45, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	46, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	47, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	45, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	48, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	49, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	50, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	48, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	45, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	46, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	45, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	46, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	39, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	40, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	47, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	47, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	48, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	49, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	48, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	49, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	41, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	42, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	50, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	50, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	5,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	48, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	51, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	6,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	47, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	50, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
 	8,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
-	47, // 19: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
-	47, // 20: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
-	45, // 21: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	46, // 22: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	41, // 23: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	42, // 24: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	2,  // 25: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
-	0,  // 26: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	10, // 27: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	14, // 28: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	11, // 29: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	49, // 30: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	50, // 31: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	48, // 32: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	7,  // 33: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 34: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	43, // 35: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	50, // 36: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	44, // 37: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	47, // 38: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
-	47, // 39: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
-	47, // 40: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
-	47, // 41: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
-	48, // 42: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
-	3,  // 43: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
-	7,  // 44: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 45: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 46: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	45, // 47: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	46, // 48: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	48, // 49: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	9,  // 50: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	10, // 51: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,  // 52: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 53: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	50, // 54: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	51, // 55: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	4,  // 56: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	52, // 57: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	48, // 58: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	33, // 59: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	53, // 60: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
-	6,  // 61: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	6,  // 62: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 63: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	34, // 64: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
-	50, // 65: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	33, // 66: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	50, // 67: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	32, // 68: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	10, // 69: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	12, // 70: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	15, // 71: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	16, // 72: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	18, // 73: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	20, // 74: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	22, // 75: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	24, // 76: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	26, // 77: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	28, // 78: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	30, // 79: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	37, // 80: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	35, // 81: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	11, // 82: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	13, // 83: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	7,  // 84: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	17, // 85: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	19, // 86: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	21, // 87: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	23, // 88: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	25, // 89: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	27, // 90: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	29, // 91: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	31, // 92: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	38, // 93: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	36, // 94: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	82, // [82:95] is the sub-list for method output_type
-	69, // [69:82] is the sub-list for method input_type
-	69, // [69:69] is the sub-list for extension type_name
-	69, // [69:69] is the sub-list for extension extendee
-	0,  // [0:69] is the sub-list for field type_name
+	6,  // 19: lockstep.v1.Instance.forked_from:type_name -> lockstep.v1.RunName
+	50, // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	50, // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	48, // 22: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	49, // 23: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	43, // 24: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	44, // 25: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	2,  // 26: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
+	0,  // 27: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	10, // 28: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	14, // 29: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	11, // 30: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	52, // 31: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	53, // 32: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	51, // 33: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	7,  // 34: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,  // 35: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	45, // 36: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	53, // 37: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	46, // 38: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	50, // 39: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	50, // 40: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	50, // 41: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	50, // 42: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	51, // 43: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	3,  // 44: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
+	7,  // 45: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,  // 46: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	47, // 47: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
+	0,  // 48: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,  // 49: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	48, // 50: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	49, // 51: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	51, // 52: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	9,  // 53: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	10, // 54: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,  // 55: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,  // 56: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	53, // 57: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	54, // 58: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	4,  // 59: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	55, // 60: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	51, // 61: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	35, // 62: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	56, // 63: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	6,  // 64: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	6,  // 65: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,  // 66: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	36, // 67: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
+	53, // 68: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	35, // 69: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	53, // 70: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	34, // 71: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	10, // 72: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	12, // 73: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	15, // 74: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	16, // 75: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	18, // 76: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	20, // 77: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	22, // 78: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
+	24, // 79: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	26, // 80: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	28, // 81: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	30, // 82: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	32, // 83: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	39, // 84: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	37, // 85: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	11, // 86: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	13, // 87: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,  // 88: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	17, // 89: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	19, // 90: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	21, // 91: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	23, // 92: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
+	25, // 93: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	27, // 94: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	29, // 95: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	31, // 96: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	33, // 97: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	40, // 98: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	38, // 99: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	86, // [86:100] is the sub-list for method output_type
+	72, // [72:86] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3771,7 +3996,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -395,6 +395,7 @@ type Command struct {
 	//	*Command_FireSchedule
 	//	*Command_DrainVersion
 	//	*Command_UndrainVersion
+	//	*Command_ForkInstance
 	//	*Command_Retain
 	//	*Command_AckExport
 	Body          isCommand_Body `protobuf_oneof:"body"`
@@ -734,6 +735,15 @@ func (x *Command) GetUndrainVersion() *v1.UndrainVersionRequest {
 	return nil
 }
 
+func (x *Command) GetForkInstance() *v1.ForkInstanceRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ForkInstance); ok {
+			return x.ForkInstance
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRetain() *Retain {
 	if x != nil {
 		if x, ok := x.Body.(*Command_Retain); ok {
@@ -889,6 +899,11 @@ type Command_UndrainVersion struct {
 	UndrainVersion *v1.UndrainVersionRequest `protobuf:"bytes,51,opt,name=undrain_version,json=undrainVersion,proto3,oneof"`
 }
 
+type Command_ForkInstance struct {
+	// From cluster level 17 on.
+	ForkInstance *v1.ForkInstanceRequest `protobuf:"bytes,54,opt,name=fork_instance,json=forkInstance,proto3,oneof"`
+}
+
 type Command_Retain struct {
 	// From cluster level 21 on.
 	Retain *Retain `protobuf:"bytes,75,opt,name=retain,proto3,oneof"`
@@ -961,6 +976,8 @@ func (*Command_FireSchedule) isCommand_Body() {}
 func (*Command_DrainVersion) isCommand_Body() {}
 
 func (*Command_UndrainVersion) isCommand_Body() {}
+
+func (*Command_ForkInstance) isCommand_Body() {}
 
 func (*Command_Retain) isCommand_Body() {}
 
@@ -1841,7 +1858,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xd2\x13\n" +
+	" \x01(\fR\x04salt\"\x9b\x14\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1882,7 +1899,8 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x10trigger_schedule\x18, \x01(\v2#.lockstep.v1.TriggerScheduleRequestH\x00R\x0ftriggerSchedule\x12D\n" +
 	"\rfire_schedule\x18- \x01(\v2\x1d.lockstep.log.v1.FireScheduleH\x00R\ffireSchedule\x12G\n" +
 	"\rdrain_version\x182 \x01(\v2 .lockstep.v1.DrainVersionRequestH\x00R\fdrainVersion\x12M\n" +
-	"\x0fundrain_version\x183 \x01(\v2\".lockstep.v1.UndrainVersionRequestH\x00R\x0eundrainVersion\x121\n" +
+	"\x0fundrain_version\x183 \x01(\v2\".lockstep.v1.UndrainVersionRequestH\x00R\x0eundrainVersion\x12G\n" +
+	"\rfork_instance\x186 \x01(\v2 .lockstep.v1.ForkInstanceRequestH\x00R\fforkInstance\x121\n" +
 	"\x06retain\x18K \x01(\v2\x17.lockstep.log.v1.RetainH\x00R\x06retain\x12>\n" +
 	"\n" +
 	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExportB\x06\n" +
@@ -2001,7 +2019,8 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.TriggerScheduleRequest)(nil),    // 39: lockstep.v1.TriggerScheduleRequest
 	(*v1.DrainVersionRequest)(nil),       // 40: lockstep.v1.DrainVersionRequest
 	(*v1.UndrainVersionRequest)(nil),     // 41: lockstep.v1.UndrainVersionRequest
-	(*v1.AckExportRequest)(nil),          // 42: lockstep.v1.AckExportRequest
+	(*v1.ForkInstanceRequest)(nil),       // 42: lockstep.v1.ForkInstanceRequest
+	(*v1.AckExportRequest)(nil),          // 43: lockstep.v1.AckExportRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2041,13 +2060,14 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	5,  // 34: lockstep.log.v1.Command.fire_schedule:type_name -> lockstep.log.v1.FireSchedule
 	40, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
 	41, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
-	17, // 37: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
-	42, // 38: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	42, // 37: lockstep.log.v1.Command.fork_instance:type_name -> lockstep.v1.ForkInstanceRequest
+	17, // 38: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
+	43, // 39: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2088,6 +2108,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_FireSchedule)(nil),
 		(*Command_DrainVersion)(nil),
 		(*Command_UndrainVersion)(nil),
+		(*Command_ForkInstance)(nil),
 		(*Command_Retain)(nil),
 		(*Command_AckExport)(nil),
 	}

@@ -683,6 +683,10 @@ type Instance struct {
 	ScheduledWall int64  `protobuf:"varint,33,opt,name=scheduled_wall,json=scheduledWall,proto3" json:"scheduled_wall,omitempty"`
 	// Of one of several starts of an id.
 	Line *Line `protobuf:"bytes,34,opt,name=line,proto3" json:"line,omitempty"`
+	// Of one that was forked: from which instance, from which step of it, and how many runs were copied.
+	ForkedFrom string `protobuf:"bytes,39,opt,name=forked_from,json=forkedFrom,proto3" json:"forked_from,omitempty"`
+	ForkedStep string `protobuf:"bytes,40,opt,name=forked_step,json=forkedStep,proto3" json:"forked_step,omitempty"`
+	Copied     int32  `protobuf:"varint,41,opt,name=copied,proto3" json:"copied,omitempty"`
 	// When its start was accepted, if it waited for its id behind that; -1: before there was an index of instances.
 	AcceptedWall int64 `protobuf:"varint,51,opt,name=accepted_wall,json=acceptedWall,proto3" json:"accepted_wall,omitempty"`
 	// While it lives: when its history last grew, and a time in the minute before that, by which it is in the index.
@@ -962,6 +966,27 @@ func (x *Instance) GetLine() *Line {
 		return x.Line
 	}
 	return nil
+}
+
+func (x *Instance) GetForkedFrom() string {
+	if x != nil {
+		return x.ForkedFrom
+	}
+	return ""
+}
+
+func (x *Instance) GetForkedStep() string {
+	if x != nil {
+		return x.ForkedStep
+	}
+	return ""
+}
+
+func (x *Instance) GetCopied() int32 {
+	if x != nil {
+		return x.Copied
+	}
+	return 0
 }
 
 func (x *Instance) GetAcceptedWall() int64 {
@@ -3387,8 +3412,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xf0\n" +
-	"\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xca\v\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -3429,7 +3453,12 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\routput_number\x18\x1f \x01(\x03R\foutputNumber\x12\x1a\n" +
 	"\bschedule\x18  \x01(\tR\bschedule\x12%\n" +
 	"\x0escheduled_wall\x18! \x01(\x03R\rscheduledWall\x12)\n" +
-	"\x04line\x18\" \x01(\v2\x15.lockstep.log.v1.LineR\x04line\x12#\n" +
+	"\x04line\x18\" \x01(\v2\x15.lockstep.log.v1.LineR\x04line\x12\x1f\n" +
+	"\vforked_from\x18' \x01(\tR\n" +
+	"forkedFrom\x12\x1f\n" +
+	"\vforked_step\x18( \x01(\tR\n" +
+	"forkedStep\x12\x16\n" +
+	"\x06copied\x18) \x01(\x05R\x06copied\x12#\n" +
 	"\raccepted_wall\x183 \x01(\x03R\facceptedWall\x12!\n" +
 	"\fchanged_wall\x184 \x01(\x03R\vchangedWall\x12\x1d\n" +
 	"\n" +

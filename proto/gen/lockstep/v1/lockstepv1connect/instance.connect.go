@@ -51,6 +51,9 @@ const (
 	// InstanceServiceCancelInstanceProcedure is the fully-qualified name of the InstanceService's
 	// CancelInstance RPC.
 	InstanceServiceCancelInstanceProcedure = "/lockstep.v1.InstanceService/CancelInstance"
+	// InstanceServiceForkInstanceProcedure is the fully-qualified name of the InstanceService's
+	// ForkInstance RPC.
+	InstanceServiceForkInstanceProcedure = "/lockstep.v1.InstanceService/ForkInstance"
 	// InstanceServiceCompensateInstanceProcedure is the fully-qualified name of the InstanceService's
 	// CompensateInstance RPC.
 	InstanceServiceCompensateInstanceProcedure = "/lockstep.v1.InstanceService/CompensateInstance"
@@ -82,6 +85,8 @@ type InstanceServiceClient interface {
 	WaitInstance(context.Context, *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error)
 	ListInstances(context.Context, *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error)
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
+	// ForkInstance starts an instance in which everything before a step is done already, as another instance did it.
+	ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
@@ -148,6 +153,12 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(instanceServiceMethods.ByName("CancelInstance")),
 			connect.WithClientOptions(opts...),
 		),
+		forkInstance: connect.NewClient[v1.ForkInstanceRequest, v1.ForkInstanceResponse](
+			httpClient,
+			baseURL+InstanceServiceForkInstanceProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("ForkInstance")),
+			connect.WithClientOptions(opts...),
+		),
 		compensateInstance: connect.NewClient[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse](
 			httpClient,
 			baseURL+InstanceServiceCompensateInstanceProcedure,
@@ -204,6 +215,7 @@ type instanceServiceClient struct {
 	waitInstance       *connect.Client[v1.WaitInstanceRequest, v1.WaitInstanceResponse]
 	listInstances      *connect.Client[v1.ListInstancesRequest, v1.ListInstancesResponse]
 	cancelInstance     *connect.Client[v1.CancelInstanceRequest, v1.CancelInstanceResponse]
+	forkInstance       *connect.Client[v1.ForkInstanceRequest, v1.ForkInstanceResponse]
 	compensateInstance *connect.Client[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse]
 	sendSignal         *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
 	approveStep        *connect.Client[v1.ApproveStepRequest, v1.ApproveStepResponse]
@@ -241,6 +253,11 @@ func (c *instanceServiceClient) ListInstances(ctx context.Context, req *connect.
 // CancelInstance calls lockstep.v1.InstanceService.CancelInstance.
 func (c *instanceServiceClient) CancelInstance(ctx context.Context, req *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error) {
 	return c.cancelInstance.CallUnary(ctx, req)
+}
+
+// ForkInstance calls lockstep.v1.InstanceService.ForkInstance.
+func (c *instanceServiceClient) ForkInstance(ctx context.Context, req *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
+	return c.forkInstance.CallUnary(ctx, req)
 }
 
 // CompensateInstance calls lockstep.v1.InstanceService.CompensateInstance.
@@ -287,6 +304,8 @@ type InstanceServiceHandler interface {
 	WaitInstance(context.Context, *connect.Request[v1.WaitInstanceRequest]) (*connect.Response[v1.WaitInstanceResponse], error)
 	ListInstances(context.Context, *connect.Request[v1.ListInstancesRequest]) (*connect.Response[v1.ListInstancesResponse], error)
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
+	// ForkInstance starts an instance in which everything before a step is done already, as another instance did it.
+	ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
@@ -349,6 +368,12 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		connect.WithSchema(instanceServiceMethods.ByName("CancelInstance")),
 		connect.WithHandlerOptions(opts...),
 	)
+	instanceServiceForkInstanceHandler := connect.NewUnaryHandler(
+		InstanceServiceForkInstanceProcedure,
+		svc.ForkInstance,
+		connect.WithSchema(instanceServiceMethods.ByName("ForkInstance")),
+		connect.WithHandlerOptions(opts...),
+	)
 	instanceServiceCompensateInstanceHandler := connect.NewUnaryHandler(
 		InstanceServiceCompensateInstanceProcedure,
 		svc.CompensateInstance,
@@ -408,6 +433,8 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceListInstancesHandler.ServeHTTP(w, r)
 		case InstanceServiceCancelInstanceProcedure:
 			instanceServiceCancelInstanceHandler.ServeHTTP(w, r)
+		case InstanceServiceForkInstanceProcedure:
+			instanceServiceForkInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceCompensateInstanceProcedure:
 			instanceServiceCompensateInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceSendSignalProcedure:
@@ -453,6 +480,10 @@ func (UnimplementedInstanceServiceHandler) ListInstances(context.Context, *conne
 
 func (UnimplementedInstanceServiceHandler) CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.CancelInstance is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ForkInstance is not implemented"))
 }
 
 func (UnimplementedInstanceServiceHandler) CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error) {
