@@ -141,6 +141,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("the parties of a barrier go on together", "S1", check.Barriers(events))
 	w.report.check("who waits by a key goes on with those that have it", "S1", check.AwaitKeys(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
+	w.report.check("a fork has what was done before its step", "S1", check.Forks(events, w.needs(), sagas))
 	w.report.check("what is held is held by one", "locks", check.Holds(events))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("a signal by key finds who has the key", "S4", check.Keys(ops, events))
@@ -167,6 +168,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.scheduled(events)
 	w.report.keyed(events)
 	w.report.lined(events)
+	w.report.forked(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -335,6 +337,8 @@ func event(e *v1.Event) check.Event {
 		}
 	case kind == "limit.taken":
 		out.LimitKey, out.Limit, out.Per, out.Count = d.GetLimitKey(), int64(d.GetLimit()), time.Duration(d.GetPer()), int64(d.GetCount())
+	case d.GetForkedFrom() != "", kind == "step.copied":
+		out.Name, out.Count, out.Forked = d.GetName(), int64(d.GetCount()), d.GetForkedFrom()
 	case strings.HasPrefix(kind, "schedule."), kind == "barrier.passed", out.Code == "BARRIER":
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	case kind == "instance.keyed", kind == "step.waiting" && out.Code == "KEY":

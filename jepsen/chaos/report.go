@@ -48,6 +48,8 @@ type report struct {
 	Correlated    int               `json:"correlated"` // that one had, or was started for
 	Lined         int               `json:"lined"`      // starts that waited for their id
 	Replaced      int               `json:"replaced"`   // and what was cancelled for one that took it
+	Forked        int               `json:"forked"`     // instances that were forked
+	Copied        int               `json:"copied"`     // and steps that were copied with that
 	Broadcast     int               `json:"broadcast"`  // that several had
 	Fired         int               `json:"fired"`      // times of schedules that started an instance
 	Overlapped    int               `json:"overlapped"` // that came while an earlier one's ran, or waited
@@ -381,6 +383,7 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "\t%d timers fired\t%d races won by another than the first\t%d approvals\n", r.Timers, r.Races, r.Approvals)
 	fmt.Fprintf(t, "\t%d signals by key kept, %d taken\t%d found one or started it\t%d broadcast to several\n", r.Kept, r.Taken, r.Correlated, r.Broadcast)
 	fmt.Fprintf(t, "\t%d starts waited for their id\t%d cancelled for one that took it\n", r.Lined, r.Replaced)
+	fmt.Fprintf(t, "\t%d instances were forked\t%d steps were copied\n", r.Forked, r.Copied)
 	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

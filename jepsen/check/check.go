@@ -49,7 +49,7 @@ type Event struct {
 	Step     string
 	Token    int64
 	Signal   string // its id
-	Name     string // the signal's, the schedule's, or the barrier's
+	Name     string // the signal's, the schedule's, or the barrier's; the step of a fork, and as what one is copied
 	Key      string // by which a signal was sent, or a step waits, or that a step gave
 	Lock     string
 	Shared   bool
@@ -57,7 +57,7 @@ type Event struct {
 	Late     bool
 	Code     string
 	Due      int64 // the date of a timer, or the time of a schedule, in unix nanoseconds; zero is none
-	Count    int64 // of times of a schedule, of a barrier's parties, or of those that a step waits for by a key
+	Count    int64 // of times of a schedule, of a barrier's parties, of those that a step waits for by a key, or of steps that a fork copies
 	Wall     int64 // unix nanoseconds, as it shows
 	// Of a slot that is taken: the limit's key, how many it has, and in which time. Count is how many are taken.
 	LimitKey string
@@ -66,6 +66,7 @@ type Event struct {
 	// Another instance, and a step of it: who called one that is started, or whom a step waits for.
 	Other, OtherStep string
 	Instances        []string // with which a step goes on that waited by a key
+	Forked           string   // what an instance that is started was forked from
 }
 
 // Fact is a violation.
@@ -153,6 +154,8 @@ func (s *feed) see(e Event) {
 			}
 		}
 		s.completed[run] = true
+	case "step.copied": // it was done in what the instance was forked from
+		s.completed[run] = e.Name == "COMPLETED"
 	case "step.skipped":
 		s.lost[run] = e.Code == "RACE_LOST"
 	case "instance.completed":

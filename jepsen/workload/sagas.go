@@ -128,7 +128,7 @@ var codes = []string{"CHOSEN", "OTHER", "LOST"}
 var signals = []string{"1", "2"}
 
 // Sagas starts instances for the workers' queue, one after the other until the context ends, tells each its signals in the
-// meantime, some of them again and again, and cancels some. In every other one, by chance, a step fails.
+// meantime, some of them again and again, and cancels some. In every other one, by chance, a step fails. Some are forked.
 func (r *Recorder) Sagas(ctx context.Context, c *client.Client, lane int, seed uint64) {
 	chance := rand.New(rand.NewPCG(seed, uint64(9000+lane)))
 	for n := 0; ctx.Err() == nil; n++ {
@@ -154,6 +154,26 @@ func (r *Recorder) Sagas(ctx context.Context, c *client.Client, lane int, seed u
 		if err == nil {
 			r.meddle(ctx, c, id, chance)
 		}
+		if forks := of.workflow == "saga" || of.workflow == "row"; err == nil && forks {
+			r.fork(ctx, c, id, of.steps[chance.IntN(len(of.steps))], chance)
+		}
+	}
+}
+
+// fork forks an instance from a step, whatever became of it by then, now and then twice, and meddles with the fork.
+func (r *Recorder) fork(ctx context.Context, c *client.Client, id, step string, chance *rand.Rand) {
+	fork := id + "-fork"
+	var err error
+	for range 1 + chance.IntN(4)/3 {
+		calling, cancel := call(ctx)
+		err = r.Do(check.Op{Kind: "start", Instance: fork}, func(*check.Op) error {
+			_, err := c.Fork(calling, id, step, fork, client.ForkOptions{Reason: "chance"})
+			return err
+		})
+		cancel()
+	}
+	if err == nil {
+		r.meddle(ctx, c, fork, chance)
 	}
 }
 
