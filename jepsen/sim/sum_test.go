@@ -27,7 +27,11 @@ func fields(t *testing.T, root interface{ ProtoReflect() protoreflect.Message },
 		for i := range list.Len() {
 			f := list.Get(i)
 			if f.Message() != nil && !f.IsList() && !f.IsMap() && depth < 2 && f.Message().FullName().Parent() != "google.protobuf" {
-				visit(name+"."+string(f.Name()), func(m protoreflect.Message) protoreflect.Message { return at(m).Mutable(f).Message() }, depth+1)
+				inner := func(m protoreflect.Message) protoreflect.Message { return at(m).Mutable(f).Message() }
+				m := root.ProtoReflect().New()
+				inner(m)
+				seen[sum(m)] = name + "." + string(f.Name()) + " without anything in it"
+				visit(name+"."+string(f.Name()), inner, depth+1)
 				continue
 			}
 			m := root.ProtoReflect().New()
