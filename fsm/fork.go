@@ -94,6 +94,13 @@ func (t *turn) forks(e *instanceStarted) *instance {
 	t.reached += len(e.fork.copies)
 	t.takeKept(i)
 	t.goesBehind(i)
+	var lost []at
+	for _, c := range e.fork.copies {
+		if i.run(c.to).State == v1.RunState_RUN_STATE_COMPLETED {
+			lost = append(lost, t.endRace(i, c.to)...)
+		}
+	}
+	t.advanceInstance(i, lost...)
 	return i
 }
 

@@ -455,3 +455,29 @@ func TestForksHaveALevel(t *testing.T) {
 		t.Errorf("a fork has level %d", got)
 	}
 }
+
+// What is copied has won its race in the fork as well: the others of it end at once, and not when it is their turn.
+func TestAForkEndsTheRacesThatItCopies(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(`
+workflow: w
+steps:
+  a: {queue: q}
+  paid: {signal: {name: paid}}
+  late: {needs: [a], timer: {after: 1h}}
+  first: {race: [paid, late], queue: late}
+  remind: {needs: [late], queue: q}
+  z: {needs: [paid], queue: q}
+`)
+		worker := r.session(3600 * second)
+		r.start("w", "i", `{}`)
+		r.tell(signalOf("i", "paid"))
+		r.puts(worker, "a 1", "z 2")
+		r.midway()
+		r.forks(forkOf("i", "z", "f"), 1)
+		r.is("f", "RUNNING a=READY paid=COMPLETED late=SKIPPED first=READY remind=SKIPPED z=READY")
+		r.midway()
+		r.puts(worker, "a 1", "z 2")
+		r.is("f", "RUNNING a=COMPLETED paid=COMPLETED late=SKIPPED first=READY remind=SKIPPED z=COMPLETED")
+	})
+}

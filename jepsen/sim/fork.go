@@ -72,7 +72,7 @@ func (f *forker) talk(id string) {
 	f.s.c.call(r, options{kind: "read"}, func(res *response) {
 		i, is := res.value.(*v1.Instance)
 		for _, flow := range f.s.c.w.workflows {
-			if is && flow.Name == i.Workflow {
+			if is && i != nil && flow.Name == i.Workflow {
 				f.s.talk(id, flow, 2)
 			}
 		}
