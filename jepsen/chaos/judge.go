@@ -156,6 +156,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("no lease ends early", "S6", check.Leases(ops))
 	w.report.check("stale reads are as old as they say", "stale reads", check.Stale(ops, events))
 	w.report.check("watches have no gap", "L7", w.report.watched())
+	w.judgeArchive(ctx)
 	w.report.check("all digests are equal", "S7", w.digests(ctx))
 	writes, err := w.register.Close()
 	if err != nil {
@@ -339,6 +340,8 @@ func event(e *v1.Event) check.Event {
 		out.LimitKey, out.Limit, out.Per, out.Count = d.GetLimitKey(), int64(d.GetLimit()), time.Duration(d.GetPer()), int64(d.GetCount())
 	case d.GetForkedFrom() != "", kind == "step.copied":
 		out.Name, out.Count, out.Forked = d.GetName(), int64(d.GetCount()), d.GetForkedFrom()
+	case kind == "retention.removed":
+		out.Count, out.Through = d.GetRemoved(), d.GetThrough()
 	case strings.HasPrefix(kind, "schedule."), kind == "barrier.passed", out.Code == "BARRIER":
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	case kind == "instance.keyed", kind == "step.waiting" && out.Code == "KEY":

@@ -24,44 +24,47 @@ const (
 
 // report is what a run ends with.
 type report struct {
-	Seed          uint64            `json:"seed"`
-	Minutes       float64           `json:"minutes"`
-	Nodes         int               `json:"nodes"`
-	Ops           int               `json:"ops"`
-	OK            int               `json:"ok"`
-	Refused       int               `json:"refused"`
-	Unknown       int               `json:"unknown"`
-	Events        int               `json:"events"`
-	LeaderChanges int               `json:"leaderChanges"`
-	WorkerPauses  int               `json:"workerPauses"`
-	Advances      int               `json:"advances"`
-	FencedWrites  int               `json:"fencedWrites"`
-	Undone        int               `json:"undone"`  // instances of which something was compensated
-	WentOn        int               `json:"wentOn"`  // instances that ended well behind a failure
-	Resumed       int               `json:"resumed"` // compensations that stood still and were tried again
-	Signals       int               `json:"signals"` // that a step got
-	Timers        int               `json:"timers"`
-	Races         int               `json:"races"` // that another than the first won
-	Approvals     int               `json:"approvals"`
-	Kept          int               `json:"kept"`       // signals by key that found nobody
-	Taken         int               `json:"taken"`      // of these, by who was started later
-	Correlated    int               `json:"correlated"` // that one had, or was started for
-	Lined         int               `json:"lined"`      // starts that waited for their id
-	Replaced      int               `json:"replaced"`   // and what was cancelled for one that took it
-	Forked        int               `json:"forked"`     // instances that were forked
-	Copied        int               `json:"copied"`     // and steps that were copied with that
-	Broadcast     int               `json:"broadcast"`  // that several had
-	Fired         int               `json:"fired"`      // times of schedules that started an instance
-	Overlapped    int               `json:"overlapped"` // that came while an earlier one's ran, or waited
-	Missed        int               `json:"missed"`     // that came too late to be caught up with
-	Faults        map[string]*tally `json:"faults"`
-	NotRun        map[string]string `json:"notRun,omitempty"`
-	Checks        map[string]string `json:"checks"`
-	Facts         []check.Fact      `json:"facts,omitempty"`
-	Samples       samples           `json:"samples"`
-	Times         []timed           `json:"times"`
-	DigestsEqual  bool              `json:"digestsEqual"`
-	Verdict       string            `json:"verdict"`
+	Seed           uint64            `json:"seed"`
+	Minutes        float64           `json:"minutes"`
+	Nodes          int               `json:"nodes"`
+	Ops            int               `json:"ops"`
+	OK             int               `json:"ok"`
+	Refused        int               `json:"refused"`
+	Unknown        int               `json:"unknown"`
+	Events         int               `json:"events"`
+	LeaderChanges  int               `json:"leaderChanges"`
+	WorkerPauses   int               `json:"workerPauses"`
+	Advances       int               `json:"advances"`
+	FencedWrites   int               `json:"fencedWrites"`
+	Undone         int               `json:"undone"`  // instances of which something was compensated
+	WentOn         int               `json:"wentOn"`  // instances that ended well behind a failure
+	Resumed        int               `json:"resumed"` // compensations that stood still and were tried again
+	Signals        int               `json:"signals"` // that a step got
+	Timers         int               `json:"timers"`
+	Races          int               `json:"races"` // that another than the first won
+	Approvals      int               `json:"approvals"`
+	Kept           int               `json:"kept"`           // signals by key that found nobody
+	Taken          int               `json:"taken"`          // of these, by who was started later
+	Correlated     int               `json:"correlated"`     // that one had, or was started for
+	Lined          int               `json:"lined"`          // starts that waited for their id
+	Replaced       int               `json:"replaced"`       // and what was cancelled for one that took it
+	Forked         int               `json:"forked"`         // instances that were forked
+	Copied         int               `json:"copied"`         // and steps that were copied with that
+	Broadcast      int               `json:"broadcast"`      // that several had
+	Removed        int               `json:"removed"`        // finished instances
+	ExporterKilled int               `json:"exporterKilled"` // so often
+	ExporterTorn   int               `json:"exporterTorn"`   // of these, when it had written
+	Fired          int               `json:"fired"`          // times of schedules that started an instance
+	Overlapped     int               `json:"overlapped"`     // that came while an earlier one's ran, or waited
+	Missed         int               `json:"missed"`         // that came too late to be caught up with
+	Faults         map[string]*tally `json:"faults"`
+	NotRun         map[string]string `json:"notRun,omitempty"`
+	Checks         map[string]string `json:"checks"`
+	Facts          []check.Fact      `json:"facts,omitempty"`
+	Samples        samples           `json:"samples"`
+	Times          []timed           `json:"times"`
+	DigestsEqual   bool              `json:"digestsEqual"`
+	Verdict        string            `json:"verdict"`
 
 	config *config
 	began  time.Time
@@ -384,6 +387,7 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "\t%d signals by key kept, %d taken\t%d found one or started it\t%d broadcast to several\n", r.Kept, r.Taken, r.Correlated, r.Broadcast)
 	fmt.Fprintf(t, "\t%d starts waited for their id\t%d cancelled for one that took it\n", r.Lined, r.Replaced)
 	fmt.Fprintf(t, "\t%d instances were forked\t%d steps were copied\n", r.Forked, r.Copied)
+	fmt.Fprintf(t, "\t%d finished instances removed\t%d times the exporter was killed, %d of them when it had written\n", r.Removed, r.ExporterKilled, r.ExporterTorn)
 	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

@@ -84,6 +84,10 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	for _, n := range w.lab.Nodes {
 		lanes.Go(func() { w.history.Reads(ctx, w.single[n], w.Seed+uint64(n.Number)) })
 	}
+	for n := range archiving {
+		lanes.Go(func() { w.archive.fill(ctx, n, w.Seed) })
+	}
+	lanes.Go(func() { w.export(ctx, w.Seed) })
 	w.look(ctx, lanes)
 	lane(func(c *client.Client, _ int) { w.pulse.run(ctx, c, beatEvery) })
 	w.employ(ctx, lanes)

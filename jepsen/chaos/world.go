@@ -32,6 +32,7 @@ type world struct {
 	nodes    *pulse // of clients that know one each: what whoever asks a node that is well can have
 	report   *report
 	ids      map[*lab.Node]string
+	archive  *archive
 
 	pipelines []workload.Pipeline
 
@@ -116,7 +117,7 @@ func (w *world) open(ctx context.Context) (err error) {
 			return fmt.Errorf("register a workflow: %w\n%s", err, w.logs())
 		}
 	}
-	if err := w.importPipelines(starting); err != nil {
+	if err := errors.Join(w.importPipelines(starting), w.openArchive(starting)); err != nil {
 		return err
 	}
 	for _, n := range w.lab.Nodes {

@@ -67,6 +67,7 @@ type Event struct {
 	Other, OtherStep string
 	Instances        []string // with which a step goes on that waited by a key
 	Forked           string   // what an instance that is started was forked from
+	Through          int64    // the position up to which removal took what had ended; Count is how many that was
 }
 
 // Fact is a violation.
