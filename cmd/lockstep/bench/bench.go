@@ -40,6 +40,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Sessions to be kept alive; Watchers on one server.
 	Sessions, Watchers int
+	// Finished instances are kept, beside Live ones; Remove of them go at the end.
+	Finished, Live, Remove int
 	// Profile is a directory for profiles of the servers, taken under load; empty takes none.
 	Profile string
 	// Say is told how it goes.
@@ -59,11 +61,12 @@ const (
 	Failover  = "failover"
 	Starts    = "starts"
 	Watchers  = "watchers"
+	Kept      = "kept"
 )
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{Steps, Workflows, Starts, Locks, Sessions, Reads, Watchers, Failover}
+	return []string{Steps, Workflows, Starts, Locks, Sessions, Reads, Watchers, Kept, Failover}
 }
 
 // measure is one run of a kind, on a cluster.
@@ -87,6 +90,8 @@ func measureOf(kind string) (headline string, m measure) {
 		return "startsPerSecond", starts
 	case Watchers:
 		return "toldP99Ms", watchers
+	case Kept:
+		return "stepWhileRemovedP99Ms", kept
 	}
 	return "", nil
 }
@@ -110,6 +115,8 @@ func (c *Config) Validate() error {
 		{c.Rate < 0, "rate must not be negative"},
 		{c.Kills < 1, "kills must be at least 1"},
 		{c.Sessions < 1, "sessions must be at least 1"},
+		{c.Finished < 1 || c.Live < 1, "finished and live must be at least 1"},
+		{c.Remove < 1, "remove must be at least 1"},
 		{c.Watchers < 1 || c.Watchers > 100_000, "watchers must be 1 to 100,000"},
 	} {
 		if x.wrong {
