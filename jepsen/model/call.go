@@ -149,6 +149,10 @@ func (s *State) failsWith(f *Fact, r *run) bool {
 		s.saw(CallDrained)
 		return code == f.Code
 	}
+	if r.step.Call != nil && !r.begun && f.Code == "INSTANCE_EXISTS" {
+		s.saw(CallExists)
+		return s.instances[r.other] != nil
+	}
 	state, code := s.ends(r)
 	if !r.depends() || r.stage != stageRunning || state != Failed || code != f.Code {
 		return false

@@ -62,6 +62,22 @@ func TestCalls(t *testing.T) {
 	calling(t, Call{}).bad("S1", "for no reason", ticks(Fact{Kind: "step.failing", Instance: "i", Step: "a", Code: "TIMEOUT_TOTAL"}))
 }
 
+// What a removed instance called may be there still when its id is started again: the call finds its own id taken.
+func TestACallWhoseIdIsTaken(t *testing.T) {
+	leaf := Workflow{Name: "leaf", Steps: []Step{{Name: "s", Signal: "g", Total: 600 * second}}}
+	fails := func() Entry {
+		return one(Command{Kind: Start, Workflow: "w", Instance: "i", Answer: Answer{State: Running}}, Fact{Kind: "instance.started", Workflow: "w", Instance: "i"}, callsOf("i", "a", "i:a")).and(
+			Fact{Kind: "step.failed", Instance: "i", Step: "a", Code: "INSTANCE_EXISTS"}, Fact{Kind: "instance.failing", Instance: "i", Code: "INSTANCE_EXISTS"},
+			Fact{Kind: "instance.failed", Instance: "i", Code: "INSTANCE_EXISTS"})
+	}
+	caller := flow(Step{Name: "a", Call: &Call{Workflow: "leaf"}})
+	tell(t, caller, leaf).bad("S1", "lapses while it is WAITING", fails())
+	h := tell(t, caller, leaf)
+	h.good(one(Command{Kind: Start, Workflow: "leaf", Instance: "i:a", Answer: Answer{State: Running}},
+		Fact{Kind: "instance.started", Workflow: "leaf", Instance: "i:a"}, Fact{Kind: "step.waiting", Instance: "i:a", Step: "s", Name: "g"}))
+	h.good(fails())
+}
+
 func TestAwaits(t *testing.T) {
 	waits := func(id string) []Fact {
 		return []Fact{{Kind: "instance.started", Workflow: "w", Instance: id}, {Kind: "step.waiting", Instance: id, Step: "a", Other: "x1"}}

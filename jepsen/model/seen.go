@@ -152,6 +152,7 @@ const (
 	StartDrained Class = "start refused for its version"
 	StartOlder   Class = "older version started"
 	CallDrained  Class = "call failed for its version"
+	CallExists   Class = "call failed for its id"
 	TimeDrained  Class = "time failed for its version"
 
 	Removed    Class = "instance removed"
@@ -184,7 +185,7 @@ func Classes() []Class {
 		BarrierPassed, PartiesDiffer, TimeoutBarrier,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
-		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
+		Drained, Undrained, StartDrained, StartOlder, CallDrained, CallExists, TimeDrained,
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 	}
