@@ -270,7 +270,7 @@ func TestWorkerIsCancelled(t *testing.T) {
 	causes := make(chan error, 10)
 	running := make(chan struct{}, 10)
 	stop := work(t, c, client.WorkerConfig{
-		Session: client.SessionConfig{TTL: time.Second},
+		Session: client.SessionConfig{TTL: 6 * time.Second},
 		Handler: func(ctx context.Context, s *client.Step) (any, error) {
 			running <- struct{}{}
 			<-ctx.Done()
