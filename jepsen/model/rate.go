@@ -97,6 +97,9 @@ func (s *State) inWindow(key string, per, slack int64) []int64 {
 	return slices.Clone(all[from:])
 }
 
+// offered is how many are offered slots of a limit in one go; the rest are when what was due at that time is due by a tick.
+const offered = 16
+
 // limitedLong: a run for which somebody asks, and which needs slots alone, waits though there are some, and nobody needs more than that: a
 // slot may be kept for who needs others as well. One that is due by the tick has come back.
 func (s *State) limitedLong(r *run) {
@@ -104,12 +107,16 @@ func (s *State) limitedLong(r *run) {
 		return
 	}
 	asked := s.asked(r)
+	behind := s.Uptime - s.horizon
 	for _, w := range r.step.Rates {
-		behind := s.Uptime - s.horizon
 		if len(s.inWindow(w.key(r), w.Per, w.slack()+behind)) >= int(w.Limit) {
 			if asked {
 				s.saw(SlotAwaited)
 			}
+			return
+		}
+		if behind > 0 && len(s.inWindow(w.key(r), behind, 0)) >= offered {
+			s.saw(SlotsInTurn)
 			return
 		}
 	}

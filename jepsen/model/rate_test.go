@@ -55,3 +55,27 @@ func TestRates(t *testing.T) {
 	h.bad("liveness", "waits for limit p, which has room", ticks())
 	begun(t, rates[0]).bad("liveness", "waits for limit p, which has room", polls)
 }
+
+// So many are offered in one go; the rest wait until what was due then is due by a tick, and no longer.
+func TestSlotsAreOfferedInTurns(t *testing.T) {
+	late := func(taken int, horizon int64) (s *State, r *run) {
+		s = New()
+		s.Uptime, s.horizon = 10*second, horizon
+		r = &run{of: &instance{id: "i", state: Running}, frame: &frame{}, name: "a", state: Ready, step: &Step{Name: "a", Queue: "q", Rates: []Rate{{Key: "p", Limit: 100, Per: 100 * second}}}}
+		s.idling = []*run{r}
+		s.waits = []*wait{{queues: []string{"q"}}}
+		for range taken {
+			s.taken["p"] = append(s.taken["p"], s.Uptime)
+		}
+		return s, r
+	}
+	stuck := func(taken int, horizon int64) (is bool) {
+		defer func() { is = recover() != nil }()
+		s, r := late(taken, horizon)
+		s.limitedLong(r)
+		return false
+	}
+	if stuck(offered, 9*second) || !stuck(offered-1, 9*second) || !stuck(offered, 10*second) {
+		t.Error("who waits behind those that were offered in one go is excused until the tick has come so far, and nobody else is")
+	}
+}

@@ -43,6 +43,7 @@ const (
 	SlotUndoes     Class = "slot taken by a compensation"
 	SlotsMany      Class = "slots of several limits taken"
 	SlotAwaited    Class = "waits for a slot"
+	SlotsInTurn    Class = "waits for its turn at a limit"
 	TimeoutRun     Class = "run timeout"
 	TimeoutBeat    Class = "heartbeat timeout"
 	TimeoutQueue   Class = "queue timeout"
@@ -173,7 +174,7 @@ const (
 func Classes() []Class {
 	return []Class{
 		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, UnsoundWhen, UnsoundItems, UnsoundTurn, UnsoundItem, UnsoundOutput, LeftToNext, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
-		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore, LastSlot, SlotAgain, SlotUndoes, SlotsMany, SlotAwaited,
+		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore, LastSlot, SlotAgain, SlotUndoes, SlotsMany, SlotAwaited, SlotsInTurn,
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutStill, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
