@@ -150,7 +150,6 @@ func (s *State) failsWith(f *Fact, r *run) bool {
 		return code == f.Code
 	}
 	if r.step.Call != nil && !r.begun && f.Code == "INSTANCE_EXISTS" {
-		s.saw(CallExists)
 		return s.instances[r.other] != nil
 	}
 	state, code := s.ends(r)

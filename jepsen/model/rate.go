@@ -116,7 +116,6 @@ func (s *State) limitedLong(r *run) {
 			return
 		}
 		if behind > 0 && len(s.inWindow(w.key(r), behind, 0)) >= offered {
-			s.saw(SlotsInTurn)
 			return
 		}
 	}

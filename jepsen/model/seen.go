@@ -43,7 +43,6 @@ const (
 	SlotUndoes     Class = "slot taken by a compensation"
 	SlotsMany      Class = "slots of several limits taken"
 	SlotAwaited    Class = "waits for a slot"
-	SlotsInTurn    Class = "waits for its turn at a limit"
 	TimeoutRun     Class = "run timeout"
 	TimeoutBeat    Class = "heartbeat timeout"
 	TimeoutQueue   Class = "queue timeout"
@@ -153,7 +152,6 @@ const (
 	StartDrained Class = "start refused for its version"
 	StartOlder   Class = "older version started"
 	CallDrained  Class = "call failed for its version"
-	CallExists   Class = "call failed for its id"
 	TimeDrained  Class = "time failed for its version"
 
 	Removed    Class = "instance removed"
@@ -174,7 +172,7 @@ const (
 func Classes() []Class {
 	return []Class{
 		SkipWhen, SkipPassedOn, SkipCounted, SkipBarred, FailureNeeded, BodyDone, BodyFailed, BodyUndone, LoopLimit, UnsoundWhen, UnsoundItems, UnsoundTurn, UnsoundItem, UnsoundOutput, LeftToNext, JoinAny, JoinAtLeast, SignalAtOnce, SignalKept, SignalAgain, SignalExpired,
-		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore, LastSlot, SlotAgain, SlotUndoes, SlotsMany, SlotAwaited, SlotsInTurn,
+		KeyFound, KeyKept, KeyTaken, KeyExpired, KeyAgain, KeyAmbiguous, KeyBroadcast, BroadcastMany, KeyStarted, PriorityFirst, TurnTaken, TurnBefore, LastSlot, SlotAgain, SlotUndoes, SlotsMany, SlotAwaited,
 		TimeoutRun, TimeoutBeat, TimeoutQueue, TimeoutTotal, TimeoutSignal, TimeoutAsked, TimeoutStill, TimeoutWhole,
 		TimerFired, TimerDate, TimerPast, RaceWon, RaceLost, RaceNotBegun, Approved, Rejected, DecidedAgain, Retried, UsedUp, NotRetryable, CancelLeased, DoneCancelled,
 		Again, AgainParked, TooOld, SessionGone, Fenced, LateDone, LateKept, Orphan, Revoked, Released, ByName, ByNext, ByCredit,
@@ -186,7 +184,7 @@ func Classes() []Class {
 		BarrierPassed, PartiesDiffer, TimeoutBarrier,
 		Fired, Beside, FiredAgain, Queued, Dequeued, Missed, SkipOverlap, SkipFull, SkipReplaced, SkipExists, Triggered, Paused,
 		IDQueued, IDDequeued, IDReplaced, IDFound, IDRefused, IDFree, StartAgain, QueuedCancelled,
-		Drained, Undrained, StartDrained, StartOlder, CallDrained, CallExists, TimeDrained,
+		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 	}
