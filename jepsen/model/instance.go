@@ -4,6 +4,59 @@ import "slices"
 
 // What happens to an instance as a whole: it comes to be, waits for its id, runs, stops and ends.
 
+// start decides on what starts an instance.
+func (s *State) start(c *Command) func() {
+	flow := s.workflows[c.Workflow]
+	if flow == nil || s.unknown(c) {
+		s.refused(c, "WORKFLOW_NOT_FOUND")
+		return nil
+	}
+	if c.Conflict != "" {
+		if check := s.startOn(c, flow); check != nil {
+			return check
+		}
+	} else if i := s.instance(c.Instance); i != nil {
+		if !i.is(c, flow) {
+			s.refused(c, "INSTANCE_EXISTS")
+			return nil
+		}
+		if s.must(c); !c.Answer.Existing || c.Answer.State != i.state {
+			fault("S4", "%s finds the instance %s; it is %s", c.say(), c.Answer.State, i.state)
+		}
+		return nil
+	}
+	if s.turnsAway(c) || c.Answer.Code == "WORKFLOW_NOT_FOUND" {
+		return nil // it was not registered yet
+	}
+	s.must(c)
+	waited := s.awaiting(c.Keys)
+	return func() {
+		if s.instance(c.Instance) == nil {
+			fault("S5", "%s is told done, and there is no instance", c.say())
+		}
+		tookAll(waited, c.Instance)
+	}
+}
+
+// cancel decides on what cancels one.
+func (s *State) cancel(c *Command) func() {
+	i := s.instance(c.Instance)
+	switch {
+	case i == nil:
+		s.refused(c, "INSTANCE_NOT_FOUND")
+		return nil
+	case i.state == Completed, i.state == Failed:
+		s.refused(c, "ALREADY_ENDED")
+		return nil
+	}
+	s.must(c)
+	return func() {
+		if i.state != Cancelling && i.state != Cancelled && i.state != Compensating || i.state != c.Answer.State {
+			fault("S4", "%s is told %s; the instance is %s", c.say(), c.Answer.State, i.state)
+		}
+	}
+}
+
 func (s *State) instanceStarted(f *Fact) {
 	c := s.cause.command
 	flow := s.workflows[f.Workflow]
