@@ -561,7 +561,8 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 	third := table.NewMemory()
 	c := limited(Open(third))
 	r := &rig{engine: third}
-	done := map[string]int64{}
+	done := map[string]bool{}
+	starts := map[string]int{} // an id starts again when retention has removed what had it
 	var lastToken int64
 	for n := range entries {
 		// Not every index is an entry of ours, and checkpoints are to come often.
@@ -601,12 +602,16 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 				}
 				lastToken = event.Data.Token
 			}
-			if event.Type == "lockstep.step.completed.v1" {
-				key := fmt.Sprintf("%s/%s/%d", event.Data.InstanceId, event.Data.Step, event.Data.Index)
-				if done[key] != 0 {
+			switch event.Type {
+			case "lockstep.instance.started.v1":
+				starts[event.Data.InstanceId]++
+			case "lockstep.step.completed.v1":
+				id := event.Data.InstanceId
+				key := fmt.Sprintf("%s/%d/%s/%d", id, starts[id], event.Data.Step, event.Data.Index)
+				if done[key] {
 					t.Fatalf("seed %d, entry %d: %s was completed twice", seed, n, key)
 				}
-				done[key] = 1
+				done[key] = true
 			}
 		}
 		if err := checkRows(a); err != nil {
@@ -675,5 +680,6 @@ func TestReplicasAgree(t *testing.T) {
 
 func FuzzReplay(f *testing.F) {
 	f.Add(int64(1))
+	f.Add(int64(503)) // an instance ends, is removed, and starts again under its id
 	f.Fuzz(func(t *testing.T, seed int64) { replay(t, seed, 200) })
 }
