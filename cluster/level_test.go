@@ -18,6 +18,12 @@ func TestCommandsAboveTheLevelAreRefused(t *testing.T) {
 		{Body: &logv1.Command_CompensateInstance{CompensateInstance: &v1.CompensateInstanceRequest{}}},
 		{Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{}}},
 		{Body: &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{}}},
+		{Body: &logv1.Command_PauseInstance{PauseInstance: &v1.PauseInstanceRequest{}}},
+		{Body: &logv1.Command_ResumeInstance{ResumeInstance: &v1.ResumeInstanceRequest{}}},
+		{Body: &logv1.Command_RetryStep{RetryStep: &v1.RetryStepRequest{}}},
+		{Body: &logv1.Command_SkipStep{SkipStep: &v1.SkipStepRequest{}}},
+		{Body: &logv1.Command_ResolveStep{ResolveStep: &v1.ResolveStepRequest{}}},
+		{Body: &logv1.Command_UpdateStep{UpdateStep: &v1.UpdateStepRequest{}}},
 	} {
 		var refusal *fsm.Refusal
 		if err := admit([]*logv1.Command{cancel, c}, at(fsm.LevelOf(c)-1)); !errors.As(err, &refusal) || refusal.Detail.Code != v1.Code_CODE_UNSUPPORTED {

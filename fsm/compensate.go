@@ -275,8 +275,7 @@ func (t *turn) resume(i *instance, from int32, r *v1.CompensateInstanceRequest) 
 			t.undone(i, at)
 			continue
 		}
-		t.emit(&runResumed{i: i, at: at, reason: r.Reason})
-		t.undoes(i, at)
+		t.tryAgain(i, at, r.Reason)
 	}
 	reply.State = i.rec.State
 	return reply

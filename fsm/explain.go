@@ -28,6 +28,9 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		})
 		return out, nil
 	}
+	if i.paused() {
+		out.Explanations = append(out.Explanations, i.explainPause())
+	}
 	switch {
 	case i.rec.State == v1.InstanceState_INSTANCE_STATE_QUEUED:
 		queued, err := m.explainQueued(i)
@@ -73,6 +76,9 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 	if at := due(r); at > 0 {
 		e.NextIn = durationpb.New(elapsed(m.group.Uptime, at))
 	}
+	if i.explainHeld(at, e) {
+		return e
+	}
 	of, compensates := i.compensates(at)
 	switch r.State {
 	case unbegun:
@@ -100,7 +106,7 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 		m.explainWaiting(i, at, e)
 	case v1.RunState_RUN_STATE_INCIDENT:
 		e.Code = v1.ExplainCode_EXPLAIN_CODE_INCIDENT
-		e.Sentence = fmt.Sprintf("Step %q stands still (%s): %s. Cancel the instance, or wait for its timeout.", n.ID, r.Code, r.Reason)
+		e.Sentence = fmt.Sprintf("Step %q stands still (%s): %s. Have it tried again, skip it, give it its end with resolve, or cancel the instance.", n.ID, r.Code, r.Reason)
 		if compensates {
 			e.Sentence = fmt.Sprintf("Step %q is not undone: %s stands still (%s): %s. Compensate the instance again to have it tried again or skipped.", i.step(of).ID, n.ID, r.Code, r.Reason)
 		}

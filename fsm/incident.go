@@ -52,7 +52,9 @@ func (e *runResumed) fill(d *v1.EventData) string {
 	return e.i.subject()
 }
 func (e *runResumed) evolve(t *turn) {
+	t.dropLapsed(e.i, e.at)
 	t.m.change(e.i, e.at, func(r *run) {
 		r.State, r.Used, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, 0, t.wall()
+		r.Lapsed, r.TotalDeadline = false, 0 // they are anew when it is begun
 	})
 }

@@ -12,7 +12,7 @@ import (
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 21 has instances and
 // events removed that are over their time (retention.go), and slices of their rows. Level 20 has an index of
-// instances (searchrow.go). Level 18 takes definitions
+// instances (searchrow.go). Level 19 has what an operator does to an instance and its runs (pause.go, operate.go). Level 18 takes definitions
 // of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 17 has instances that are
 // forked (fork.go). Level 16 takes definitions of the
 // eighth edition of the language (rate limits), and has slices of their rows. Level 15 takes definitions
@@ -66,6 +66,9 @@ func LevelOf(c *logv1.Command) uint32 {
 		if body.UpdateNamespace.Retention != nil {
 			return retentionLevel
 		}
+	case *logv1.Command_PauseInstance, *logv1.Command_ResumeInstance, *logv1.Command_RetryStep, *logv1.Command_SkipStep,
+		*logv1.Command_ResolveStep, *logv1.Command_UpdateStep:
+		return operateLevel
 	case *logv1.Command_StartInstance:
 		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
 			return lineLevel

@@ -4,6 +4,7 @@ import (
 	"github.com/google/btree"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -105,6 +106,9 @@ func refusalError(r *Refusal) error {
 
 // offer gives a run that became ready to whoever waits for it by name, else to its queue.
 func (t *turn) offer(i *instance, at at) {
+	if i.paused() && !plant.Is(plant.PauseLeases) {
+		return
+	}
 	if named := t.m.named[i.key(at)]; len(named) > 0 {
 		t.grant(i, at, named[0])
 		return

@@ -7,6 +7,7 @@ import (
 	"math/rand"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
@@ -269,7 +270,7 @@ func (w *walk) command() *logv1.Command {
 	if w.pick(2) == 0 && w.streams[session] != 0 {
 		c.Envelope.WaitId = w.streams[session]
 	}
-	switch w.pick(22) {
+	switch w.pick(24) {
 	case 0, 1:
 		c.Body = &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: int64(2+w.pick(20)) * second}}
 	case 2, 3, 4:
@@ -322,6 +323,8 @@ func (w *walk) command() *logv1.Command {
 		c.Body = &logv1.Command_SendSignal{SendSignal: signal}
 	case 20:
 		w.decide(c)
+	case 22, 23:
+		w.operate(c)
 	case 21:
 		w.schedule(c)
 	case 19:
@@ -373,6 +376,44 @@ func (w *walk) decide(c *logv1.Command) {
 	} else {
 		c.Body = &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{InstanceId: id, Step: step}}
 	}
+}
+
+// operate takes the place of what moves one of the newest instances, or a run of it.
+func (w *walk) operate(c *logv1.Command) {
+	id := fmt.Sprint("i", max(0, w.started-1-w.pick(8)))
+	step := string(rune('a'+w.pick(9))) + [...]string{"", "", "", ".compensate"}[w.pick(4)]
+	index := int32(max(0, w.pick(6)-3))
+	if run := w.run(); w.pick(3) == 0 {
+		id, step, index = run.InstanceId, run.Step, run.Index
+	}
+	c.Envelope.Author = &v1.Author{Principal: "ann"}
+	switch w.pick(10) {
+	case 0, 1:
+		c.Body = &logv1.Command_PauseInstance{PauseInstance: &v1.PauseInstanceRequest{InstanceId: id, Reason: "wait"}}
+	case 2, 3, 4:
+		c.Body = &logv1.Command_ResumeInstance{ResumeInstance: &v1.ResumeInstanceRequest{InstanceId: id, Reason: "go on"}}
+	case 5:
+		c.Body = &logv1.Command_RetryStep{RetryStep: &v1.RetryStepRequest{InstanceId: id, Step: step, Index: index, Reason: "again"}}
+	case 6:
+		c.Body = &logv1.Command_SkipStep{SkipStep: &v1.SkipStepRequest{InstanceId: id, Step: step, Index: index, Reason: "not needed"}}
+	case 7:
+		c.Body = &logv1.Command_ResolveStep{ResolveStep: &v1.ResolveStepRequest{InstanceId: id, Step: step, Index: index, Reason: "done by hand", OutputPayload: &v1.Payload{Bytes: []byte(`{"n":1}`)}}}
+	case 8:
+		c.Body = &logv1.Command_ResolveStep{ResolveStep: &v1.ResolveStepRequest{InstanceId: id, Step: step, Index: index, Reason: "given up", Code: "E"}}
+	case 9:
+		c.Body = &logv1.Command_UpdateStep{UpdateStep: w.update(id, step, index)}
+	}
+}
+
+func (w *walk) update(id, step string, index int32) *v1.UpdateStepRequest {
+	r := &v1.UpdateStepRequest{InstanceId: id, Step: step, Index: index, Reason: "it takes long"}
+	for k, field := range [...]**durationpb.Duration{&r.TotalTimeout, &r.RunTimeout, &r.QueueTimeout} {
+		if w.pick(3) == k {
+			*field = durationpb.New(time.Duration(w.pick(60)) * time.Second)
+		}
+	}
+	r.AttemptsLeft, r.RetryNow = int32(max(0, w.pick(6)-2)), w.pick(4) == 0
+	return r
 }
 
 // schedule does something to one of a few schedules: mostly it has a time come, the next one or one that was before.

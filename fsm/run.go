@@ -132,6 +132,7 @@ type place struct {
 	limited        string // the limit that it waits at
 	key            string // the name of the key by which it waits; other is its value then
 	count          int32  // and how many must have completed
+	held           bool   // it is ready, and its instance is paused
 }
 
 func (i *instance) place(at at) place {
@@ -147,6 +148,9 @@ func (i *instance) place(at at) place {
 	if i.waitsFor(at) || i.arrived(at) {
 		p.other, p.step = r.Other, r.OtherStep
 		p.key, p.count = i.step(at).AwaitsKey, int32(i.step(at).AwaitsCount)
+	}
+	if i.paused() {
+		p.hold(r, i.isCall(at))
 	}
 	return p
 }
@@ -204,7 +208,7 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	case p.other != "":
 		ns.waits.add(p.dependency(k))
 	}
-	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
+	if p.held || p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
 	q := ns.queue(p.queue)
@@ -245,7 +249,7 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	case p.other != "":
 		ns.waits.drop(p.dependency(k))
 	}
-	if p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
+	if p.held || p.state != v1.RunState_RUN_STATE_READY && p.state != v1.RunState_RUN_STATE_LEASED {
 		return
 	}
 	q := ns.queue(p.queue)

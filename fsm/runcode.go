@@ -121,7 +121,7 @@ func runField(tag byte) fieldKind {
 	switch {
 	case tag >= 1 && tag <= 28, tag >= 52 && tag <= 55, tag >= 57 && tag <= 59, tag >= 61 && tag <= 63, tag == 69:
 		return fieldNumber
-	case tag == 30, tag == 31, tag == 36, tag == 51:
+	case tag >= 30 && tag <= 32, tag == 36, tag == 51:
 		return fieldFlag
 	case tag >= 40 && tag <= 45, tag == 50, tag == 56, tag == 60, tag == 64, tag == 68:
 		return fieldText
@@ -319,6 +319,7 @@ func appendPlace(b []byte, node int32, p place) []byte {
 		b = appendNumber(b, 22, p.date)
 	}
 	b = appendNumber(b, 24, p.todo)
+	b = appendFlag(b, 32, p.held)
 	b = appendText(b, 41, p.queue)
 	b = appendText(b, 42, p.parked)
 	if !p.atBarrier() || !plant.Is(plant.PartiesNotStored) {
@@ -351,6 +352,8 @@ func cutPlace(b []byte) (p place, node int32, rest []byte, err error) {
 			p.date = f.number
 		case 24:
 			p.todo = f.number
+		case 32:
+			p.held = true
 		case 41:
 			p.queue = string(f.text)
 		case 42:

@@ -67,7 +67,7 @@ func TestARunSurvivesItsEncoding(t *testing.T) {
 
 func TestAPlaceSurvivesItsEncoding(t *testing.T) {
 	full := fullRun()
-	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s", "f", full.Rated.limits, "l", "k", 10}
+	want := place{3, "q", "p", -4, 5, 6, 7, 8, full.Locks, 9, "i", "s", "f", full.Rated.limits, "l", "k", 10, true}
 	got, node, rest, err := cutPlace(appendPlace(nil, 9, want))
 	if err != nil || node != 9 || len(rest) > 0 || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nbecame\n%+v of node %d, %x is left, %v", want, got, node, rest, err)

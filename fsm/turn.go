@@ -174,7 +174,32 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 	case *logv1.Command_RaiseLevel:
 		return t.raiseLevel(body.RaiseLevel)
 	}
+	if reply, refusal, known := t.decideOperator(cmd); known {
+		return reply, refusal
+	}
 	return t.decideSchedule(cmd)
+}
+
+// decideOperator is decide of what somebody does to an instance, or to its runs, in the place of what else moves them.
+func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal *Refusal, known bool) {
+	known = true
+	switch body := cmd.Body.(type) {
+	case *logv1.Command_PauseInstance:
+		reply, refusal = t.pauseInstance(body.PauseInstance)
+	case *logv1.Command_ResumeInstance:
+		reply, refusal = t.resumeInstance(body.ResumeInstance)
+	case *logv1.Command_RetryStep:
+		reply, refusal = t.retryStep(body.RetryStep)
+	case *logv1.Command_SkipStep:
+		reply, refusal = t.skipStep(body.SkipStep)
+	case *logv1.Command_ResolveStep:
+		reply, refusal = t.resolveStep(body.ResolveStep)
+	case *logv1.Command_UpdateStep:
+		reply, refusal = t.updateStep(body.UpdateStep)
+	default:
+		known = false
+	}
+	return reply, refusal, known
 }
 
 // decideSchedule is decide of what is about schedules, and of retention.

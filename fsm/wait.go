@@ -335,10 +335,13 @@ func (t *turn) leaseStep(r *logv1.LeaseStep) (proto.Message, *Refusal) {
 	if ended(run.State) {
 		return nil, t.done(i, at)
 	}
-	if run.State == v1.RunState_RUN_STATE_READY {
+	if run.State == v1.RunState_RUN_STATE_READY && !i.paused() {
 		if t.claim(i, at, s) {
 			return &v1.LeaseStepResponse{Run: t.leasedRun(i, at)}, nil
 		}
+	}
+	if r.Wait <= 0 && i.paused() {
+		return nil, Refuse(v1.Code_CODE_NOT_READY, "instance %q is paused, and nothing of it is leased until it is resumed", r.InstanceId)
 	}
 	if r.Wait <= 0 || run.State == v1.RunState_RUN_STATE_INCIDENT {
 		refusal := Refuse(v1.Code_CODE_NOT_READY, "step %q of instance %q cannot be leased now: it is %s%s", r.Step, r.InstanceId, runStateName(run.State), i.sayWait(at))

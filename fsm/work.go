@@ -45,7 +45,7 @@ func (t *turn) nextShare() { t.before = t.worked() }
 
 // reach begins a run whose needs are settled, or skips it, or postpones that.
 func (t *turn) reach(i *instance, at at, verdict joinVerdict) {
-	if t.tired() {
+	if t.tired() || i.paused() {
 		t.postpone(i, at)
 		return
 	}
@@ -120,7 +120,7 @@ func (t *turn) activateFrom(i *instance, node int32, f *frame) {
 
 // undoes begins a compensation, or postpones that.
 func (t *turn) undoes(i *instance, at at) {
-	if t.tired() {
+	if t.tired() || i.paused() {
 		t.postpone(i, at)
 		return
 	}

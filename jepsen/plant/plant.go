@@ -124,6 +124,9 @@ const (
 	CopyUndone    Bug = "copy-undone"
 	CopyOfUndone  Bug = "copy-of-undone"
 	CopyForgotten Bug = "copy-forgotten"
+
+	PauseLeases  Bug = "pause-leases"
+	OldTokenKept Bug = "old-token-kept"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -205,6 +208,8 @@ var All = []Row{
 	{SlotGivenBack, "limits", "a slot of a rate limit comes back when its lease is given back"},
 	{SlotsForgotten, "limits", "when slots were taken is forgotten by who leads next"},
 	{LimitPassedOver, "liveness", "who waits for a slot is not woken when one comes back"},
+	{PauseLeases, "S1", "what is ready of a paused instance is leased on"},
+	{OldTokenKept, "S1", "a run that is leased is completed by hand under the token of its lease"},
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 	{PageSkips, "S4", "a page of a list that is full goes on behind the one after it"},
 	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},

@@ -55,6 +55,7 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_KEY_AMBIGUOUS:       connect.CodeFailedPrecondition,
 	v1.Code_CODE_VERSION_DRAINED:     connect.CodeFailedPrecondition,
 	v1.Code_CODE_KEY_REFUSED:         connect.CodeInvalidArgument,
+	v1.Code_CODE_STOPPING:            connect.CodeFailedPrecondition,
 	v1.Code_CODE_INDEX_NOT_READY:     connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_PENDING:    connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_UNFIT:      connect.CodeFailedPrecondition,

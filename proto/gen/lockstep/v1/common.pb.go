@@ -145,6 +145,9 @@ const (
 	// The output does not give the keys that the step says, or the instance cannot have them: it has another value under the name, or 16 keys.
 	// Next: complete the step with an output from which the reason's key can be taken, or fail it; the lease is held meanwhile.
 	Code_CODE_KEY_REFUSED Code = 46
+	// The instance, or what the step is in, is stopping: nothing of it is begun any more but what undoes it.
+	// Next: wait for its end; what is leased can be completed by hand, and what undoes it retried, skipped or completed.
+	Code_CODE_STOPPING Code = 49
 	// What was there before the cluster came to its level is still being added to the index of instances.
 	// Next: leave the order out, or begin the list again without a page; in some seconds there is an order.
 	Code_CODE_INDEX_NOT_READY Code = 55
@@ -199,6 +202,7 @@ var (
 		37: "CODE_KEY_AMBIGUOUS",
 		38: "CODE_VERSION_DRAINED",
 		46: "CODE_KEY_REFUSED",
+		49: "CODE_STOPPING",
 		55: "CODE_INDEX_NOT_READY",
 		41: "CODE_UPSTREAM_PENDING",
 		42: "CODE_UPSTREAM_UNFIT",
@@ -244,6 +248,7 @@ var (
 		"CODE_KEY_AMBIGUOUS":       37,
 		"CODE_VERSION_DRAINED":     38,
 		"CODE_KEY_REFUSED":         46,
+		"CODE_STOPPING":            49,
 		"CODE_INDEX_NOT_READY":     55,
 		"CODE_UPSTREAM_PENDING":    41,
 		"CODE_UPSTREAM_UNFIT":      42,
@@ -703,7 +708,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xb1\b\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xc4\b\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -745,7 +750,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x14CODE_SCHEDULE_EXISTS\x10$\x12\x16\n" +
 	"\x12CODE_KEY_AMBIGUOUS\x10%\x12\x18\n" +
 	"\x14CODE_VERSION_DRAINED\x10&\x12\x14\n" +
-	"\x10CODE_KEY_REFUSED\x10.\x12\x18\n" +
+	"\x10CODE_KEY_REFUSED\x10.\x12\x11\n" +
+	"\rCODE_STOPPING\x101\x12\x18\n" +
 	"\x14CODE_INDEX_NOT_READY\x107\x12\x19\n" +
 	"\x15CODE_UPSTREAM_PENDING\x10)\x12\x17\n" +
 	"\x13CODE_UPSTREAM_UNFIT\x10**A\n" +

@@ -306,6 +306,7 @@ const (
 	ExplainCode_EXPLAIN_CODE_QUEUED           ExplainCode = 16
 	ExplainCode_EXPLAIN_CODE_BARRIER_PENDING  ExplainCode = 17
 	ExplainCode_EXPLAIN_CODE_RATE_LIMITED     ExplainCode = 18
+	ExplainCode_EXPLAIN_CODE_PAUSED           ExplainCode = 23
 )
 
 // Enum value maps for ExplainCode.
@@ -330,6 +331,7 @@ var (
 		16: "EXPLAIN_CODE_QUEUED",
 		17: "EXPLAIN_CODE_BARRIER_PENDING",
 		18: "EXPLAIN_CODE_RATE_LIMITED",
+		23: "EXPLAIN_CODE_PAUSED",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":      0,
@@ -351,6 +353,7 @@ var (
 		"EXPLAIN_CODE_QUEUED":           16,
 		"EXPLAIN_CODE_BARRIER_PENDING":  17,
 		"EXPLAIN_CODE_RATE_LIMITED":     18,
+		"EXPLAIN_CODE_PAUSED":           23,
 	}
 )
 
@@ -729,7 +732,9 @@ type Instance struct {
 	// When its start was accepted, if it waited for its id behind that; else that is when it started.
 	Accepted *timestamppb.Timestamp `protobuf:"bytes,41,opt,name=accepted,proto3" json:"accepted,omitempty"`
 	// While it lives: when something was last added to its history.
-	Changed       *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=changed,proto3" json:"changed,omitempty"`
+	Changed *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Of one that is paused.
+	Pause         *Pause `protobuf:"bytes,37,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -953,6 +958,74 @@ func (x *Instance) GetChanged() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Instance) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+// Pause says since when an instance is paused, by whom, and why.
+type Pause struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Pause) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Pause) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Line is the starts of an id, of which one at a time has it. Who has it and who waits are told in GetInstance and WaitInstance alone.
 type Line struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -969,7 +1042,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1054,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[3]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1067,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Line) GetId() string {
@@ -1036,7 +1109,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1121,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1134,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Key) GetName() string {
@@ -1101,7 +1174,7 @@ type StartInstanceRequest struct {
 
 func (x *StartInstanceRequest) Reset() {
 	*x = StartInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1186,7 @@ func (x *StartInstanceRequest) String() string {
 func (*StartInstanceRequest) ProtoMessage() {}
 
 func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1199,7 @@ func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceRequest.ProtoReflect.Descriptor instead.
 func (*StartInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StartInstanceRequest) GetNamespace() string {
@@ -1214,7 +1287,7 @@ type StartInstanceResponse struct {
 
 func (x *StartInstanceResponse) Reset() {
 	*x = StartInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1299,7 @@ func (x *StartInstanceResponse) String() string {
 func (*StartInstanceResponse) ProtoMessage() {}
 
 func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1312,7 @@ func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceResponse.ProtoReflect.Descriptor instead.
 func (*StartInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StartInstanceResponse) GetInstanceId() string {
@@ -1287,7 +1360,7 @@ type StartInstancesRequest struct {
 
 func (x *StartInstancesRequest) Reset() {
 	*x = StartInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1372,7 @@ func (x *StartInstancesRequest) String() string {
 func (*StartInstancesRequest) ProtoMessage() {}
 
 func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1385,7 @@ func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesRequest.ProtoReflect.Descriptor instead.
 func (*StartInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StartInstancesRequest) GetNamespace() string {
@@ -1338,7 +1411,7 @@ type StartInstancesResponse struct {
 
 func (x *StartInstancesResponse) Reset() {
 	*x = StartInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1423,7 @@ func (x *StartInstancesResponse) String() string {
 func (*StartInstancesResponse) ProtoMessage() {}
 
 func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1436,7 @@ func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesResponse.ProtoReflect.Descriptor instead.
 func (*StartInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StartInstancesResponse) GetOutcomes() []*StartOutcome {
@@ -1383,7 +1456,7 @@ type StartOutcome struct {
 
 func (x *StartOutcome) Reset() {
 	*x = StartOutcome{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1468,7 @@ func (x *StartOutcome) String() string {
 func (*StartOutcome) ProtoMessage() {}
 
 func (x *StartOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1481,7 @@ func (x *StartOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
 func (*StartOutcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StartOutcome) GetStarted() *StartInstanceResponse {
@@ -1436,7 +1509,7 @@ type GetInstanceRequest struct {
 
 func (x *GetInstanceRequest) Reset() {
 	*x = GetInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1521,7 @@ func (x *GetInstanceRequest) String() string {
 func (*GetInstanceRequest) ProtoMessage() {}
 
 func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1534,7 @@ func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetInstanceRequest) GetNamespace() string {
@@ -1496,7 +1569,7 @@ type WaitInstanceRequest struct {
 
 func (x *WaitInstanceRequest) Reset() {
 	*x = WaitInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1581,7 @@ func (x *WaitInstanceRequest) String() string {
 func (*WaitInstanceRequest) ProtoMessage() {}
 
 func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1594,7 @@ func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceRequest.ProtoReflect.Descriptor instead.
 func (*WaitInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WaitInstanceRequest) GetNamespace() string {
@@ -1555,7 +1628,7 @@ type WaitInstanceResponse struct {
 
 func (x *WaitInstanceResponse) Reset() {
 	*x = WaitInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1640,7 @@ func (x *WaitInstanceResponse) String() string {
 func (*WaitInstanceResponse) ProtoMessage() {}
 
 func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1653,7 @@ func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceResponse.ProtoReflect.Descriptor instead.
 func (*WaitInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WaitInstanceResponse) GetDone() bool {
@@ -1629,7 +1702,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1714,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1727,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -1772,7 +1845,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1857,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1870,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -1825,7 +1898,7 @@ type CancelInstanceRequest struct {
 
 func (x *CancelInstanceRequest) Reset() {
 	*x = CancelInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1910,7 @@ func (x *CancelInstanceRequest) String() string {
 func (*CancelInstanceRequest) ProtoMessage() {}
 
 func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1923,7 @@ func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CancelInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelInstanceRequest) GetNamespace() string {
@@ -1883,7 +1956,7 @@ type CancelInstanceResponse struct {
 
 func (x *CancelInstanceResponse) Reset() {
 	*x = CancelInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1895,7 +1968,7 @@ func (x *CancelInstanceResponse) String() string {
 func (*CancelInstanceResponse) ProtoMessage() {}
 
 func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1908,7 +1981,7 @@ func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CancelInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelInstanceResponse) GetState() InstanceState {
@@ -1938,7 +2011,7 @@ type ForkInstanceRequest struct {
 
 func (x *ForkInstanceRequest) Reset() {
 	*x = ForkInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2023,7 @@ func (x *ForkInstanceRequest) String() string {
 func (*ForkInstanceRequest) ProtoMessage() {}
 
 func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2036,7 @@ func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ForkInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ForkInstanceRequest) GetNamespace() string {
@@ -2030,7 +2103,7 @@ type ForkInstanceResponse struct {
 
 func (x *ForkInstanceResponse) Reset() {
 	*x = ForkInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2115,7 @@ func (x *ForkInstanceResponse) String() string {
 func (*ForkInstanceResponse) ProtoMessage() {}
 
 func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2128,7 @@ func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ForkInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ForkInstanceResponse) GetInstanceId() string {
@@ -2108,7 +2181,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2120,7 +2193,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2133,7 +2206,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -2182,7 +2255,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2267,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2280,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -2248,7 +2321,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2333,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2346,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -2363,7 +2436,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2448,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2461,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -2439,7 +2512,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2524,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2537,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -2513,7 +2586,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2525,7 +2598,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2538,7 +2611,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -2568,7 +2641,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2653,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2666,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -2642,7 +2715,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2654,7 +2727,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2667,7 +2740,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -2684,6 +2757,849 @@ func (x *RejectStepResponse) GetDuplicate() bool {
 	return false
 }
 
+type PauseInstanceRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Required.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseInstanceRequest) Reset() {
+	*x = PauseInstanceRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseInstanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseInstanceRequest) ProtoMessage() {}
+
+func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseInstanceRequest.ProtoReflect.Descriptor instead.
+func (*PauseInstanceRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PauseInstanceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *PauseInstanceRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *PauseInstanceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type PauseInstanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State InstanceState          `protobuf:"varint,1,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	// True when it was paused before: that pause goes on, with its reason.
+	Duplicate     bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseInstanceResponse) Reset() {
+	*x = PauseInstanceResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseInstanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseInstanceResponse) ProtoMessage() {}
+
+func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseInstanceResponse.ProtoReflect.Descriptor instead.
+func (*PauseInstanceResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *PauseInstanceResponse) GetState() InstanceState {
+	if x != nil {
+		return x.State
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *PauseInstanceResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+type ResumeInstanceRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// Required.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeInstanceRequest) Reset() {
+	*x = ResumeInstanceRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeInstanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeInstanceRequest) ProtoMessage() {}
+
+func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeInstanceRequest.ProtoReflect.Descriptor instead.
+func (*ResumeInstanceRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ResumeInstanceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResumeInstanceRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ResumeInstanceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResumeInstanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State InstanceState          `protobuf:"varint,1,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	// True when it was not paused.
+	Duplicate     bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeInstanceResponse) Reset() {
+	*x = ResumeInstanceResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeInstanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeInstanceResponse) ProtoMessage() {}
+
+func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeInstanceResponse.ProtoReflect.Descriptor instead.
+func (*ResumeInstanceResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ResumeInstanceResponse) GetState() InstanceState {
+	if x != nil {
+		return x.State
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *ResumeInstanceResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+type RetryStepRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step       string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index      int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// Required.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryStepRequest) Reset() {
+	*x = RetryStepRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryStepRequest) ProtoMessage() {}
+
+func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryStepRequest.ProtoReflect.Descriptor instead.
+func (*RetryStepRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RetryStepRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *RetryStepRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *RetryStepRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *RetryStepRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RetryStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type RetryStepResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceState InstanceState          `protobuf:"varint,1,opt,name=instance_state,json=instanceState,proto3,enum=lockstep.v1.InstanceState" json:"instance_state,omitempty"`
+	State         RunState               `protobuf:"varint,2,opt,name=state,proto3,enum=lockstep.v1.RunState" json:"state,omitempty"`
+	// True when the run did not stand still: it is being tried.
+	Duplicate     bool `protobuf:"varint,3,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryStepResponse) Reset() {
+	*x = RetryStepResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryStepResponse) ProtoMessage() {}
+
+func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryStepResponse.ProtoReflect.Descriptor instead.
+func (*RetryStepResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RetryStepResponse) GetInstanceState() InstanceState {
+	if x != nil {
+		return x.InstanceState
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *RetryStepResponse) GetState() RunState {
+	if x != nil {
+		return x.State
+	}
+	return RunState_RUN_STATE_UNSPECIFIED
+}
+
+func (x *RetryStepResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+type SkipStepRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step       string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index      int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// Required.
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkipStepRequest) Reset() {
+	*x = SkipStepRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkipStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkipStepRequest) ProtoMessage() {}
+
+func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
+func (*SkipStepRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SkipStepRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *SkipStepRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *SkipStepRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *SkipStepRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SkipStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SkipStepResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceState InstanceState          `protobuf:"varint,1,opt,name=instance_state,json=instanceState,proto3,enum=lockstep.v1.InstanceState" json:"instance_state,omitempty"`
+	// True when the run was skipped before, by whomever.
+	Duplicate     bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SkipStepResponse) Reset() {
+	*x = SkipStepResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SkipStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SkipStepResponse) ProtoMessage() {}
+
+func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
+func (*SkipStepResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *SkipStepResponse) GetInstanceState() InstanceState {
+	if x != nil {
+		return x.InstanceState
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *SkipStepResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+type ResolveStepRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step       string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index      int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// Required.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What it puts out, unless it is to fail.
+	Output        *structpb.Value `protobuf:"bytes,6,opt,name=output,proto3" json:"output,omitempty"`
+	OutputPayload *Payload        `protobuf:"bytes,7,opt,name=output_payload,json=outputPayload,proto3" json:"output_payload,omitempty"`
+	// The code with which it is to fail, for good. Empty: it completes.
+	Code          string `protobuf:"bytes,8,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveStepRequest) Reset() {
+	*x = ResolveStepRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveStepRequest) ProtoMessage() {}
+
+func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveStepRequest.ProtoReflect.Descriptor instead.
+func (*ResolveStepRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ResolveStepRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResolveStepRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ResolveStepRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *ResolveStepRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ResolveStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ResolveStepRequest) GetOutput() *structpb.Value {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *ResolveStepRequest) GetOutputPayload() *Payload {
+	if x != nil {
+		return x.OutputPayload
+	}
+	return nil
+}
+
+func (x *ResolveStepRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+type ResolveStepResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceState InstanceState          `protobuf:"varint,1,opt,name=instance_state,json=instanceState,proto3,enum=lockstep.v1.InstanceState" json:"instance_state,omitempty"`
+	// True when the run had ended so before.
+	Duplicate bool `protobuf:"varint,2,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// Of a run that is completed: the token of that, which is newer than that of every lease of the run.
+	Token         int64 `protobuf:"varint,3,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveStepResponse) Reset() {
+	*x = ResolveStepResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveStepResponse) ProtoMessage() {}
+
+func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveStepResponse.ProtoReflect.Descriptor instead.
+func (*ResolveStepResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ResolveStepResponse) GetInstanceState() InstanceState {
+	if x != nil {
+		return x.InstanceState
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *ResolveStepResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+func (x *ResolveStepResponse) GetToken() int64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+// UpdateStepRequest says what is to change. Times are counted from now on; what is left out stays as it is.
+type UpdateStepRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Step       string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index      int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// Required.
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many attempts it has left, from 1 to those of its policy; the one that goes on counts. Zero leaves them.
+	AttemptsLeft int32                `protobuf:"varint,6,opt,name=attempts_left,json=attemptsLeft,proto3" json:"attempts_left,omitempty"`
+	TotalTimeout *durationpb.Duration `protobuf:"bytes,7,opt,name=total_timeout,json=totalTimeout,proto3" json:"total_timeout,omitempty"`
+	// While it is leased.
+	RunTimeout *durationpb.Duration `protobuf:"bytes,8,opt,name=run_timeout,json=runTimeout,proto3" json:"run_timeout,omitempty"`
+	// While it is ready.
+	QueueTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=queue_timeout,json=queueTimeout,proto3" json:"queue_timeout,omitempty"`
+	// One that waits for its next attempt is ready for it now.
+	RetryNow      bool `protobuf:"varint,10,opt,name=retry_now,json=retryNow,proto3" json:"retry_now,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateStepRequest) Reset() {
+	*x = UpdateStepRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateStepRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateStepRequest) ProtoMessage() {}
+
+func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateStepRequest.ProtoReflect.Descriptor instead.
+func (*UpdateStepRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *UpdateStepRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *UpdateStepRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *UpdateStepRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *UpdateStepRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *UpdateStepRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UpdateStepRequest) GetAttemptsLeft() int32 {
+	if x != nil {
+		return x.AttemptsLeft
+	}
+	return 0
+}
+
+func (x *UpdateStepRequest) GetTotalTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.TotalTimeout
+	}
+	return nil
+}
+
+func (x *UpdateStepRequest) GetRunTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.RunTimeout
+	}
+	return nil
+}
+
+func (x *UpdateStepRequest) GetQueueTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.QueueTimeout
+	}
+	return nil
+}
+
+func (x *UpdateStepRequest) GetRetryNow() bool {
+	if x != nil {
+		return x.RetryNow
+	}
+	return false
+}
+
+type UpdateStepResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceState InstanceState          `protobuf:"varint,1,opt,name=instance_state,json=instanceState,proto3,enum=lockstep.v1.InstanceState" json:"instance_state,omitempty"`
+	State         RunState               `protobuf:"varint,2,opt,name=state,proto3,enum=lockstep.v1.RunState" json:"state,omitempty"`
+	Used          int32                  `protobuf:"varint,3,opt,name=used,proto3" json:"used,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateStepResponse) Reset() {
+	*x = UpdateStepResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateStepResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateStepResponse) ProtoMessage() {}
+
+func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateStepResponse.ProtoReflect.Descriptor instead.
+func (*UpdateStepResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *UpdateStepResponse) GetInstanceState() InstanceState {
+	if x != nil {
+		return x.InstanceState
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *UpdateStepResponse) GetState() RunState {
+	if x != nil {
+		return x.State
+	}
+	return RunState_RUN_STATE_UNSPECIFIED
+}
+
+func (x *UpdateStepResponse) GetUsed() int32 {
+	if x != nil {
+		return x.Used
+	}
+	return 0
+}
+
 type GetHistoryRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2698,7 +3614,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +3626,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +3639,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -2772,7 +3688,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2784,7 +3700,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2797,7 +3713,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -2844,7 +3760,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +3772,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +3785,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -2994,7 +3910,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3922,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3935,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -3105,7 +4021,7 @@ type AwaitedKey struct {
 
 func (x *AwaitedKey) Reset() {
 	*x = AwaitedKey{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +4033,7 @@ func (x *AwaitedKey) String() string {
 func (*AwaitedKey) ProtoMessage() {}
 
 func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +4046,7 @@ func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitedKey.ProtoReflect.Descriptor instead.
 func (*AwaitedKey) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *AwaitedKey) GetName() string {
@@ -3201,7 +4117,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +4129,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +4142,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -3262,7 +4178,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +4190,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +4203,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -3318,7 +4234,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3330,7 +4246,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3343,7 +4259,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -3390,7 +4306,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3402,7 +4318,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3415,7 +4331,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -3464,7 +4380,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\x92\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xbc\n" +
 	"\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
@@ -3496,13 +4412,18 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vforked_from\x18\x1d \x01(\v2\x14.lockstep.v1.RunNameR\n" +
 	"forkedFrom\x126\n" +
 	"\baccepted\x18) \x01(\v2\x1a.google.protobuf.TimestampR\baccepted\x124\n" +
-	"\achanged\x18* \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x1a9\n" +
+	"\achanged\x18* \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12(\n" +
+	"\x05pause\x18% \x01(\v2\x12.lockstep.v1.PauseR\x05pause\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
+	"\x05Pause\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"a\n" +
 	"\x04Line\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
@@ -3661,7 +4582,76 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\"u\n" +
 	"\x12RejectStepResponse\x12A\n" +
 	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12\x1c\n" +
-	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\xba\x01\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"m\n" +
+	"\x14PauseInstanceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"g\n" +
+	"\x15PauseInstanceResponse\x120\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"n\n" +
+	"\x15ResumeInstanceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"h\n" +
+	"\x16ResumeInstanceResponse\x120\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\x93\x01\n" +
+	"\x10RetryStepRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\xa1\x01\n" +
+	"\x11RetryStepResponse\x12A\n" +
+	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12+\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x15.lockstep.v1.RunStateR\x05state\x12\x1c\n" +
+	"\tduplicate\x18\x03 \x01(\bR\tduplicate\"\x92\x01\n" +
+	"\x0fSkipStepRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"s\n" +
+	"\x10SkipStepResponse\x12A\n" +
+	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\"\x96\x02\n" +
+	"\x12ResolveStepRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12.\n" +
+	"\x06output\x18\x06 \x01(\v2\x16.google.protobuf.ValueR\x06output\x12;\n" +
+	"\x0eoutput_payload\x18\a \x01(\v2\x14.lockstep.v1.PayloadR\routputPayload\x12\x12\n" +
+	"\x04code\x18\b \x01(\tR\x04code\"\x8c\x01\n" +
+	"\x13ResolveStepResponse\x12A\n" +
+	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12\x1c\n" +
+	"\tduplicate\x18\x02 \x01(\bR\tduplicate\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\x03R\x05token\"\x92\x03\n" +
+	"\x11UpdateStepRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12#\n" +
+	"\rattempts_left\x18\x06 \x01(\x05R\fattemptsLeft\x12>\n" +
+	"\rtotal_timeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\ftotalTimeout\x12:\n" +
+	"\vrun_timeout\x18\b \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"runTimeout\x12>\n" +
+	"\rqueue_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\fqueueTimeout\x12\x1b\n" +
+	"\tretry_now\x18\n" +
+	" \x01(\bR\bretryNow\"\x98\x01\n" +
+	"\x12UpdateStepResponse\x12A\n" +
+	"\x0einstance_state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\rinstanceState\x12+\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x15.lockstep.v1.RunStateR\x05state\x12\x12\n" +
+	"\x04used\x18\x03 \x01(\x05R\x04used\"\xba\x01\n" +
 	"\x11GetHistoryRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -3760,7 +4750,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\tListOrder\x12\x1a\n" +
 	"\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11LIST_ORDER_NEWEST\x10\x01\x12\x15\n" +
-	"\x11LIST_ORDER_OLDEST\x10\x02*\xc2\x04\n" +
+	"\x11LIST_ORDER_OLDEST\x10\x02*\xdb\x04\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -3781,7 +4771,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x1dEXPLAIN_CODE_INSTANCE_PENDING\x10\x0f\x12\x17\n" +
 	"\x13EXPLAIN_CODE_QUEUED\x10\x10\x12 \n" +
 	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x11\x12\x1d\n" +
-	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x122\xbe\t\n" +
+	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x12\x12\x17\n" +
+	"\x13EXPLAIN_CODE_PAUSED\x10\x172\xa7\r\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -3795,7 +4786,14 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12P\n" +
 	"\vApproveStep\x12\x1f.lockstep.v1.ApproveStepRequest\x1a .lockstep.v1.ApproveStepResponse\x12M\n" +
 	"\n" +
-	"RejectStep\x12\x1e.lockstep.v1.RejectStepRequest\x1a\x1f.lockstep.v1.RejectStepResponse\x12R\n" +
+	"RejectStep\x12\x1e.lockstep.v1.RejectStepRequest\x1a\x1f.lockstep.v1.RejectStepResponse\x12V\n" +
+	"\rPauseInstance\x12!.lockstep.v1.PauseInstanceRequest\x1a\".lockstep.v1.PauseInstanceResponse\x12Y\n" +
+	"\x0eResumeInstance\x12\".lockstep.v1.ResumeInstanceRequest\x1a#.lockstep.v1.ResumeInstanceResponse\x12J\n" +
+	"\tRetryStep\x12\x1d.lockstep.v1.RetryStepRequest\x1a\x1e.lockstep.v1.RetryStepResponse\x12G\n" +
+	"\bSkipStep\x12\x1c.lockstep.v1.SkipStepRequest\x1a\x1d.lockstep.v1.SkipStepResponse\x12P\n" +
+	"\vResolveStep\x12\x1f.lockstep.v1.ResolveStepRequest\x1a .lockstep.v1.ResolveStepResponse\x12M\n" +
+	"\n" +
+	"UpdateStep\x12\x1e.lockstep.v1.UpdateStepRequest\x1a\x1f.lockstep.v1.UpdateStepResponse\x12R\n" +
 	"\n" +
 	"GetHistory\x12\x1e.lockstep.v1.GetHistoryRequest\x1a\x1f.lockstep.v1.GetHistoryResponse\"\x03\x90\x02\x01\x12I\n" +
 	"\aExplain\x12\x1b.lockstep.v1.ExplainRequest\x1a\x1c.lockstep.v1.ExplainResponse\"\x03\x90\x02\x01\x12O\n" +
@@ -3814,7 +4812,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -3824,162 +4822,202 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*Run)(nil),                        // 5: lockstep.v1.Run
 	(*RunName)(nil),                    // 6: lockstep.v1.RunName
 	(*Instance)(nil),                   // 7: lockstep.v1.Instance
-	(*Line)(nil),                       // 8: lockstep.v1.Line
-	(*Key)(nil),                        // 9: lockstep.v1.Key
-	(*StartInstanceRequest)(nil),       // 10: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),      // 11: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),      // 12: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil),     // 13: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),               // 14: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),         // 15: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),        // 16: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),       // 17: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),       // 18: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),      // 19: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),      // 20: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil),     // 21: lockstep.v1.CancelInstanceResponse
-	(*ForkInstanceRequest)(nil),        // 22: lockstep.v1.ForkInstanceRequest
-	(*ForkInstanceResponse)(nil),       // 23: lockstep.v1.ForkInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 24: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 25: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 26: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 27: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 28: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 29: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 30: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 31: lockstep.v1.RejectStepResponse
-	(*GetHistoryRequest)(nil),          // 32: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 33: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 34: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 35: lockstep.v1.Waiting
-	(*AwaitedKey)(nil),                 // 36: lockstep.v1.AwaitedKey
-	(*ListWaitsRequest)(nil),           // 37: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 38: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 39: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 40: lockstep.v1.ExplainResponse
-	nil,                                // 41: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 42: lockstep.v1.Instance.KeysEntry
-	nil,                                // 43: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 44: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 45: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 46: lockstep.v1.ListInstancesRequest.KeysEntry
-	nil,                                // 47: lockstep.v1.ForkInstanceRequest.KeysEntry
-	(*structpb.Value)(nil),             // 48: google.protobuf.Value
-	(*Payload)(nil),                    // 49: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 50: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 51: google.protobuf.Duration
-	(*Refusal)(nil),                    // 52: lockstep.v1.Refusal
-	(Consistency)(0),                   // 53: lockstep.v1.Consistency
-	(*Event)(nil),                      // 54: lockstep.v1.Event
-	(*Holder)(nil),                     // 55: lockstep.v1.Holder
-	(*Limit)(nil),                      // 56: lockstep.v1.Limit
+	(*Pause)(nil),                      // 8: lockstep.v1.Pause
+	(*Line)(nil),                       // 9: lockstep.v1.Line
+	(*Key)(nil),                        // 10: lockstep.v1.Key
+	(*StartInstanceRequest)(nil),       // 11: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 12: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 13: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 14: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 15: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 16: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 17: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 18: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 19: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 20: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 21: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 22: lockstep.v1.CancelInstanceResponse
+	(*ForkInstanceRequest)(nil),        // 23: lockstep.v1.ForkInstanceRequest
+	(*ForkInstanceResponse)(nil),       // 24: lockstep.v1.ForkInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 25: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 26: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 27: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 28: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 29: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 30: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 31: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 32: lockstep.v1.RejectStepResponse
+	(*PauseInstanceRequest)(nil),       // 33: lockstep.v1.PauseInstanceRequest
+	(*PauseInstanceResponse)(nil),      // 34: lockstep.v1.PauseInstanceResponse
+	(*ResumeInstanceRequest)(nil),      // 35: lockstep.v1.ResumeInstanceRequest
+	(*ResumeInstanceResponse)(nil),     // 36: lockstep.v1.ResumeInstanceResponse
+	(*RetryStepRequest)(nil),           // 37: lockstep.v1.RetryStepRequest
+	(*RetryStepResponse)(nil),          // 38: lockstep.v1.RetryStepResponse
+	(*SkipStepRequest)(nil),            // 39: lockstep.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),           // 40: lockstep.v1.SkipStepResponse
+	(*ResolveStepRequest)(nil),         // 41: lockstep.v1.ResolveStepRequest
+	(*ResolveStepResponse)(nil),        // 42: lockstep.v1.ResolveStepResponse
+	(*UpdateStepRequest)(nil),          // 43: lockstep.v1.UpdateStepRequest
+	(*UpdateStepResponse)(nil),         // 44: lockstep.v1.UpdateStepResponse
+	(*GetHistoryRequest)(nil),          // 45: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 46: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 47: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 48: lockstep.v1.Waiting
+	(*AwaitedKey)(nil),                 // 49: lockstep.v1.AwaitedKey
+	(*ListWaitsRequest)(nil),           // 50: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 51: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 52: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 53: lockstep.v1.ExplainResponse
+	nil,                                // 54: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 55: lockstep.v1.Instance.KeysEntry
+	nil,                                // 56: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 57: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 58: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 59: lockstep.v1.ListInstancesRequest.KeysEntry
+	nil,                                // 60: lockstep.v1.ForkInstanceRequest.KeysEntry
+	(*structpb.Value)(nil),             // 61: google.protobuf.Value
+	(*Payload)(nil),                    // 62: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 63: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 64: google.protobuf.Duration
+	(*Refusal)(nil),                    // 65: lockstep.v1.Refusal
+	(Consistency)(0),                   // 66: lockstep.v1.Consistency
+	(*Event)(nil),                      // 67: lockstep.v1.Event
+	(*Holder)(nil),                     // 68: lockstep.v1.Holder
+	(*Limit)(nil),                      // 69: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
-	1,  // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	48, // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	49, // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	50, // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	48, // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
-	0,  // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	48, // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	49, // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	48, // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	49, // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	41, // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	42, // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	50, // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	50, // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
-	5,  // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	51, // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
-	6,  // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	50, // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
-	8,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
-	6,  // 19: lockstep.v1.Instance.forked_from:type_name -> lockstep.v1.RunName
-	50, // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
-	50, // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
-	48, // 22: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	49, // 23: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	43, // 24: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	44, // 25: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	2,  // 26: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
-	0,  // 27: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	10, // 28: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	14, // 29: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	11, // 30: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	52, // 31: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	53, // 32: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	51, // 33: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	7,  // 34: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,  // 35: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	45, // 36: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	53, // 37: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	46, // 38: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	50, // 39: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
-	50, // 40: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
-	50, // 41: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
-	50, // 42: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
-	51, // 43: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
-	3,  // 44: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
-	7,  // 45: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,  // 46: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	47, // 47: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
-	0,  // 48: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,  // 49: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	48, // 50: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	49, // 51: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	51, // 52: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	9,  // 53: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	10, // 54: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,  // 55: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,  // 56: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	53, // 57: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	54, // 58: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	4,  // 59: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	55, // 60: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	51, // 61: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	35, // 62: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	56, // 63: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
-	6,  // 64: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	6,  // 65: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,  // 66: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	36, // 67: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
-	53, // 68: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	35, // 69: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	53, // 70: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	34, // 71: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	10, // 72: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	12, // 73: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	15, // 74: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	16, // 75: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	18, // 76: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	20, // 77: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	22, // 78: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
-	24, // 79: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	26, // 80: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	28, // 81: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	30, // 82: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	32, // 83: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	39, // 84: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	37, // 85: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	11, // 86: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	13, // 87: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	7,  // 88: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	17, // 89: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	19, // 90: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	21, // 91: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	23, // 92: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
-	25, // 93: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	27, // 94: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	29, // 95: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	31, // 96: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	33, // 97: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	40, // 98: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	38, // 99: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	86, // [86:100] is the sub-list for method output_type
-	72, // [72:86] is the sub-list for method input_type
-	72, // [72:72] is the sub-list for extension type_name
-	72, // [72:72] is the sub-list for extension extendee
-	0,  // [0:72] is the sub-list for field type_name
+	1,   // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
+	61,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	62,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	63,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	61,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	0,   // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	61,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	62,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	61,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	62,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	54,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	55,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	63,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	63,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	5,   // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
+	64,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	6,   // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
+	63,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	9,   // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
+	6,   // 19: lockstep.v1.Instance.forked_from:type_name -> lockstep.v1.RunName
+	63,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	63,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	8,   // 22: lockstep.v1.Instance.pause:type_name -> lockstep.v1.Pause
+	63,  // 23: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
+	61,  // 24: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	62,  // 25: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	56,  // 26: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	57,  // 27: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	2,   // 28: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
+	0,   // 29: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	11,  // 30: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	15,  // 31: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	12,  // 32: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	65,  // 33: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	66,  // 34: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	64,  // 35: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	7,   // 36: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,   // 37: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	58,  // 38: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	66,  // 39: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	59,  // 40: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	63,  // 41: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	63,  // 42: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	63,  // 43: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	63,  // 44: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	64,  // 45: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	3,   // 46: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
+	7,   // 47: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,   // 48: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	60,  // 49: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
+	0,   // 50: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 51: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	61,  // 52: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	62,  // 53: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	64,  // 54: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	10,  // 55: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	11,  // 56: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,   // 57: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 58: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 59: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 60: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 61: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 62: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
+	0,   // 63: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	61,  // 64: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
+	62,  // 65: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
+	0,   // 66: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	64,  // 67: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
+	64,  // 68: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
+	64,  // 69: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
+	0,   // 70: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 71: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
+	66,  // 72: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	67,  // 73: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	4,   // 74: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	68,  // 75: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	64,  // 76: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	48,  // 77: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	69,  // 78: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	6,   // 79: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	6,   // 80: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,   // 81: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	49,  // 82: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
+	66,  // 83: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	48,  // 84: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	66,  // 85: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	47,  // 86: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	11,  // 87: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	13,  // 88: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	16,  // 89: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	17,  // 90: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	19,  // 91: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	21,  // 92: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	23,  // 93: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
+	25,  // 94: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	27,  // 95: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	29,  // 96: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	31,  // 97: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	33,  // 98: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
+	35,  // 99: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
+	37,  // 100: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
+	39,  // 101: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
+	41,  // 102: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
+	43,  // 103: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
+	45,  // 104: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	52,  // 105: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	50,  // 106: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	12,  // 107: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	14,  // 108: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,   // 109: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	18,  // 110: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	20,  // 111: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	22,  // 112: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	24,  // 113: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
+	26,  // 114: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	28,  // 115: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	30,  // 116: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	32,  // 117: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	34,  // 118: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
+	36,  // 119: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
+	38,  // 120: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
+	40,  // 121: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
+	42,  // 122: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
+	44,  // 123: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
+	46,  // 124: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	53,  // 125: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	51,  // 126: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	107, // [107:127] is the sub-list for method output_type
+	87,  // [87:107] is the sub-list for method input_type
+	87,  // [87:87] is the sub-list for extension type_name
+	87,  // [87:87] is the sub-list for extension extendee
+	0,   // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -3996,7 +5034,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   43,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -396,6 +396,12 @@ type Command struct {
 	//	*Command_DrainVersion
 	//	*Command_UndrainVersion
 	//	*Command_ForkInstance
+	//	*Command_PauseInstance
+	//	*Command_ResumeInstance
+	//	*Command_RetryStep
+	//	*Command_SkipStep
+	//	*Command_ResolveStep
+	//	*Command_UpdateStep
 	//	*Command_Retain
 	//	*Command_AckExport
 	Body          isCommand_Body `protobuf_oneof:"body"`
@@ -744,6 +750,60 @@ func (x *Command) GetForkInstance() *v1.ForkInstanceRequest {
 	return nil
 }
 
+func (x *Command) GetPauseInstance() *v1.PauseInstanceRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PauseInstance); ok {
+			return x.PauseInstance
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResumeInstance() *v1.ResumeInstanceRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResumeInstance); ok {
+			return x.ResumeInstance
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRetryStep() *v1.RetryStepRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RetryStep); ok {
+			return x.RetryStep
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSkipStep() *v1.SkipStepRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SkipStep); ok {
+			return x.SkipStep
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetResolveStep() *v1.ResolveStepRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResolveStep); ok {
+			return x.ResolveStep
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetUpdateStep() *v1.UpdateStepRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_UpdateStep); ok {
+			return x.UpdateStep
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRetain() *Retain {
 	if x != nil {
 		if x, ok := x.Body.(*Command_Retain); ok {
@@ -904,6 +964,31 @@ type Command_ForkInstance struct {
 	ForkInstance *v1.ForkInstanceRequest `protobuf:"bytes,54,opt,name=fork_instance,json=forkInstance,proto3,oneof"`
 }
 
+type Command_PauseInstance struct {
+	// From cluster level 19 on.
+	PauseInstance *v1.PauseInstanceRequest `protobuf:"bytes,60,opt,name=pause_instance,json=pauseInstance,proto3,oneof"`
+}
+
+type Command_ResumeInstance struct {
+	ResumeInstance *v1.ResumeInstanceRequest `protobuf:"bytes,61,opt,name=resume_instance,json=resumeInstance,proto3,oneof"`
+}
+
+type Command_RetryStep struct {
+	RetryStep *v1.RetryStepRequest `protobuf:"bytes,62,opt,name=retry_step,json=retryStep,proto3,oneof"`
+}
+
+type Command_SkipStep struct {
+	SkipStep *v1.SkipStepRequest `protobuf:"bytes,63,opt,name=skip_step,json=skipStep,proto3,oneof"`
+}
+
+type Command_ResolveStep struct {
+	ResolveStep *v1.ResolveStepRequest `protobuf:"bytes,64,opt,name=resolve_step,json=resolveStep,proto3,oneof"`
+}
+
+type Command_UpdateStep struct {
+	UpdateStep *v1.UpdateStepRequest `protobuf:"bytes,65,opt,name=update_step,json=updateStep,proto3,oneof"`
+}
+
 type Command_Retain struct {
 	// From cluster level 21 on.
 	Retain *Retain `protobuf:"bytes,75,opt,name=retain,proto3,oneof"`
@@ -978,6 +1063,18 @@ func (*Command_DrainVersion) isCommand_Body() {}
 func (*Command_UndrainVersion) isCommand_Body() {}
 
 func (*Command_ForkInstance) isCommand_Body() {}
+
+func (*Command_PauseInstance) isCommand_Body() {}
+
+func (*Command_ResumeInstance) isCommand_Body() {}
+
+func (*Command_RetryStep) isCommand_Body() {}
+
+func (*Command_SkipStep) isCommand_Body() {}
+
+func (*Command_ResolveStep) isCommand_Body() {}
+
+func (*Command_UpdateStep) isCommand_Body() {}
 
 func (*Command_Retain) isCommand_Body() {}
 
@@ -1858,7 +1955,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\x9b\x14\n" +
+	" \x01(\fR\x04salt\"\xbc\x17\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -1900,7 +1997,15 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\rfire_schedule\x18- \x01(\v2\x1d.lockstep.log.v1.FireScheduleH\x00R\ffireSchedule\x12G\n" +
 	"\rdrain_version\x182 \x01(\v2 .lockstep.v1.DrainVersionRequestH\x00R\fdrainVersion\x12M\n" +
 	"\x0fundrain_version\x183 \x01(\v2\".lockstep.v1.UndrainVersionRequestH\x00R\x0eundrainVersion\x12G\n" +
-	"\rfork_instance\x186 \x01(\v2 .lockstep.v1.ForkInstanceRequestH\x00R\fforkInstance\x121\n" +
+	"\rfork_instance\x186 \x01(\v2 .lockstep.v1.ForkInstanceRequestH\x00R\fforkInstance\x12J\n" +
+	"\x0epause_instance\x18< \x01(\v2!.lockstep.v1.PauseInstanceRequestH\x00R\rpauseInstance\x12M\n" +
+	"\x0fresume_instance\x18= \x01(\v2\".lockstep.v1.ResumeInstanceRequestH\x00R\x0eresumeInstance\x12>\n" +
+	"\n" +
+	"retry_step\x18> \x01(\v2\x1d.lockstep.v1.RetryStepRequestH\x00R\tretryStep\x12;\n" +
+	"\tskip_step\x18? \x01(\v2\x1c.lockstep.v1.SkipStepRequestH\x00R\bskipStep\x12D\n" +
+	"\fresolve_step\x18@ \x01(\v2\x1f.lockstep.v1.ResolveStepRequestH\x00R\vresolveStep\x12A\n" +
+	"\vupdate_step\x18A \x01(\v2\x1e.lockstep.v1.UpdateStepRequestH\x00R\n" +
+	"updateStep\x121\n" +
 	"\x06retain\x18K \x01(\v2\x17.lockstep.log.v1.RetainH\x00R\x06retain\x12>\n" +
 	"\n" +
 	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExportB\x06\n" +
@@ -2020,7 +2125,13 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.DrainVersionRequest)(nil),       // 40: lockstep.v1.DrainVersionRequest
 	(*v1.UndrainVersionRequest)(nil),     // 41: lockstep.v1.UndrainVersionRequest
 	(*v1.ForkInstanceRequest)(nil),       // 42: lockstep.v1.ForkInstanceRequest
-	(*v1.AckExportRequest)(nil),          // 43: lockstep.v1.AckExportRequest
+	(*v1.PauseInstanceRequest)(nil),      // 43: lockstep.v1.PauseInstanceRequest
+	(*v1.ResumeInstanceRequest)(nil),     // 44: lockstep.v1.ResumeInstanceRequest
+	(*v1.RetryStepRequest)(nil),          // 45: lockstep.v1.RetryStepRequest
+	(*v1.SkipStepRequest)(nil),           // 46: lockstep.v1.SkipStepRequest
+	(*v1.ResolveStepRequest)(nil),        // 47: lockstep.v1.ResolveStepRequest
+	(*v1.UpdateStepRequest)(nil),         // 48: lockstep.v1.UpdateStepRequest
+	(*v1.AckExportRequest)(nil),          // 49: lockstep.v1.AckExportRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2061,13 +2172,19 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	40, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
 	41, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
 	42, // 37: lockstep.log.v1.Command.fork_instance:type_name -> lockstep.v1.ForkInstanceRequest
-	17, // 38: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
-	43, // 39: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	43, // 38: lockstep.log.v1.Command.pause_instance:type_name -> lockstep.v1.PauseInstanceRequest
+	44, // 39: lockstep.log.v1.Command.resume_instance:type_name -> lockstep.v1.ResumeInstanceRequest
+	45, // 40: lockstep.log.v1.Command.retry_step:type_name -> lockstep.v1.RetryStepRequest
+	46, // 41: lockstep.log.v1.Command.skip_step:type_name -> lockstep.v1.SkipStepRequest
+	47, // 42: lockstep.log.v1.Command.resolve_step:type_name -> lockstep.v1.ResolveStepRequest
+	48, // 43: lockstep.log.v1.Command.update_step:type_name -> lockstep.v1.UpdateStepRequest
+	17, // 44: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
+	49, // 45: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2109,6 +2226,12 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_DrainVersion)(nil),
 		(*Command_UndrainVersion)(nil),
 		(*Command_ForkInstance)(nil),
+		(*Command_PauseInstance)(nil),
+		(*Command_ResumeInstance)(nil),
+		(*Command_RetryStep)(nil),
+		(*Command_SkipStep)(nil),
+		(*Command_ResolveStep)(nil),
+		(*Command_UpdateStep)(nil),
 		(*Command_Retain)(nil),
 		(*Command_AckExport)(nil),
 	}

@@ -687,6 +687,8 @@ type Instance struct {
 	ForkedFrom string `protobuf:"bytes,39,opt,name=forked_from,json=forkedFrom,proto3" json:"forked_from,omitempty"`
 	ForkedStep string `protobuf:"bytes,40,opt,name=forked_step,json=forkedStep,proto3" json:"forked_step,omitempty"`
 	Copied     int32  `protobuf:"varint,41,opt,name=copied,proto3" json:"copied,omitempty"`
+	// While it is paused.
+	Pause *Pause `protobuf:"bytes,47,opt,name=pause,proto3" json:"pause,omitempty"`
 	// When its start was accepted, if it waited for its id behind that; -1: before there was an index of instances.
 	AcceptedWall int64 `protobuf:"varint,51,opt,name=accepted_wall,json=acceptedWall,proto3" json:"accepted_wall,omitempty"`
 	// While it lives: when its history last grew, and a time in the minute before that, by which it is in the index.
@@ -989,6 +991,13 @@ func (x *Instance) GetCopied() int32 {
 	return 0
 }
 
+func (x *Instance) GetPause() *Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
 func (x *Instance) GetAcceptedWall() int64 {
 	if x != nil {
 		return x.AcceptedWall
@@ -1031,6 +1040,67 @@ func (x *Instance) GetRemoving() bool {
 	return false
 }
 
+// Pause is since when an instance is paused, by whom, and why.
+type Pause struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SinceWall     int64                  `protobuf:"varint,1,opt,name=since_wall,json=sinceWall,proto3" json:"since_wall,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pause) Reset() {
+	*x = Pause{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pause) ProtoMessage() {}
+
+func (x *Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pause.ProtoReflect.Descriptor instead.
+func (*Pause) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Pause) GetSinceWall() int64 {
+	if x != nil {
+		return x.SinceWall
+	}
+	return 0
+}
+
+func (x *Pause) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Pause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Line is what an instance knows of the starts of its id.
 type Line struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1046,7 +1116,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1128,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1141,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Line) GetFirst() string {
@@ -1129,7 +1199,7 @@ type Census struct {
 
 func (x *Census) Reset() {
 	*x = Census{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1211,7 @@ func (x *Census) String() string {
 func (*Census) ProtoMessage() {}
 
 func (x *Census) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1224,7 @@ func (x *Census) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Census.ProtoReflect.Descriptor instead.
 func (*Census) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Census) GetKey() string {
@@ -1260,7 +1330,7 @@ type CensusPlace struct {
 
 func (x *CensusPlace) Reset() {
 	*x = CensusPlace{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1342,7 @@ func (x *CensusPlace) String() string {
 func (*CensusPlace) ProtoMessage() {}
 
 func (x *CensusPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1355,7 @@ func (x *CensusPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CensusPlace.ProtoReflect.Descriptor instead.
 func (*CensusPlace) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CensusPlace) GetCount() int32 {
@@ -1352,7 +1422,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1434,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1447,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Schedule) GetSchedule() string {
@@ -1556,7 +1626,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1638,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1651,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Firing) GetAtWall() int64 {
@@ -1645,7 +1715,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1727,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1740,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Signal) GetName() string {
@@ -1712,7 +1782,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1794,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1807,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -1779,7 +1849,7 @@ type SignalTold struct {
 
 func (x *SignalTold) Reset() {
 	*x = SignalTold{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1791,7 +1861,7 @@ func (x *SignalTold) String() string {
 func (*SignalTold) ProtoMessage() {}
 
 func (x *SignalTold) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1804,7 +1874,7 @@ func (x *SignalTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
 func (*SignalTold) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SignalTold) GetExpireAt() int64 {
@@ -1859,7 +1929,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1941,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1954,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -1951,7 +2021,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2033,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2046,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Run) GetNode() int32 {
@@ -2234,7 +2304,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2316,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2329,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -2333,7 +2403,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2345,7 +2415,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2358,7 +2428,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -2416,7 +2486,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2428,7 +2498,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2441,7 +2511,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -2489,7 +2559,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2571,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2584,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Lock) GetLock() string {
@@ -2578,7 +2648,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +2660,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +2673,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2697,7 +2767,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2709,7 +2779,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2722,7 +2792,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2828,7 +2898,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +2910,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +2923,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -2927,7 +2997,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3009,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3022,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -3012,7 +3082,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3094,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3107,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -3167,7 +3237,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3249,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3262,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -3254,7 +3324,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3266,7 +3336,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3279,7 +3349,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -3300,7 +3370,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3312,7 +3382,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3325,7 +3395,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3412,7 +3482,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xca\v\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xf8\v\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -3458,14 +3528,20 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"forkedFrom\x12\x1f\n" +
 	"\vforked_step\x18( \x01(\tR\n" +
 	"forkedStep\x12\x16\n" +
-	"\x06copied\x18) \x01(\x05R\x06copied\x12#\n" +
+	"\x06copied\x18) \x01(\x05R\x06copied\x12,\n" +
+	"\x05pause\x18/ \x01(\v2\x16.lockstep.log.v1.PauseR\x05pause\x12#\n" +
 	"\raccepted_wall\x183 \x01(\x03R\facceptedWall\x12!\n" +
 	"\fchanged_wall\x184 \x01(\x03R\vchangedWall\x12\x1d\n" +
 	"\n" +
 	"quiet_wall\x185 \x01(\x03R\tquietWall\x12)\n" +
 	"\x10started_position\x187 \x01(\x03R\x0fstartedPosition\x12%\n" +
 	"\x0eended_position\x188 \x01(\x03R\rendedPosition\x12\x1a\n" +
-	"\bremoving\x189 \x01(\bR\bremoving\"g\n" +
+	"\bremoving\x189 \x01(\bR\bremoving\"N\n" +
+	"\x05Pause\x12\x1d\n" +
+	"\n" +
+	"since_wall\x18\x01 \x01(\x03R\tsinceWall\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"g\n" +
 	"\x04Line\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\tR\x05first\x12\x19\n" +
 	"\bstart_id\x18\x02 \x01(\tR\astartId\x12\x16\n" +
@@ -3720,7 +3796,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
@@ -3728,84 +3804,86 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*VersionUse)(nil),     // 3: lockstep.log.v1.VersionUse
 	(*Pair)(nil),           // 4: lockstep.log.v1.Pair
 	(*Instance)(nil),       // 5: lockstep.log.v1.Instance
-	(*Line)(nil),           // 6: lockstep.log.v1.Line
-	(*Census)(nil),         // 7: lockstep.log.v1.Census
-	(*CensusPlace)(nil),    // 8: lockstep.log.v1.CensusPlace
-	(*Schedule)(nil),       // 9: lockstep.log.v1.Schedule
-	(*Firing)(nil),         // 10: lockstep.log.v1.Firing
-	(*Signal)(nil),         // 11: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 12: lockstep.log.v1.SignalSeen
-	(*SignalTold)(nil),     // 13: lockstep.log.v1.SignalTold
-	(*RunPage)(nil),        // 14: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 15: lockstep.log.v1.Run
-	(*Pending)(nil),        // 16: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 17: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 18: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 19: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 20: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 21: lockstep.log.v1.Session
-	(*Lease)(nil),          // 22: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 23: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 24: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 25: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 26: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 27: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 28: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 29: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 30: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 31: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 32: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 33: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 34: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 35: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 36: lockstep.v1.Event
+	(*Pause)(nil),          // 6: lockstep.log.v1.Pause
+	(*Line)(nil),           // 7: lockstep.log.v1.Line
+	(*Census)(nil),         // 8: lockstep.log.v1.Census
+	(*CensusPlace)(nil),    // 9: lockstep.log.v1.CensusPlace
+	(*Schedule)(nil),       // 10: lockstep.log.v1.Schedule
+	(*Firing)(nil),         // 11: lockstep.log.v1.Firing
+	(*Signal)(nil),         // 12: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),     // 13: lockstep.log.v1.SignalSeen
+	(*SignalTold)(nil),     // 14: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),        // 15: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 16: lockstep.log.v1.Run
+	(*Pending)(nil),        // 17: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 18: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 19: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 20: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 21: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 22: lockstep.log.v1.Session
+	(*Lease)(nil),          // 23: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 24: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 25: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 26: lockstep.log.v1.LateResult
+	(*EventBlock)(nil),     // 27: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 28: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 29: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 30: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 31: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 32: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 33: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 34: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 35: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 36: lockstep.v1.Refusal
+	(*v1.Event)(nil),       // 37: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	28, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	29, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	30, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	30, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	29, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	30, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	31, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	31, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	4,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	4,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	11, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	12, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	29, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	6,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
-	8,  // 10: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
-	30, // 11: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	4,  // 12: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	31, // 13: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	10, // 14: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	32, // 15: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	30, // 16: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	15, // 17: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	33, // 18: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	30, // 19: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	30, // 20: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	30, // 21: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	17, // 22: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	18, // 23: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	33, // 24: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	17, // 25: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	33, // 26: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	20, // 27: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	20, // 28: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	20, // 29: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	23, // 30: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	22, // 31: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	24, // 32: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	34, // 33: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	35, // 34: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	17, // 35: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	30, // 36: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	34, // 37: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	36, // 38: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 39: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	12, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	13, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	30, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	7,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
+	6,  // 10: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
+	9,  // 11: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
+	31, // 12: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	4,  // 13: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	32, // 14: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	11, // 15: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	33, // 16: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	31, // 17: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	16, // 18: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	34, // 19: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	31, // 20: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	31, // 21: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	31, // 22: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	18, // 23: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	19, // 24: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	34, // 25: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	18, // 26: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	34, // 27: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	21, // 28: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	21, // 29: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	21, // 30: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	24, // 31: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	23, // 32: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	25, // 33: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	35, // 34: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	36, // 35: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	18, // 36: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	31, // 37: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	35, // 38: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	37, // 39: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 40: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -3819,7 +3897,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -66,6 +66,24 @@ const (
 	// InstanceServiceRejectStepProcedure is the fully-qualified name of the InstanceService's
 	// RejectStep RPC.
 	InstanceServiceRejectStepProcedure = "/lockstep.v1.InstanceService/RejectStep"
+	// InstanceServicePauseInstanceProcedure is the fully-qualified name of the InstanceService's
+	// PauseInstance RPC.
+	InstanceServicePauseInstanceProcedure = "/lockstep.v1.InstanceService/PauseInstance"
+	// InstanceServiceResumeInstanceProcedure is the fully-qualified name of the InstanceService's
+	// ResumeInstance RPC.
+	InstanceServiceResumeInstanceProcedure = "/lockstep.v1.InstanceService/ResumeInstance"
+	// InstanceServiceRetryStepProcedure is the fully-qualified name of the InstanceService's RetryStep
+	// RPC.
+	InstanceServiceRetryStepProcedure = "/lockstep.v1.InstanceService/RetryStep"
+	// InstanceServiceSkipStepProcedure is the fully-qualified name of the InstanceService's SkipStep
+	// RPC.
+	InstanceServiceSkipStepProcedure = "/lockstep.v1.InstanceService/SkipStep"
+	// InstanceServiceResolveStepProcedure is the fully-qualified name of the InstanceService's
+	// ResolveStep RPC.
+	InstanceServiceResolveStepProcedure = "/lockstep.v1.InstanceService/ResolveStep"
+	// InstanceServiceUpdateStepProcedure is the fully-qualified name of the InstanceService's
+	// UpdateStep RPC.
+	InstanceServiceUpdateStepProcedure = "/lockstep.v1.InstanceService/UpdateStep"
 	// InstanceServiceGetHistoryProcedure is the fully-qualified name of the InstanceService's
 	// GetHistory RPC.
 	InstanceServiceGetHistoryProcedure = "/lockstep.v1.InstanceService/GetHistory"
@@ -97,6 +115,17 @@ type InstanceServiceClient interface {
 	// answered like the first time, and the other one is refused.
 	ApproveStep(context.Context, *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error)
 	RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error)
+	// PauseInstance has nothing new of an instance begun or leased until ResumeInstance: what is leased goes on, and counts.
+	PauseInstance(context.Context, *connect.Request[v1.PauseInstanceRequest]) (*connect.Response[v1.PauseInstanceResponse], error)
+	ResumeInstance(context.Context, *connect.Request[v1.ResumeInstanceRequest]) (*connect.Response[v1.ResumeInstanceResponse], error)
+	// RetryStep has a run that stands still tried again, with all its attempts.
+	RetryStep(context.Context, *connect.Request[v1.RetryStepRequest]) (*connect.Response[v1.RetryStepResponse], error)
+	// SkipStep skips a run that is not leased, as if its condition were not met.
+	SkipStep(context.Context, *connect.Request[v1.SkipStepRequest]) (*connect.Response[v1.SkipStepResponse], error)
+	// ResolveStep gives a run its end by hand: it completes it with an output, or fails it with a code. Who holds the run is fenced.
+	ResolveStep(context.Context, *connect.Request[v1.ResolveStepRequest]) (*connect.Response[v1.ResolveStepResponse], error)
+	// UpdateStep changes what is left of a run's attempts and times.
+	UpdateStep(context.Context, *connect.Request[v1.UpdateStepRequest]) (*connect.Response[v1.UpdateStepResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
 	// ListWaits tells which instances wait for which.
@@ -183,6 +212,42 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(instanceServiceMethods.ByName("RejectStep")),
 			connect.WithClientOptions(opts...),
 		),
+		pauseInstance: connect.NewClient[v1.PauseInstanceRequest, v1.PauseInstanceResponse](
+			httpClient,
+			baseURL+InstanceServicePauseInstanceProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("PauseInstance")),
+			connect.WithClientOptions(opts...),
+		),
+		resumeInstance: connect.NewClient[v1.ResumeInstanceRequest, v1.ResumeInstanceResponse](
+			httpClient,
+			baseURL+InstanceServiceResumeInstanceProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("ResumeInstance")),
+			connect.WithClientOptions(opts...),
+		),
+		retryStep: connect.NewClient[v1.RetryStepRequest, v1.RetryStepResponse](
+			httpClient,
+			baseURL+InstanceServiceRetryStepProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("RetryStep")),
+			connect.WithClientOptions(opts...),
+		),
+		skipStep: connect.NewClient[v1.SkipStepRequest, v1.SkipStepResponse](
+			httpClient,
+			baseURL+InstanceServiceSkipStepProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("SkipStep")),
+			connect.WithClientOptions(opts...),
+		),
+		resolveStep: connect.NewClient[v1.ResolveStepRequest, v1.ResolveStepResponse](
+			httpClient,
+			baseURL+InstanceServiceResolveStepProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("ResolveStep")),
+			connect.WithClientOptions(opts...),
+		),
+		updateStep: connect.NewClient[v1.UpdateStepRequest, v1.UpdateStepResponse](
+			httpClient,
+			baseURL+InstanceServiceUpdateStepProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("UpdateStep")),
+			connect.WithClientOptions(opts...),
+		),
 		getHistory: connect.NewClient[v1.GetHistoryRequest, v1.GetHistoryResponse](
 			httpClient,
 			baseURL+InstanceServiceGetHistoryProcedure,
@@ -220,6 +285,12 @@ type instanceServiceClient struct {
 	sendSignal         *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
 	approveStep        *connect.Client[v1.ApproveStepRequest, v1.ApproveStepResponse]
 	rejectStep         *connect.Client[v1.RejectStepRequest, v1.RejectStepResponse]
+	pauseInstance      *connect.Client[v1.PauseInstanceRequest, v1.PauseInstanceResponse]
+	resumeInstance     *connect.Client[v1.ResumeInstanceRequest, v1.ResumeInstanceResponse]
+	retryStep          *connect.Client[v1.RetryStepRequest, v1.RetryStepResponse]
+	skipStep           *connect.Client[v1.SkipStepRequest, v1.SkipStepResponse]
+	resolveStep        *connect.Client[v1.ResolveStepRequest, v1.ResolveStepResponse]
+	updateStep         *connect.Client[v1.UpdateStepRequest, v1.UpdateStepResponse]
 	getHistory         *connect.Client[v1.GetHistoryRequest, v1.GetHistoryResponse]
 	explain            *connect.Client[v1.ExplainRequest, v1.ExplainResponse]
 	listWaits          *connect.Client[v1.ListWaitsRequest, v1.ListWaitsResponse]
@@ -280,6 +351,36 @@ func (c *instanceServiceClient) RejectStep(ctx context.Context, req *connect.Req
 	return c.rejectStep.CallUnary(ctx, req)
 }
 
+// PauseInstance calls lockstep.v1.InstanceService.PauseInstance.
+func (c *instanceServiceClient) PauseInstance(ctx context.Context, req *connect.Request[v1.PauseInstanceRequest]) (*connect.Response[v1.PauseInstanceResponse], error) {
+	return c.pauseInstance.CallUnary(ctx, req)
+}
+
+// ResumeInstance calls lockstep.v1.InstanceService.ResumeInstance.
+func (c *instanceServiceClient) ResumeInstance(ctx context.Context, req *connect.Request[v1.ResumeInstanceRequest]) (*connect.Response[v1.ResumeInstanceResponse], error) {
+	return c.resumeInstance.CallUnary(ctx, req)
+}
+
+// RetryStep calls lockstep.v1.InstanceService.RetryStep.
+func (c *instanceServiceClient) RetryStep(ctx context.Context, req *connect.Request[v1.RetryStepRequest]) (*connect.Response[v1.RetryStepResponse], error) {
+	return c.retryStep.CallUnary(ctx, req)
+}
+
+// SkipStep calls lockstep.v1.InstanceService.SkipStep.
+func (c *instanceServiceClient) SkipStep(ctx context.Context, req *connect.Request[v1.SkipStepRequest]) (*connect.Response[v1.SkipStepResponse], error) {
+	return c.skipStep.CallUnary(ctx, req)
+}
+
+// ResolveStep calls lockstep.v1.InstanceService.ResolveStep.
+func (c *instanceServiceClient) ResolveStep(ctx context.Context, req *connect.Request[v1.ResolveStepRequest]) (*connect.Response[v1.ResolveStepResponse], error) {
+	return c.resolveStep.CallUnary(ctx, req)
+}
+
+// UpdateStep calls lockstep.v1.InstanceService.UpdateStep.
+func (c *instanceServiceClient) UpdateStep(ctx context.Context, req *connect.Request[v1.UpdateStepRequest]) (*connect.Response[v1.UpdateStepResponse], error) {
+	return c.updateStep.CallUnary(ctx, req)
+}
+
 // GetHistory calls lockstep.v1.InstanceService.GetHistory.
 func (c *instanceServiceClient) GetHistory(ctx context.Context, req *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
 	return c.getHistory.CallUnary(ctx, req)
@@ -316,6 +417,17 @@ type InstanceServiceHandler interface {
 	// answered like the first time, and the other one is refused.
 	ApproveStep(context.Context, *connect.Request[v1.ApproveStepRequest]) (*connect.Response[v1.ApproveStepResponse], error)
 	RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error)
+	// PauseInstance has nothing new of an instance begun or leased until ResumeInstance: what is leased goes on, and counts.
+	PauseInstance(context.Context, *connect.Request[v1.PauseInstanceRequest]) (*connect.Response[v1.PauseInstanceResponse], error)
+	ResumeInstance(context.Context, *connect.Request[v1.ResumeInstanceRequest]) (*connect.Response[v1.ResumeInstanceResponse], error)
+	// RetryStep has a run that stands still tried again, with all its attempts.
+	RetryStep(context.Context, *connect.Request[v1.RetryStepRequest]) (*connect.Response[v1.RetryStepResponse], error)
+	// SkipStep skips a run that is not leased, as if its condition were not met.
+	SkipStep(context.Context, *connect.Request[v1.SkipStepRequest]) (*connect.Response[v1.SkipStepResponse], error)
+	// ResolveStep gives a run its end by hand: it completes it with an output, or fails it with a code. Who holds the run is fenced.
+	ResolveStep(context.Context, *connect.Request[v1.ResolveStepRequest]) (*connect.Response[v1.ResolveStepResponse], error)
+	// UpdateStep changes what is left of a run's attempts and times.
+	UpdateStep(context.Context, *connect.Request[v1.UpdateStepRequest]) (*connect.Response[v1.UpdateStepResponse], error)
 	GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error)
 	Explain(context.Context, *connect.Request[v1.ExplainRequest]) (*connect.Response[v1.ExplainResponse], error)
 	// ListWaits tells which instances wait for which.
@@ -398,6 +510,42 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		connect.WithSchema(instanceServiceMethods.ByName("RejectStep")),
 		connect.WithHandlerOptions(opts...),
 	)
+	instanceServicePauseInstanceHandler := connect.NewUnaryHandler(
+		InstanceServicePauseInstanceProcedure,
+		svc.PauseInstance,
+		connect.WithSchema(instanceServiceMethods.ByName("PauseInstance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceResumeInstanceHandler := connect.NewUnaryHandler(
+		InstanceServiceResumeInstanceProcedure,
+		svc.ResumeInstance,
+		connect.WithSchema(instanceServiceMethods.ByName("ResumeInstance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceRetryStepHandler := connect.NewUnaryHandler(
+		InstanceServiceRetryStepProcedure,
+		svc.RetryStep,
+		connect.WithSchema(instanceServiceMethods.ByName("RetryStep")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceSkipStepHandler := connect.NewUnaryHandler(
+		InstanceServiceSkipStepProcedure,
+		svc.SkipStep,
+		connect.WithSchema(instanceServiceMethods.ByName("SkipStep")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceResolveStepHandler := connect.NewUnaryHandler(
+		InstanceServiceResolveStepProcedure,
+		svc.ResolveStep,
+		connect.WithSchema(instanceServiceMethods.ByName("ResolveStep")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceUpdateStepHandler := connect.NewUnaryHandler(
+		InstanceServiceUpdateStepProcedure,
+		svc.UpdateStep,
+		connect.WithSchema(instanceServiceMethods.ByName("UpdateStep")),
+		connect.WithHandlerOptions(opts...),
+	)
 	instanceServiceGetHistoryHandler := connect.NewUnaryHandler(
 		InstanceServiceGetHistoryProcedure,
 		svc.GetHistory,
@@ -443,6 +591,18 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceApproveStepHandler.ServeHTTP(w, r)
 		case InstanceServiceRejectStepProcedure:
 			instanceServiceRejectStepHandler.ServeHTTP(w, r)
+		case InstanceServicePauseInstanceProcedure:
+			instanceServicePauseInstanceHandler.ServeHTTP(w, r)
+		case InstanceServiceResumeInstanceProcedure:
+			instanceServiceResumeInstanceHandler.ServeHTTP(w, r)
+		case InstanceServiceRetryStepProcedure:
+			instanceServiceRetryStepHandler.ServeHTTP(w, r)
+		case InstanceServiceSkipStepProcedure:
+			instanceServiceSkipStepHandler.ServeHTTP(w, r)
+		case InstanceServiceResolveStepProcedure:
+			instanceServiceResolveStepHandler.ServeHTTP(w, r)
+		case InstanceServiceUpdateStepProcedure:
+			instanceServiceUpdateStepHandler.ServeHTTP(w, r)
 		case InstanceServiceGetHistoryProcedure:
 			instanceServiceGetHistoryHandler.ServeHTTP(w, r)
 		case InstanceServiceExplainProcedure:
@@ -500,6 +660,30 @@ func (UnimplementedInstanceServiceHandler) ApproveStep(context.Context, *connect
 
 func (UnimplementedInstanceServiceHandler) RejectStep(context.Context, *connect.Request[v1.RejectStepRequest]) (*connect.Response[v1.RejectStepResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.RejectStep is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) PauseInstance(context.Context, *connect.Request[v1.PauseInstanceRequest]) (*connect.Response[v1.PauseInstanceResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.PauseInstance is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) ResumeInstance(context.Context, *connect.Request[v1.ResumeInstanceRequest]) (*connect.Response[v1.ResumeInstanceResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ResumeInstance is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) RetryStep(context.Context, *connect.Request[v1.RetryStepRequest]) (*connect.Response[v1.RetryStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.RetryStep is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) SkipStep(context.Context, *connect.Request[v1.SkipStepRequest]) (*connect.Response[v1.SkipStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.SkipStep is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) ResolveStep(context.Context, *connect.Request[v1.ResolveStepRequest]) (*connect.Response[v1.ResolveStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ResolveStep is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) UpdateStep(context.Context, *connect.Request[v1.UpdateStepRequest]) (*connect.Response[v1.UpdateStepResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.UpdateStep is not implemented"))
 }
 
 func (UnimplementedInstanceServiceHandler) GetHistory(context.Context, *connect.Request[v1.GetHistoryRequest]) (*connect.Response[v1.GetHistoryResponse], error) {
