@@ -248,3 +248,14 @@ func ExampleScheduleOptions() {
 	fmt.Println(s.Schedule, "at", s.Cron, "in", s.Zone)
 	// Output: nightly at 30 2 * * * in Europe/Berlin
 }
+
+// What a worker is known to have done is completed by hand, and nobody waits for it any more. Whoever still holds the step is fenced.
+func ExampleOperation() {
+	c, end := newExample()
+	defer end()
+	charge := client.Operation{Instance: "order-7", Step: "charge", Reason: "paid by phone, receipt 4711"}
+	done, err := c.ResolveStep(context.Background(), charge, map[string]bool{"paid": true})
+	must(err)
+	fmt.Println(done.Token > 0, done.Duplicate)
+	// Output: true false
+}

@@ -34,10 +34,10 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	servers   []string
-	namespace string
-	json      bool
-	credfile  string
+	servers             []string
+	namespace           string
+	json                bool
+	principal, credfile string
 }
 
 // exitError ends the process with a status of its own, and says nothing more when it has no error.
@@ -111,6 +111,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringSliceVar(&c.servers, "server", []string{"127.0.0.1:7400"}, "API addresses of the cluster's nodes")
 	flags.StringVar(&c.namespace, "namespace", "", "namespace; empty is the default one")
 	flags.BoolVar(&c.json, "json", false, "print the reply as JSON")
+	flags.StringVar(&c.principal, "principal", os.Getenv("USER"), "who asks, as the history has it")
 	flags.StringVar(&c.credfile, "credential-file", "", "reserved; not in effect until there is authentication")
 	root.AddCommand(
 		c.serverCommand(), c.demoCommand(), c.benchCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
@@ -198,7 +199,11 @@ func ask[Req, Res any](ctx context.Context, c *cli, call func(*services) func(co
 	client := newHTTPClient()
 	var last error
 	for _, server := range c.servers {
-		res, err := call(servicesAt(client, server))(ctx, connect.NewRequest(r))
+		request := connect.NewRequest(r)
+		if c.principal != "" {
+			request.Header().Set("Lockstep-Principal", c.principal)
+		}
+		res, err := call(servicesAt(client, server))(ctx, request)
 		if err == nil {
 			return res.Msg, nil
 		}

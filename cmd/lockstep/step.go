@@ -37,8 +37,9 @@ func (r *heldRun) flags(cmd *cobra.Command) {
 }
 
 func (c *cli) stepCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "step", Short: "Lease a named step, and complete, fail or release what is held"}
-	parent.AddCommand(c.stepLease(), c.stepComplete(), c.stepFail(), c.stepProgress(), c.stepRelease())
+	parent := &cobra.Command{Use: "step", Short: "Lease a named step, and complete, fail or release what is held; or take a step in hand as an operator"}
+	parent.AddCommand(c.stepLease(), c.stepComplete(), c.stepFail(), c.stepProgress(), c.stepRelease(),
+		c.stepRetry(), c.stepSkip(), c.stepResolve(), c.stepUpdate())
 	return parent
 }
 
