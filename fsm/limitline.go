@@ -98,7 +98,7 @@ func (m *Machine) relined(k runKey, fn func()) {
 		return
 	}
 	p := i.place(k.at)
-	ready := p.state == v1.RunState_RUN_STATE_READY && len(p.limits) > 0
+	ready := p.state == v1.RunState_RUN_STATE_READY && !p.held && len(p.limits) > 0
 	item, q := readyRun{p.order, p.seq, i.run(k.at).key}, i.ns.queue(p.queue)
 	if item.run == nil {
 		item.run = &k

@@ -169,10 +169,11 @@ func (s *State) begun(i *instance, name string) *run {
 func (s *State) nextOwner(i *instance, step string) (next *run) {
 	for _, owner := range i.runs {
 		b := owner.step.Body
-		if b == nil || !owner.again() && !s.fills(owner) && !s.unseen(owner) || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
+		if b == nil || owner.state == Pending || !owner.again() && !s.fills(owner) && !s.unseen(owner) || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
 			continue
 		}
-		if next == nil || owner.lastEnd() < next.lastEnd() {
+		waits := owner.state == Waiting // else what is told is of a frame that ends with what it is in
+		if next == nil || waits && next.state != Waiting || (waits || next.state != Waiting) && owner.lastEnd() < next.lastEnd() {
 			next = owner
 		}
 	}
@@ -259,7 +260,7 @@ func (s *State) bodyWhole(r *run) {
 	case r.stage != stageRunning || !r.wanted():
 	case r.spoiled():
 		fault("liveness", "step %s of %s waits, and what is inside it puts out nothing", r.name, r.of.id)
-	case r.again() && s.Limit > 0:
+	case r.again() && (s.Limit > 0 || r.of.wasPaused):
 	case r.again():
 		fault("liveness", "step %s of %s has room for one more of what is inside it, and it is not begun", r.name, r.of.id)
 	case r.open() == 0:

@@ -91,7 +91,7 @@ func (s *State) ends(r *run) (state, code string) {
 // called starts the instance that a run called, once, and while that is wanted.
 func (s *State) called(f *Fact) *instance {
 	p := s.run(f.Other, f.OtherStep)
-	if p == nil || p.step.Call == nil || p.state != Waiting || p.begun || !p.wanted() || s.cause.command != nil ||
+	if p == nil || p.step.Call == nil || p.state != Waiting || p.begun || !p.wanted() || p.of.paused || s.cause.command != nil ||
 		f.Instance != p.other || f.Workflow != p.step.Call.Workflow || s.instances[f.Instance] != nil {
 		fault("S1", "instance %s of %s is called by step %s of %s", f.Instance, f.Workflow, f.OtherStep, f.Other)
 	}
@@ -261,7 +261,7 @@ func (s *State) dependentsWhole(events int) {
 	for _, r := range s.dependents {
 		state, _ := s.ends(r)
 		switch {
-		case r.state != Waiting:
+		case r.state != Waiting, r.of.paused && !r.depends():
 		case !r.depends():
 			fault("liveness", "step %s of %s calls %s, which is not started", r.name, r.of.id, r.other)
 		case state != "":

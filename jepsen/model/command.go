@@ -20,6 +20,7 @@ var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
 	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport", "ForkInstance",
+	"PauseInstance", "ResumeInstance", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -81,6 +82,10 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.askFork(c)
 	case Keep, Retain, Ack:
 		return s.askRetention(c)
+	case Halt, Unhalt:
+		return s.pauses(c)
+	case Retry, SkipRun, Resolve, Update:
+		return s.operate(c)
 	case ReleaseLock:
 		return s.releaseLock(c)
 	case Complete, Fail, Release, Progress:
@@ -204,7 +209,7 @@ func (s *State) find(c *Command) *run {
 		return nil
 	}
 	r := i.run(c.Step)
-	if r == nil && s.Limit > 0 && c.Answer.Code != "RUN_NOT_FOUND" { // the answer may be the first that is heard of a frame
+	if r == nil && (s.Limit > 0 || i.wasPaused) && c.Answer.Code != "RUN_NOT_FOUND" { // the answer may be the first that is heard of a frame
 		r = s.begun(i, c.Step)
 	}
 	if r != nil {
@@ -230,9 +235,9 @@ func (s *State) leaseStep(c *Command, x *session) func() {
 	case r.state == Incident:
 		s.refused(c, "NOT_READY")
 		return nil
-	case r.state == Ready && r.free():
+	case r.inLine() && r.free():
 		s.must(c)
-	case r.state != Ready && c.Wait <= 0:
+	case !r.inLine() && c.Wait <= 0:
 		s.refused(c, "NOT_READY")
 	}
 	return func() {

@@ -237,10 +237,11 @@ func (s *State) byHand(r *run, skip bool) bool {
 
 // runResumed: what stands still is tried again with all its attempts.
 func (s *State) runResumed(f *Fact, r *run) {
-	if !s.byHand(r, false) {
+	if !s.byHand(r, false) && !(s.byOperator(Retry, f) && r.state == Incident) {
 		fault("saga", "%s of %s, which is %s, is tried again by %s", f.Step, f.Instance, r.state, s.cause.command.say())
 	}
-	r.used = 0
+	s.dropLapsed(r)
+	r.used, r.totalDeadline = 0, 0
 	s.enter(r, Pending)
-	s.saw(Resumed)
+	s.saw(map[bool]Class{true: Resumed, false: StepRetried}[r.undoes != nil])
 }

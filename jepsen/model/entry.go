@@ -125,7 +125,20 @@ const (
 	Retain // remove a slice of what is over
 	Ack    // of an export
 	Fork
+	Halt // an instance is paused, and resumed
+	Unhalt
+	Retry
+	SkipRun
+	Resolve
+	Update
 )
+
+// Changes of a run. Times are nanoseconds from now on; zero leaves what there is.
+type Changes struct {
+	Left              int32
+	Total, Run, Queue int64
+	Now               bool
+}
 
 // Command of a client. What does not apply is zero.
 type Command struct {
@@ -155,6 +168,7 @@ type Command struct {
 	From                     string // the step from which on an instance is undone
 	Skip                     bool
 	Fork                     string // the id of a fork
+	Update                   Changes
 	// Of a schedule: which of its name, behind which time which comes, and how many in between do not.
 	Schedule            string
 	Plan                Plan

@@ -75,6 +75,10 @@ func (s *State) runFact(f *Fact, r *run) {
 	c := s.cause.command
 	about := c != nil && c.Instance == f.Instance && c.Step == f.Step
 	switch f.Kind {
+	case "step.resolved":
+		s.runResolved(f, r)
+	case "step.updated":
+		s.runUpdated(f, r)
 	case "step.ready":
 		s.runReady(f, r)
 	case "step.leased":
@@ -92,6 +96,10 @@ func (s *State) runFact(f *Fact, r *run) {
 	case "step.skipped":
 		s.runSkipped(f, r)
 	case "step.completed":
+		if r.byHand && s.byOperator(Resolve, f) {
+			s.completedByHand(f, r)
+			break
+		}
 		if r.step.waits() {
 			s.awaited(f, r)
 			break
@@ -172,11 +180,12 @@ func (s *State) runFact(f *Fact, r *run) {
 
 func (s *State) runReady(f *Fact, r *run) {
 	first := r.goes() && !r.step.waits() || r.undoes != nil && r.state == Pending && r.undoer() != nil
-	again := r.state == Backoff && r.retryAt <= s.horizon && s.cause.tick
+	again := r.state == Backoff && (r.retryAt <= s.horizon && s.cause.tick || s.byOperator(Update, f) && s.cause.command.Update.Now)
 	if !first && !again {
 		fault("S1", "step %s of %s becomes ready while it is %s", f.Step, f.Instance, r.state)
 	}
 	if first {
+		r.begunByItself(f)
 		s.begins(r)
 	}
 	if f.Fair != r.key() {
@@ -200,7 +209,7 @@ func (s *State) runLeased(f *Fact, r *run) {
 	switch {
 	case x == nil:
 		fault("S2", "step %s of %s is leased to session %d, which is not alive", f.Step, f.Instance, f.Session)
-	case r.state != Ready || !r.wanted():
+	case !r.inLine() || !r.wanted():
 		fault("S1", "step %s of %s is leased while it is %s and the instance %s", f.Step, f.Instance, r.state, r.of.state)
 	case !s.asks(x, r, f.Token):
 		fault("S2", "step %s of %s is leased to session %d, which does not ask", f.Step, f.Instance, f.Session)
@@ -408,6 +417,8 @@ func (s *State) fails(f *Fact, r *run) {
 		} else {
 			s.saw(NotRetryable)
 		}
+	case r.byHand && s.byOperator(Resolve, f) && f.Code == c.Code:
+		counts = false
 	case f.Code == "REJECTED" && r.rejected, s.failsWith(f, r), s.partiesDiffer(f, r):
 		counts = false
 	case f.Code == "TIMEOUT_QUEUE" || f.Code == "TIMEOUT_TOTAL":

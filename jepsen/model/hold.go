@@ -151,7 +151,7 @@ func (s *State) heldWhole(i *instance) {
 
 // keptOut: a run that could be leased waits for a lock that is held for longer than a lease.
 func (s *State) keptOut(r *run) bool {
-	return r.state == Ready && slices.ContainsFunc(r.step.Locks, func(w Want) bool { return s.lock(w.Lock).barred(w, r) })
+	return r.inLine() && slices.ContainsFunc(r.step.Locks, func(w Want) bool { return s.lock(w.Lock).barred(w, r) })
 }
 
 // inWay are the waits for which a wait waits: those of what it waits for.
@@ -228,7 +228,7 @@ func (s *State) deadlocked(f *Fact, r *run) {
 // keptWaiting: an attempt fails of a run that waits for its locks: it yields, or has waited for long enough.
 func (s *State) keptWaiting(f *Fact, r *run) bool {
 	switch {
-	case r.state != Ready:
+	case !r.inLine():
 		return false
 	case f.Code == "DEADLOCK":
 		s.deadlocked(f, r)
@@ -245,7 +245,7 @@ func (s *State) keptWaiting(f *Fact, r *run) bool {
 
 // kept: a run has not waited for its locks for longer than it may. Where somebody asks for what is in its queue it was tried.
 func (s *State) kept(r *run) {
-	if r.step.LockTimeout == 0 || r.state != Ready || len(r.step.Rates) > 0 { // it may wait for a slot
+	if r.step.LockTimeout == 0 || !r.inLine() || len(r.step.Rates) > 0 { // it may wait for a slot
 		return
 	}
 	if r.triedFrom == 0 && s.asked(r) {

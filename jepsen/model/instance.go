@@ -118,6 +118,10 @@ func (s *State) goesOn(i *instance) {
 }
 
 func (s *State) instanceChanged(f *Fact, i *instance) {
+	if f.Kind == "instance.paused" || f.Kind == "instance.resumed" {
+		s.pauseFact(f, i)
+		return
+	}
 	if f.Kind == "instance.compensating" {
 		s.compensationBegun(f, i)
 		return

@@ -116,6 +116,10 @@ func (s *State) joins(r *run) {
 
 // runSkipped: a run is skipped when its condition is not met, or its needs cannot be.
 func (s *State) runSkipped(f *Fact, r *run) {
+	if s.byOperator(SkipRun, f) {
+		s.skippedByOperator(f, r)
+		return
+	}
 	if r.undoes != nil {
 		if !s.byHand(r, true) {
 			fault("saga", "%s of %s, which is %s, is skipped by %s", f.Step, f.Instance, r.state, s.cause.command.say())
@@ -137,6 +141,7 @@ func (s *State) runSkipped(f *Fact, r *run) {
 		fault("S1", "step %s of %s is skipped while it is %s", f.Step, f.Instance, r.state)
 	}
 	if !lost {
+		r.begunByItself(f)
 		s.begins(r)
 	}
 	switch {

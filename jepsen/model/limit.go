@@ -19,7 +19,7 @@ func (s *State) begins(r *run) {
 
 // leaves says whether a run may be left as it is until an entry comes to it.
 func (s *State) leaves(r *run) bool {
-	if s.Limit == 0 {
+	if s.Limit == 0 && !r.of.wasPaused {
 		return false
 	}
 	if s.left[r] == 0 {
@@ -30,16 +30,15 @@ func (s *State) leaves(r *run) bool {
 
 // limitKept checks behind an entry that it has done no more than it may, and that nothing was left for long.
 func (s *State) limitKept() {
-	if s.Limit == 0 {
-		return
-	}
-	if s.started > 2*int(s.Limit) {
+	if s.Limit > 0 && s.started > 2*int(s.Limit) {
 		fault("liveness", "entry %d begins %d runs; the limit is twice %d", s.Index, s.started, s.Limit)
 	}
 	for r, since := range s.left {
 		switch {
 		case r.state != Pending || !r.wanted():
 			delete(s.left, r)
+		case r.of.paused:
+			s.left[r] = s.Index // it is held
 		case s.Index-since > mostLeft:
 			fault("liveness", "step %s of %s is not begun since entry %d", r.name, r.of.id, since)
 		}
@@ -49,7 +48,7 @@ func (s *State) limitKept() {
 // unseen says whether a step with a body may have a frame of which nothing was told: its runs were left.
 func (s *State) unseen(owner *run) bool {
 	b := owner.step.Body
-	return s.Limit > 0 && len(owner.frames) < owner.count() && !(b.While && len(owner.frames) >= owner.wantedTurns())
+	return (s.Limit > 0 || owner.of.wasPaused) && len(owner.frames) < owner.count() && !(b.While && len(owner.frames) >= owner.wantedTurns())
 }
 
 // wasLeft says whether a fact begins a run that an entry before had left, or may be of one of which nothing was told.
@@ -57,7 +56,8 @@ func (s *State) wasLeft(f *Fact) bool {
 	switch f.Kind {
 	case "step.waiting", "step.ready", "step.skipped", "step.incident":
 		r := s.run(f.Instance, f.Step)
-		return s.Limit > 0 && (r == nil || s.left[r] > 0)
+		i := s.instance(f.Instance)
+		return i != nil && (s.Limit > 0 || i.wasPaused) && (r == nil || s.left[r] > 0)
 	}
 	return false
 }

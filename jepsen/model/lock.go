@@ -247,7 +247,7 @@ func (s *State) idle(w *wait) {
 			fault("liveness", "call %d waits for lock %s, which is free", w.call, l.name)
 		}
 	case w.run != nil:
-		if over(w.run.state) || w.run.state == Ready && w.run.free() {
+		if over(w.run.state) || w.run.inLine() && w.run.free() {
 			fault("liveness", "call %d waits for step %s of %s, which is %s", w.call, w.run.step.Name, w.run.of.id, w.run.state)
 		}
 	default:

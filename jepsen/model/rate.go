@@ -103,7 +103,7 @@ const offered = 16
 // limitedLong: a run for which somebody asks, and which needs slots alone, waits though there are some, and nobody needs more than that: a
 // slot may be kept for who needs others as well. One that is due by the tick has come back.
 func (s *State) limitedLong(r *run) {
-	if r.state != Ready || len(r.step.Rates) == 0 || len(r.step.Locks) > 0 || !r.wanted() {
+	if !r.inLine() || len(r.step.Rates) == 0 || len(r.step.Locks) > 0 || !r.wanted() {
 		return
 	}
 	asked := s.asked(r)
@@ -127,7 +127,7 @@ func (s *State) limitedLong(r *run) {
 // contendsSlots: another run that is ready needs one of the limits of a run, and more.
 func (s *State) contendsSlots(r *run) bool {
 	return slices.ContainsFunc(s.idling, func(o *run) bool {
-		return o != r && o.state == Ready && len(o.step.Rates) > 0 && (len(o.step.Rates) > 1 || len(o.step.Locks) > 0) && slices.ContainsFunc(o.step.Rates, func(w Rate) bool {
+		return o != r && o.inLine() && len(o.step.Rates) > 0 && (len(o.step.Rates) > 1 || len(o.step.Locks) > 0) && slices.ContainsFunc(o.step.Rates, func(w Rate) bool {
 			return slices.ContainsFunc(r.step.Rates, func(mine Rate) bool { return mine.key(r) == w.key(o) })
 		})
 	})

@@ -26,9 +26,11 @@ const (
 
 // instance is one execution of a workflow.
 type instance struct {
-	id    string
-	flow  *Workflow
-	state string
+	id        string
+	flow      *Workflow
+	state     string
+	paused    bool
+	wasPaused bool // now or before: frames may have been begun of which nothing was told
 	// The version of the workflow; none where it is not known.
 	version *version
 	runs    []*run // of steps, and behind them of compensations that were begun
@@ -71,6 +73,7 @@ type run struct {
 	lapsed bool
 	// A step that waits has what it waited for, or was rejected; its timer's time, and whether its date had passed before.
 	delivered, rejected bool
+	byHand              bool   // somebody gives it its end
 	begun               bool   // of a call: it has started its instance
 	other               string // the id of the instance that it waits for, if it is to wait for one
 	fires               int64
@@ -152,12 +155,11 @@ func (i *instance) run(name string) *run {
 
 // enter moves a run to a state.
 func (s *State) enter(r *run, state string) {
-	if r.state == Ready && r.free() {
-		s.ready[r.step.Queue] = without(s.ready[r.step.Queue], r)
-		s.waitsNoMore(r)
+	if r.inLine() {
+		s.leavesQueue(r)
 	}
-	if state == Ready && r.free() {
-		s.ready[r.step.Queue] = append(s.ready[r.step.Queue], r)
+	if state == Ready && !r.of.paused {
+		s.joinsQueue(r)
 	}
 	if r.state == Ready || r.state == Waiting || r.state == Incident {
 		s.idling = without(s.idling, r)
@@ -168,17 +170,6 @@ func (s *State) enter(r *run, state string) {
 	if state == Ready {
 		r.readyFrom, r.triedFrom = s.Uptime, 0
 		r.queueDeadline = after(s.Uptime, r.step.QueueTimeout)
-	}
-	if r.state == Ready && len(r.step.Locks) > 0 || state == Ready && len(r.step.Locks) > 0 {
-		by := 1
-		if state != Ready {
-			by = -1
-		}
-		if r.state != state {
-			for _, w := range r.step.Locks {
-				s.lock(w.Lock).wanted += by
-			}
-		}
 	}
 	if r.state == Backoff {
 		s.backoff = without(s.backoff, r)

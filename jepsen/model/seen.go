@@ -166,6 +166,15 @@ const (
 	Copied        Class = "completion copied"
 	CopiedSkip    Class = "skipped step copied"
 	CopiedFailure Class = "failure copied"
+
+	InstancePaused  Class = "instance paused"
+	InstanceResumed Class = "instance resumed"
+	StepRetried     Class = "step that stood still retried"
+	StepSkipped     Class = "step skipped by an operator"
+	StepUpdated     Class = "step updated"
+	DoneByHand      Class = "completed by hand"
+	FailedByHand    Class = "failed by hand"
+	HolderFenced    Class = "completed by hand while leased"
 )
 
 // Classes lists them all.
@@ -187,6 +196,7 @@ func Classes() []Class {
 		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
+		InstancePaused, InstanceResumed, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
 	}
 }
 

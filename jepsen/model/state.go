@@ -286,7 +286,7 @@ func (s *State) beyond(r *run) {
 	if r.stops() {
 		return
 	}
-	if due(r.totalDeadline, s.horizon) || r.state == Ready && due(r.queueDeadline, s.horizon) {
+	if due(r.totalDeadline, s.horizon) || r.inLine() && due(r.queueDeadline, s.horizon) {
 		fault("liveness", "step %s of %s is %s beyond its timeout", r.step.Name, r.of.id, r.state)
 	}
 }

@@ -11,7 +11,7 @@ func (s *State) timedOut(f *Fact, r *run) {
 	switch {
 	case f.Code == "TIMEOUT_QUEUE":
 		s.saw(TimeoutQueue)
-		reason = r.state == Ready && due(r.queueDeadline, s.horizon)
+		reason = r.inLine() && due(r.queueDeadline, s.horizon)
 	case r.state == Incident:
 		s.saw(TimeoutStill)
 		reason = due(r.totalDeadline, s.horizon)

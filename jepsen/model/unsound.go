@@ -21,6 +21,7 @@ func (s *State) stoodStill(f *Fact, r *run) {
 	if !is || f.Code != code {
 		fault("S1", "step %s of %s stands still as %s; it is %s", f.Step, f.Instance, f.Code, r.state)
 	}
+	r.begunByItself(f)
 	s.begins(r)
 	s.saw(map[bool]Class{true: UnsoundWhen, false: UnsoundItems}[code == "CONDITION_INVALID"])
 	s.enter(r, Incident)

@@ -38,6 +38,7 @@ func (s *State) runWaiting(f *Fact, r *run) {
 	if !r.step.waits() || !r.step.Approval && r.step.Body == nil && f.Name != name || !r.goes() {
 		fault("S1", "step %s of %s waits for %q while it is %s", f.Step, f.Instance, f.Name, r.state)
 	}
+	r.begunByItself(f)
 	s.begins(r)
 	s.joins(r)
 	s.forget(r.of)

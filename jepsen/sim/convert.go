@@ -169,9 +169,33 @@ func command(c *logv1.Command) model.Command {
 		p := b.ForkInstance
 		m.Kind, m.Instance, m.From, m.Fork, m.Version, m.Keys = model.Fork, p.InstanceId, p.FromStep, p.NewInstanceId, p.Version, keysOf(p.Keys)
 	default:
+		operatorCommand(c, &m)
 		scheduleCommand(c, &m)
 	}
 	return m
+}
+
+// operatorCommand is command of what somebody does in the place of what else moves an instance.
+func operatorCommand(c *logv1.Command, m *model.Command) {
+	switch b := c.Body.(type) {
+	case *logv1.Command_PauseInstance:
+		m.Kind, m.Instance = model.Halt, b.PauseInstance.InstanceId
+	case *logv1.Command_ResumeInstance:
+		m.Kind, m.Instance = model.Unhalt, b.ResumeInstance.InstanceId
+	case *logv1.Command_RetryStep:
+		m.Kind, m.Instance, m.Step = model.Retry, b.RetryStep.InstanceId, runName(b.RetryStep)
+	case *logv1.Command_SkipStep:
+		m.Kind, m.Instance, m.Step = model.SkipRun, b.SkipStep.InstanceId, runName(b.SkipStep)
+	case *logv1.Command_ResolveStep:
+		p := b.ResolveStep
+		m.Kind, m.Instance, m.Step, m.Code, m.Output = model.Resolve, p.InstanceId, runName(p), p.Code, amount(p.OutputPayload)
+	case *logv1.Command_UpdateStep:
+		p := b.UpdateStep
+		m.Kind, m.Instance, m.Step = model.Update, p.InstanceId, runName(p)
+		m.Update = model.Changes{
+			Left: p.AttemptsLeft, Now: p.RetryNow, Total: int64(p.TotalTimeout.AsDuration()), Run: int64(p.RunTimeout.AsDuration()), Queue: int64(p.QueueTimeout.AsDuration()),
+		}
+	}
 }
 
 // scheduleCommand is command of what is about schedules.
@@ -230,6 +254,18 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
 	case *v1.RejectStepResponse:
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *v1.PauseInstanceResponse:
+		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	case *v1.ResumeInstanceResponse:
+		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	case *v1.RetryStepResponse:
+		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *v1.SkipStepResponse:
+		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *v1.ResolveStepResponse:
+		m.Duplicate, m.State, m.Token = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_"), r.Token
+	case *v1.UpdateStepResponse:
+		m.State = strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
 	case *logv1.ScheduleFired:
 		m.Taken = r.Taken
 	case *v1.TriggerScheduleResponse:

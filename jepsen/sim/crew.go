@@ -82,6 +82,9 @@ func (w *world) hire() {
 	if keeps := newDraws(w.config.Seed, "keeper"); keeps.one(2) {
 		w.keeper(keeps)
 	}
+	if steers := newDraws(w.config.Seed, "steerer"); steers.one(2) {
+		w.steerer(steers)
+	}
 	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
 		w.crew.planner = w.planner(plans)
 	}

@@ -11,7 +11,7 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// operator looks now and then for instances of which something that undoes stands still, whether they compensate or undo the body of
+// operator resumes what somebody left paused, and looks now and then for instances of which something that undoes stands still, whether they compensate or undo the body of
 // a step, and has that tried again, or skipped. It goes on until all have ended, for nothing else ends a compensation that stands still.
 type operator struct{ c *client }
 
@@ -42,6 +42,9 @@ func (o *operator) each(state v1.InstanceState, fn func(id string)) {
 	o.c.call(r, options{kind: "read"}, func(res *response) {
 		if list, is := res.value.(*v1.ListInstancesResponse); is {
 			for _, i := range list.Instances {
+				if i.Pause != nil && (o.c.w.stopping || o.c.draws.one(4)) {
+					o.c.call(&request{commands: one(resumed(i.InstanceId))}, options{kind: "steer"}, func(*response) {})
+				}
 				fn(i.InstanceId)
 			}
 		}

@@ -1,0 +1,77 @@
+package model
+
+import "testing"
+
+// inHand has step a of i leased under token 7, and b behind it.
+func inHand(t *testing.T) *told {
+	h := tell(t, flow(Step{Name: "a"}, Step{Name: "b", Needs: []string{"a"}}))
+	h.session(1)
+	h.good(start("w", "i", "a"))
+	h.good(leased(1, "i", "a", 7, 1, 0))
+	return h
+}
+
+func byHand(token int64, facts ...Fact) Entry {
+	facts = append([]Fact{
+		{Kind: "step.resolved", Instance: "i", Step: "a", Token: token, Attempt: 1}, {Kind: "step.completed", Instance: "i", Step: "a", Token: token, Attempt: 1},
+	}, facts...)
+	return one(Command{Kind: Resolve, Instance: "i", Step: "a", Answer: Answer{State: Running, Token: token}}, facts...)
+}
+
+func TestACompletionByHandIsUnderATokenOfItsOwn(t *testing.T) {
+	h := inHand(t)
+	h.good(byHand(8, ready("b")))
+	h.good(one(Command{Kind: Complete, Instance: "i", Step: "a", Token: 7, Answer: Answer{Code: "FENCED"}}))
+	inHand(t).bad("S1", "token 7", byHand(7, ready("b")))
+	inHand(t).bad("liveness", "is not begun", byHand(8))
+	h = inHand(t)
+	h.good(byHand(8, ready("b")))
+	h.bad("S2", "FENCED", one(Command{Kind: Complete, Instance: "i", Step: "a", Token: 7, Answer: Answer{State: Running}}))
+	inHand(t).bad("S1", "is given its end", one(Command{Kind: Revoke, Token: 7}, Fact{Kind: "step.resolved", Instance: "i", Step: "a", Token: 8, Attempt: 1}))
+	inHand(t).bad("S5", "NOT_READY", one(Command{Kind: Resolve, Instance: "i", Step: "b", Answer: Answer{State: Running}}))
+}
+
+func TestNothingIsBegunOfAPausedInstance(t *testing.T) {
+	pauses := func() Entry {
+		return one(Command{Kind: Halt, Instance: "i", Answer: Answer{State: Running}}, became("paused"))
+	}
+	resumes := func(facts ...Fact) Entry {
+		return one(Command{Kind: Unhalt, Instance: "i", Answer: Answer{State: Running}}, append([]Fact{became("resumed")}, facts...)...)
+	}
+	paused := func() *told {
+		h := inHand(t)
+		h.good(pauses())
+		return h
+	}
+	paused().bad("S1", "which is paused", complete("i", "a", 7, Running, ready("b")))
+	h := paused()
+	h.good(complete("i", "a", 7, Running))
+	h.good(resumes())
+	h.good(ticks(ready("b")))
+	h.good(pauses())
+	h.bad("S1", "is leased while", leased(1, "i", "b", 8, 1, 0))
+	paused().bad("S4", "is answered", one(Command{Kind: Halt, Instance: "i", Answer: Answer{State: Running}}))
+	paused().bad("S4", "instance.paused", pauses())
+	inHand(t).bad("S4", "instance.resumed", resumes())
+	inHand(t).bad("S4", "is answered", one(Command{Kind: Halt, Instance: "i", Answer: Answer{State: Running}}))
+	paused().good(one(Command{Kind: Halt, Instance: "i", Answer: Answer{State: Running, Duplicate: true}}))
+}
+
+func TestWhatAnOperatorSkipsAndChanges(t *testing.T) {
+	skips := func(step, code string) Entry {
+		return one(Command{Kind: SkipRun, Instance: "i", Step: step, Answer: Answer{State: Running}}, Fact{Kind: "step.skipped", Instance: "i", Step: step, Code: code})
+	}
+	inHand(t).good(skips("b", "SKIPPED_BY_HAND"))
+	inHand(t).bad("S1", "is skipped", skips("b", ""))
+	inHand(t).bad("S5", "NOT_READY", skips("a", "SKIPPED_BY_HAND"))
+	changes := func(u Changes, name string, delay int64, used int32) Entry {
+		return one(Command{Kind: Update, Instance: "i", Step: "a", Update: u, Answer: Answer{State: Running}},
+			Fact{Kind: "step.updated", Instance: "i", Step: "a", Name: name, Delay: delay, Token: 7, Attempt: 1, Used: used})
+	}
+	inHand(t).good(changes(Changes{Left: 1}, "attempts", 0, 2))
+	inHand(t).bad("S7", "used 1", changes(Changes{Left: 1}, "attempts", 0, 1))
+	inHand(t).good(changes(Changes{Run: 5}, "run", 5, 0))
+	inHand(t).bad("S4", "is changed by 6", changes(Changes{Run: 5}, "run", 6, 0))
+	inHand(t).bad("S5", "NOT_READY", changes(Changes{Queue: 5}, "queue", 5, 0))
+	inHand(t).bad("S5", "INVALID", changes(Changes{Left: 4}, "attempts", 0, 0))
+}
