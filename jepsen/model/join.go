@@ -87,7 +87,7 @@ func (r *run) meets(w *When) bool {
 	case w.Step == "":
 		return r.of.input > w.Above
 	}
-	return r.beside(w.Step).output > w.Above
+	return !r.lacks(w) && r.beside(w.Step).output > w.Above
 }
 
 // goes: the run is to be begun now.

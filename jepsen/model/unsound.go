@@ -8,12 +8,15 @@ func (r *run) standsStill() (code string, is bool) {
 	switch b := r.step.Body; {
 	case r.undoes != nil || r.state != Pending || !r.wanted() || r.lost() || r.joined() != goes:
 	case !r.meets(r.step.When):
-		return "CONDITION_INVALID", r.step.When.Unsound
+		return "CONDITION_INVALID", r.step.When.Unsound || r.lacks(r.step.When)
 	case b != nil && b.Items > 0 && b.Unsound && r.of.input%2 != 0:
 		return "ITEMS_INVALID", true
 	}
 	return "", false
 }
+
+// lacks: a condition is on the output of a step that has none, for an operator has skipped it.
+func (r *run) lacks(w *When) bool { return w.Step != "" && r.beside(w.Step).state == Skipped }
 
 // stoodStill: a step stands still, for what it says cannot be evaluated.
 func (s *State) stoodStill(f *Fact, r *run) {

@@ -58,10 +58,20 @@ func (o *operator) lookInside(id string) {
 	}}
 	o.c.call(r, options{kind: "read"}, func(res *response) {
 		i, is := res.value.(*v1.Instance)
+		for _, run := range i.GetRuns() { // of a timer's step nothing else would be the end
+			if run.State == v1.RunState_RUN_STATE_INCIDENT && run.Compensates == "" && (o.c.w.stopping || o.c.draws.one(8)) {
+				o.skip(id, run)
+			}
+		}
 		if is && slices.ContainsFunc(i.GetRuns(), func(r *v1.Run) bool { return r.State == v1.RunState_RUN_STATE_INCIDENT && r.Compensates != "" }) {
 			o.resume(id)
 		}
 	})
+}
+
+func (o *operator) skip(id string, run *v1.Run) {
+	c := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_SkipStep{SkipStep: &v1.SkipStepRequest{InstanceId: id, Step: run.Step, Index: run.Index, Reason: "it stands still"}}}
+	o.c.call(&request{commands: one(c)}, options{kind: "steer"}, func(*response) {})
 }
 
 func (o *operator) resume(id string) {
