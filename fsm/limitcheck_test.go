@@ -15,7 +15,7 @@ func checkLimits(m *Machine, ns *namespace) error {
 	want := map[string]map[string]int{} // by key, queue and what the run does
 	for _, i := range ns.instances {
 		for at, r := range i.all() {
-			if r.State != v1.RunState_RUN_STATE_READY {
+			if r.State != v1.RunState_RUN_STATE_READY || i.paused() { // then it is in no line
 				if r.limitedBy() != "" {
 					return fmt.Errorf("step %s of %s is %s, and waits at limit %s", i.step(at).ID, i.rec.InstanceId, r.State, r.limitedBy())
 				}
