@@ -252,3 +252,86 @@ func TestAPauseOfBodies(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for a slot of a limit waits no more while its instance is paused: it is before nobody, and keeps no slot. Resumed, it is in its
+// old place, and no slot has come back that was not due to.
+func TestAPauseOfWhoWaitsForASlot(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(calls)
+		worker := r.session(1000 * second)
+		r.streams(worker, 9)
+		r.starts("a1", "a2", "a3", "a4", "a5", "a6")
+		r.takes(worker, "a1 a2 a3")
+		r.credit(worker, 9, "q")
+		r.limits("partner/a 3 of 3 per 10s, 3 wait, next in 10s")
+		r.did(r.tell(pause("a4")), "instance.paused")
+		r.did(r.tell(skip("a5", "a")), "step.skipped a", "instance.completed")
+		r.did(r.tell(pause("a1")), "instance.paused") // it is leased, and its slot is taken
+		r.limits("partner/a 3 of 3 per 10s, 1 wait, next in 10s")
+		r.midway()
+		r.expect(10*second-1, "")
+		r.expect(1, "a6")
+		r.limits("partner/a 1 of 3 per 10s, 0 wait, next in 10s")
+		r.starts("a7", "a8", "a9", "b")
+		r.takes(worker, "a7 a8 b")
+		r.credit(worker, 9, "q")
+		r.limits("partner/a 3 of 3 per 10s, 1 wait, next in 10s\npartner/b 1 of 3 per 10s, 0 wait, next in 10s")
+		r.tick(5 * second)
+		r.did(r.tell(resume("a4")), "instance.resumed")
+		r.limits("partner/a 3 of 3 per 10s, 2 wait, next in 5s\npartner/b 1 of 3 per 10s, 0 wait, next in 5s")
+		r.midway()
+		r.expect(5*second-1, "")
+		r.expect(1, "a4")
+		r.takes(worker, "a9")
+	})
+}
+
+// Who waits by a key waits on while its instance is paused, and what is behind it is held; one that was not begun does not wait by it yet.
+func TestAPauseOfWhoWaitsByAKey(t *testing.T) {
+	scenario(t, func(r *rig) {
+		worker := r.awaiters("")
+		r.register("workflow: late\nsteps:\n  first: {queue: f}\n  wait: {needs: [first], await: {key: {order: \"7\"}, of: all}, timeouts: {total: 60s}}\n")
+		r.start("w0", "i", `{}`)
+		r.start("late", "j", `{}`)
+		first := r.lease(worker, "j", "first")
+		r.tell(pause("i"))
+		r.tell(pause("j"))
+		r.startKeyed("payment", "p", "order=7")
+		r.complete(first, `{}`)
+		r.midway()
+		r.pays(worker, "p", `{}`)
+		r.is("i", "RUNNING wait=COMPLETED go=PENDING")
+		r.is("j", "RUNNING first=COMPLETED wait=PENDING")
+		r.midway()
+		r.did(r.tell(resume("i")), "instance.resumed", "step.ready go")
+		r.did(r.tell(resume("j")), "instance.resumed", "step.waiting wait", "step.completed wait", "instance.completed")
+		r.midway()
+	})
+}
+
+// Turns that are over while an instance is paused have their next begun behind it, and each is that of the loop which it is a turn of: one
+// that is at its turn begins none.
+func TestTurnsBehindAPause(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  l: {forEach: {in: [1, 2], width: 2, steps: {c: {loop: {max: 2, steps: {s: {approval: {}}}}}}}}\n")
+		yes := func(index int32) Result {
+			r.t.Helper()
+			c := approve("i", "s", "")
+			c.GetApproveStep().Index = index
+			return r.tell(c)
+		}
+		r.start("w", "i", `{}`)
+		r.tell(pause("i"))
+		r.did(r.tell(resume("i")), "instance.resumed")
+		r.did(yes(1), "step.approved s", "step.completed s", "step.waiting s")
+		r.midway()
+		r.did(yes(2), "step.approved s", "step.completed s", "step.completed c")
+		r.is("i", "RUNNING l=WAITING c=WAITING c=COMPLETED s=WAITING s=COMPLETED s=COMPLETED")
+		r.tell(pause("i"))
+		r.did(yes(0), "step.approved s", "step.completed s")
+		r.midway()
+		r.did(r.tell(resume("i")), "instance.resumed", "step.waiting s")
+		r.midway()
+		r.did(yes(3), "step.approved s", "step.completed s", "step.completed c", "step.completed l", "instance.completed")
+	})
+}

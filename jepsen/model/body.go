@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -150,22 +151,25 @@ func (s *State) begun(i *instance, name string) *run {
 		return r
 	}
 	step, _, _ := strings.Cut(name, "#")
-	owner := s.nextOwner(i, step)
-	if owner == nil {
-		return nil
+	var begun *frame
+	for untold := true; untold; {
+		owner := s.nextOwner(i, step)
+		if owner == nil {
+			break
+		}
+		untold = s.unseen(owner) // then what begins may have been left, and have its number
+		begun = i.activate(owner, owner.step.Body.Steps)
+		if r := i.run(name); r != nil {
+			return r
+		}
 	}
-	f := i.activate(owner, owner.step.Body.Steps)
-	for i.run(name) == nil && s.unseen(owner) {
-		f = i.activate(owner, owner.step.Body.Steps)
+	if begun != nil {
+		fault("S1", "%s of %s is told of, and what begins is %s", name, i.id, begun.runs[0].name)
 	}
-	if i.run(name) == nil {
-		fault("S1", "%s of %s is told of, and what begins is %s", name, i.id, f.runs[0].name)
-	}
-	return i.run(name)
+	return nil
 }
 
-// nextOwner is the step with a body that begins the next frame in which a step is: one that has begun itself, or else the one of which what
-// was inside it ended first.
+// nextOwner is the step with a body that begins the next frame in which a step is: the one that had room for it first.
 func (s *State) nextOwner(i *instance, step string) (next *run) {
 	for _, owner := range i.runs {
 		b := owner.step.Body
@@ -173,7 +177,7 @@ func (s *State) nextOwner(i *instance, step string) (next *run) {
 			continue
 		}
 		waits := owner.state == Waiting // else what is told is of a frame that ends with what it is in
-		if next == nil || waits && next.state != Waiting || (waits || next.state != Waiting) && owner.lastEnd() < next.lastEnd() {
+		if next == nil || waits && next.state != Waiting || (waits || next.state != Waiting) && owner.roomSince() < next.roomSince() {
 			next = owner
 		}
 	}
@@ -185,14 +189,28 @@ func (s *State) fills(owner *run) bool {
 	return slices.Contains(s.cause.lists, owner) && owner.stage == stageRunning && len(owner.frames) < min(owner.step.Body.Width, owner.count())
 }
 
-// lastEnd is when the newest of what is inside a step ended; zero when nothing has begun.
-func (r *run) lastEnd() (last int) {
-	for _, f := range r.frames {
-		for _, o := range f.runs {
-			last = max(last, o.overAt, 1)
-		}
+// roomSince is when there came to be room for the next frame of a body: the step began, or a frame ended. It is a place among all ends, and
+// what begins is behind the end before it. While there is no room it is behind all.
+func (r *run) roomSince() int {
+	width, ends := 1, []int(nil)
+	if b := r.step.Body; b.Items > 0 {
+		width = b.Width
 	}
-	return last
+	for _, f := range r.frames {
+		end := 0
+		for _, o := range f.runs {
+			if !over(o.state) {
+				end = math.MaxInt
+			}
+			end = max(end, 2*o.overAt)
+		}
+		ends = append(ends, end)
+	}
+	if len(ends) < width {
+		return 2*r.begunAt + 1
+	}
+	slices.Sort(ends)
+	return ends[len(ends)-width]
 }
 
 // failing has a step with a body stop: a failure inside it that nobody needs, its own time, or turns without an end.

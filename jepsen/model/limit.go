@@ -45,10 +45,13 @@ func (s *State) limitKept() {
 	}
 }
 
-// unseen says whether a step with a body may have a frame of which nothing was told: its runs were left.
+// unseen says whether a step with a body may have a frame of which nothing was told: its runs were left. There was room for it when it began, so
+// there still is, or the body has been stopped since.
 func (s *State) unseen(owner *run) bool {
 	b := owner.step.Body
-	return (s.Limit > 0 || owner.of.wasPaused) && len(owner.frames) < owner.count() && !(b.While && len(owner.frames) >= owner.wantedTurns())
+	may := (s.Limit > 0 || owner.of.wasPaused) && len(owner.frames) < owner.count() && !(b.While && len(owner.frames) >= owner.wantedTurns())
+	goesOn := owner.state == Waiting && owner.stage == stageRunning && owner.wanted() && !owner.spoiled()
+	return may && (owner.again() || !goesOn)
 }
 
 // wasLeft says whether a fact begins a run that an entry before had left, or may be of one of which nothing was told.

@@ -18,6 +18,26 @@ func byHand(token int64, facts ...Fact) Entry {
 	return one(Command{Kind: Resolve, Instance: "i", Step: "a", Answer: Answer{State: Running, Token: token}}, facts...)
 }
 
+func pauses() Entry {
+	return one(Command{Kind: Halt, Instance: "i", Answer: Answer{State: Running}}, became("paused"))
+}
+
+func resumes() Entry {
+	return one(Command{Kind: Unhalt, Instance: "i", Answer: Answer{State: Running}}, became("resumed"))
+}
+
+func passed(step string) Fact { return Fact{Kind: "step.completed", Instance: "i", Step: step} }
+
+// approves lets a step go on, which is not the last of its instance unless that is told.
+func approves(step string, facts ...Fact) Entry {
+	state := Running
+	if n := len(facts); n > 0 && facts[n-1].Kind == "instance.completed" {
+		state = Completed
+	}
+	facts = append([]Fact{{Kind: "step.approved", Instance: "i", Step: step}, passed(step)}, facts...)
+	return one(Command{Kind: Approve, Instance: "i", Step: step, Answer: Answer{State: state}}, facts...)
+}
+
 func TestACompletionByHandIsUnderATokenOfItsOwn(t *testing.T) {
 	h := inHand(t)
 	h.good(byHand(8, ready("b")))
@@ -32,12 +52,6 @@ func TestACompletionByHandIsUnderATokenOfItsOwn(t *testing.T) {
 }
 
 func TestNothingIsBegunOfAPausedInstance(t *testing.T) {
-	pauses := func() Entry {
-		return one(Command{Kind: Halt, Instance: "i", Answer: Answer{State: Running}}, became("paused"))
-	}
-	resumes := func(facts ...Fact) Entry {
-		return one(Command{Kind: Unhalt, Instance: "i", Answer: Answer{State: Running}}, append([]Fact{became("resumed")}, facts...)...)
-	}
 	paused := func() *told {
 		h := inHand(t)
 		h.good(pauses())
@@ -74,4 +88,36 @@ func TestWhatAnOperatorSkipsAndChanges(t *testing.T) {
 	inHand(t).bad("S4", "is changed by 6", changes(Changes{Run: 5}, "run", 6, 0))
 	inHand(t).bad("S5", "NOT_READY", changes(Changes{Queue: 5}, "queue", 5, 0))
 	inHand(t).bad("S5", "INVALID", changes(Changes{Left: 4}, "attempts", 0, 0))
+}
+
+// Of two steps with the same body the one begins its next turn whose turn is over. The other has begun nothing untold, though its instance
+// was paused: it is at its turn.
+func TestWhoseTurnBeginsBehindAPause(t *testing.T) {
+	loop := Step{Name: "c", Body: &Body{Turns: 2, Steps: []Step{{Name: "s", Approval: true}}}}
+	h := tell(t, flow(Step{Name: "l", Body: &Body{Items: 2, Width: 2, Steps: []Step{loop}}}))
+	h.good(began(0, begins("i", "l"), begins("i", "c"), begins("i", "s"), begins("i", "c#1"), begins("i", "s#1")))
+	h.good(pauses())
+	h.good(resumes())
+	h.good(approves("s#1", begins("i", "s#2")))
+	h.good(approves("s#2", passed("c#1")))
+	h.good(approves("s", begins("i", "s#3")))
+	h.good(approves("s#3", passed("c"), passed("l"), became("completed")))
+}
+
+// What is held of a paused instance has its number, and what begins by itself behind the pause may be told before it.
+func TestATurnThatWasHeldHasItsNumber(t *testing.T) {
+	loop := Step{Name: "c", Body: &Body{Turns: 2, Steps: []Step{{Name: "s", Approval: true}}}}
+	h := tell(t, flow(Step{Name: "l", Body: &Body{Items: 2, Width: 2, Steps: []Step{loop}}}))
+	h.good(began(0, begins("i", "l"), begins("i", "c"), begins("i", "s"), begins("i", "c#1"), begins("i", "s#1")))
+	h.good(pauses())
+	h.good(approves("s#1"))
+	e, second := resumes(), approves("s", begins("i", "s#3"))
+	for _, f := range second.Facts {
+		f.Ordinal = 2
+		e = e.and(f)
+	}
+	e.Commands = append(e.Commands, second.Commands...)
+	h.good(e.and(begins("i", "s#2")))
+	h.good(approves("s#3", passed("c")))
+	h.good(approves("s#2", passed("c#1"), passed("l"), became("completed")))
 }

@@ -82,9 +82,9 @@ type run struct {
 	copied              bool   // it ended in what its instance was forked from
 	code                string // of a failed run
 	undoes              *run   // of a compensation
-	// Position of the completion, and the place of the end among all ends.
-	completedAt int64
-	overAt      int
+	// Position of the completion, and the place of the end among all ends; how many there were when one with a body began.
+	completedAt     int64
+	overAt, begunAt int
 	// Its place in its queue: the order, and behind that when it became ready.
 	order, readyAt                          int64
 	queueDeadline, totalDeadline            int64
@@ -278,6 +278,12 @@ func (s *State) Instance(id string) (state string, runs []View) {
 		runs = append(runs, View{r.name, r.state, r.attempt, r.used, r.token})
 	}
 	return i.state, runs
+}
+
+// Untold says that an instance may have runs of which nothing was told: what begins them was left, or is held.
+func (s *State) Untold(id string) bool {
+	i := s.instances[id]
+	return i != nil && (s.Limit > 0 || i.wasPaused)
 }
 
 // Instances counts all that were started, and not removed.

@@ -43,6 +43,7 @@ func (s *State) runWaiting(f *Fact, r *run) {
 	s.joins(r)
 	s.forget(r.of)
 	s.enter(r, Waiting)
+	r.begunAt = s.ended
 	switch {
 	case r.step.depends():
 		s.dependsOn(f, r)

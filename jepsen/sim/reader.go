@@ -116,12 +116,13 @@ func (h *history) sameInstance(id string, x *v1.Instance) string {
 	for _, r := range runs {
 		known[r.Step] = r
 	}
-	if left := h.model.Limit > 0; x != nil && (len(known) > len(x.Runs) || len(known) < len(x.Runs) && !left) {
+	untold := h.model.Untold(id)
+	if x != nil && (len(known) > len(x.Runs) || len(known) < len(x.Runs) && !untold) {
 		return fmt.Sprintf("%s has %d runs; they are %d", id, len(x.Runs), len(known))
 	}
 	for _, r := range x.GetRuns() {
 		got := model.View{Step: runName(r), State: strings.TrimPrefix(r.State.String(), "RUN_STATE_"), Attempt: r.Attempt, Used: r.Used, Token: r.Token}
-		if want, known := known[got.Step]; got != want && (known || got.State != model.Pending || h.model.Limit == 0) {
+		if want, known := known[got.Step]; got != want && (known || got.State != model.Pending || !untold) {
 			return fmt.Sprintf("a run of %s is %+v; it is %+v", id, got, want)
 		}
 	}
