@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/lockstep-dev/lockstep/fsm/graph"
 	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -38,18 +39,23 @@ func (t *turn) completeStep(c *v1.CompleteStepRequest) (proto.Message, *Refusal)
 	if refusal != nil {
 		return nil, refusal
 	}
-	t.emit(&runCompleted{i: i, at: at, token: c.Token, output: c.OutputPayload, late: late})
-	for _, k := range keys {
-		t.emit(&keyGiven{i: i, at: at, key: k})
-	}
-	t.freeLocks(i, at, c.Token, false)
-	t.moveOn(i, at)
-	t.takeKeptUnder(i, keys)
+	t.accept(&runCompleted{i: i, at: at, token: c.Token, output: c.OutputPayload, late: late}, c.Token, keys)
 	reply := &v1.CompleteStepResponse{InstanceState: i.rec.State, Late: late}
 	t.goOn() // what is begun now may be next
 	t.matchTouched()
 	t.next(c, i.step(at).Queue, reply)
 	return reply, nil
+}
+
+// accept completes a run, gives its instance the keys that come with that, frees what was held under a token, and goes on behind it.
+func (t *turn) accept(e *runCompleted, held int64, keys []graph.Key) {
+	t.emit(e)
+	for _, k := range keys {
+		t.emit(&keyGiven{i: e.i, at: e.at, key: k})
+	}
+	t.freeLocks(e.i, e.at, held, false)
+	t.moveOn(e.i, e.at)
+	t.takeKeptUnder(e.i, keys)
 }
 
 // next grants more runs in the command that completed one. It ranks as a poll made now. What it is not granted at once

@@ -128,14 +128,16 @@ func (t *turn) resolveStep(r *v1.ResolveStepRequest) (proto.Message, *Refusal) {
 		t.failRun(i, at, r.Code, r.Reason, false)
 		return &v1.ResolveStepResponse{InstanceState: i.rec.State}, nil
 	}
+	keys, refusal := t.newKeys(i, at, r.OutputPayload)
+	if refusal != nil {
+		return nil, refusal
+	}
 	was, token := run.Token, t.ns.rec.Token+1
 	if plant.Is(plant.OldTokenKept) && run.State == v1.RunState_RUN_STATE_LEASED {
 		token = was
 	}
 	t.emit(&runResolved{i: i, at: at, reason: r.Reason, token: token})
-	t.emit(&runCompleted{i: i, at: at, token: token, output: r.OutputPayload})
-	t.freeLocks(i, at, was, false)
-	t.moveOn(i, at)
+	t.accept(&runCompleted{i: i, at: at, token: token, output: r.OutputPayload}, was, keys)
 	return &v1.ResolveStepResponse{InstanceState: i.rec.State, Token: token}, nil
 }
 

@@ -300,3 +300,82 @@ func TestWhatWaitsIsNotResolved(t *testing.T) {
 	r.tell(skip("i", "c"))
 	r.is("i", "RUNNING a=WAITING b=COMPLETED d=PENDING e=WAITING c=SKIPPED")
 }
+
+// An output by hand gives the keys that the step says, as that of a worker does, and is refused where it does not.
+func TestAnOutputByHandGivesKeys(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(ships)
+		r.sends(by("shipment=s1", "arrived", 1), "", "signal.kept")
+		r.startKeyed("ships", "i", "order=7")
+		held := r.leases(r.session(60*second), "ship/0")["ship/0"]
+		r.refuses(v1.Code_CODE_KEY_REFUSED, resolve("i", "ship", `{"shipment":"s1"}`), "does not give its keys")
+		r.is("i", "RUNNING ship=LEASED arrived=PENDING")
+		r.midway()
+		r.did(r.tell(resolve("i", "ship", `{"shipment":"s1","carrier":3}`)), "step.resolved ship", "step.completed ship", "instance.keyed ship", "instance.keyed ship",
+			"step.waiting arrived", "signal.received", "signal.delivered arrived", "step.completed arrived", "instance.completed")
+		r.midway()
+		if _, refusal := r.complete(held, `{"shipment":"s1","carrier":3}`); refusal.GetCode() != v1.Code_CODE_FENCED {
+			r.t.Fatalf("the worker is answered %v", refusal)
+		}
+	})
+}
+
+// A wait by a key that is skipped waits no more; what is counted for others is counted on, and is forgotten with the last of them.
+func TestASkipOfAWaitByKey(t *testing.T) {
+	scenario(t, func(r *rig) {
+		worker := r.awaiters("", ", of: {atLeast: 2}")
+		r.startKeyed("payment", "p1", "order=7")
+		r.startKeyed("payment", "p2", "order=7")
+		r.start("w0", "i", `{}`)
+		r.start("w1", "j", `{}`)
+		r.refuses(v1.Code_CODE_NOT_READY, resolve("i", "wait", `{}`), "waits")
+		r.did(r.tell(skip("i", "wait")), "step.skipped wait", "step.skipped go", "instance.completed")
+		r.midway()
+		r.pays(worker, "p1", `{}`)
+		r.is("j", "RUNNING wait=WAITING go=PENDING")
+		r.did(r.tell(skip("j", "wait")), "step.skipped wait", "step.skipped go", "instance.completed")
+		if n := r.m.namespaces[DefaultNamespace].censuses.Len(); n != 0 {
+			r.t.Errorf("nobody waits by a key, and %d are counted", n)
+		}
+		r.midway()
+		r.pays(worker, "p2", `{}`)
+	})
+}
+
+// A step that others wait for by a key counts as it is ended by hand.
+func TestAnEndByHandIsCounted(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register(paid)
+		r.register("workflow: w\nsteps:\n  wait: {await: {key: {order: \"7\"}, step: pay, of: all}, timeouts: {total: 60s}}\n")
+		for _, id := range []string{"p1", "p2"} {
+			r.startKeyed("payment", id, "order=7")
+		}
+		r.start("w", "i", `{}`)
+		r.tell(skip("p1", "pay"))
+		r.midway()
+		r.is("i", "RUNNING wait=WAITING")
+		r.tell(resolve("p2", "pay", `{}`))
+		r.is("i", "COMPLETED wait=COMPLETED")
+		r.waited("i", `{"count":1,"instances":["p2"]}`)
+		r.midway()
+	})
+}
+
+// A step that was skipped by hand has put out nothing: what needs it alone is skipped as well, and a condition on its output, or an input
+// from it, that is come to by another need stands still, until an operator says what is to become of that.
+func TestAConditionOnWhatWasSkippedByHand(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q}\n  b: {queue: q}\n  alone: {needs: [a], when: \"steps.a.output.n > 1\", queue: q}\n  both: {needs: [a, b], when: \"steps.a.output.n > 1\", queue: q}\n" +
+			"  given: {needs: [a, b], input: \"${steps.a.output.n}\", queue: q}\n  has: {needs: [a, b], when: \"has(steps.a.output)\", queue: q}\n")
+		r.start("w", "i", `{}`)
+		r.did(r.tell(skip("i", "a")), "step.skipped a", "step.skipped alone")
+		r.midway()
+		r.done(r.poll(r.session(60*second), "q", 1)[0], `{}`)
+		r.is("i", "RUNNING a=SKIPPED b=COMPLETED alone=SKIPPED both=INCIDENT given=INCIDENT has=SKIPPED")
+		if e := r.why("i", "both"); !strings.Contains(e.Sentence, "steps.a") {
+			r.t.Errorf("explained as %v", e)
+		}
+		r.did(r.tell(skip("i", "both")), "step.skipped both")
+		r.did(r.tell(resolve("i", "given", `1`)), "step.resolved given", "step.completed given", "instance.completed")
+	})
+}

@@ -142,7 +142,7 @@ func (r *run) gives(output int64) (fresh []Key, conflicts bool) {
 func (s *State) keyGiven(f *Fact, r *run) {
 	c := s.cause.command
 	fresh, _ := r.gives(r.output)
-	if c == nil || c.Kind != Complete || c.Instance != f.Instance || c.Step != f.Step || r.state != Completed || !slices.Contains(fresh, f.Key) {
+	if c == nil || c.Kind != Complete && c.Kind != Resolve || c.Instance != f.Instance || c.Step != f.Step || r.state != Completed || !slices.Contains(fresh, f.Key) {
 		fault("S1", "step %s of %s gives %v, while it is %s, by %s", f.Step, f.Instance, f.Key, r.state, c.say())
 	}
 	r.of.keys = append(r.of.keys, f.Key)

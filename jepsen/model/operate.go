@@ -109,8 +109,22 @@ func (s *State) operate(c *Command) func() {
 		s.refused(c, code)
 		return nil
 	}
+	var waited []*letter
+	completes := c.Kind == Resolve && c.Code == "" && !again
+	if completes {
+		fresh, conflicts := r.gives(c.Output)
+		if conflicts {
+			s.saw(KeyRefused)
+			s.refused(c, "KEY_REFUSED")
+			return nil
+		}
+		waited = s.awaiting(fresh)
+	}
 	s.must(c)
 	return func() {
+		if completes {
+			s.takesGiven(c, r, waited)
+		}
 		if c.Answer.Duplicate != again && c.Kind != Update || c.Answer.State != r.of.state {
 			fault("S4", "%s is answered %+v; it was %s, and %s of %s, which is %s, is %s", c.say(), c.Answer, was, r.name, r.of.id, r.of.state, r.state)
 		}

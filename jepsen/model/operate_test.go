@@ -51,6 +51,35 @@ func TestACompletionByHandIsUnderATokenOfItsOwn(t *testing.T) {
 	inHand(t).bad("S5", "NOT_READY", one(Command{Kind: Resolve, Instance: "i", Step: "b", Answer: Answer{State: Running}}))
 }
 
+// An output by hand gives the keys that the step says, or is refused.
+func TestAnOutputByHandGivesKeys(t *testing.T) {
+	with := func(keys ...Key) *told {
+		h := tell(t, flow(Step{Name: "a", Queue: "q", Attempts: 1, Keys: []Given{{"made", "s"}}}, Step{Name: "b", Needs: []string{"a"}, Signal: "g", Total: 600 * second}))
+		h.good(one(Command{Kind: Start, Workflow: "w", Instance: "i", Keys: keys, Answer: Answer{State: Running}},
+			Fact{Kind: "instance.started", Workflow: "w", Instance: "i"}, ready("a")))
+		return h
+	}
+	waits := Fact{Kind: "step.waiting", Instance: "i", Step: "b", Name: "g"}
+	resolves := func(code string, facts ...Fact) Entry {
+		e := byHand(1, facts...)
+		e.Commands[0].Output = 3
+		for at := range e.Facts[:2] {
+			e.Facts[at].Attempt = 0
+		}
+		if code != "" {
+			e.Commands[0].Answer, e.Facts = Answer{Code: code}, nil
+		}
+		return e
+	}
+	given := Fact{Kind: "instance.keyed", Instance: "i", Step: "a", Token: 1, Key: Key{"made", "s3"}}
+	with().good(resolves("", given, waits))
+	with(Key{"made", "s3"}).good(resolves("", waits))
+	with(Key{"made", "s4"}).good(resolves("KEY_REFUSED"))
+	with().bad("S1", "does not have [{made s3}]", resolves("", waits))
+	with(Key{"made", "s4"}).bad("S5", "must be refused as KEY_REFUSED", resolves("", waits))
+	with().bad("S2", "must be done", resolves("KEY_REFUSED"))
+}
+
 func TestNothingIsBegunOfAPausedInstance(t *testing.T) {
 	paused := func() *told {
 		h := inHand(t)
