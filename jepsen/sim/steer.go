@@ -57,7 +57,7 @@ func (k *steerer) look() {
 		}}
 		k.c.call(show, options{kind: "read"}, func(res *response) {
 			i, is := res.value.(*v1.Instance)
-			if !is || k.c.w.stopping {
+			if !is || i == nil || k.c.w.stopping { // none: it is removed
 				return
 			}
 			open := slices.DeleteFunc(i.Runs, func(r *v1.Run) bool { return r.State >= v1.RunState_RUN_STATE_COMPLETED })
