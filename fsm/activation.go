@@ -151,7 +151,7 @@ func (t *turn) stopRuns(i *instance, owner at) {
 			t.stopCall(i, at)
 		default:
 			t.dropLapsed(i, at)
-			parked := r.Parked != ""
+			parked := r.claimed()
 			t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED})
 			if parked {
 				claims = append(claims, at)

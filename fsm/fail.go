@@ -73,7 +73,7 @@ func backoff(retry graph.Retry, used int32, key string, token int64) int64 {
 // failRun fails a run for good, and with it the instance, unless a step needs that failure. A compensation stands still instead.
 func (t *turn) failRun(i *instance, at at, code, reason string, counted bool) {
 	r := i.run(at)
-	locks := r.Parked != ""
+	locks := r.claimed()
 	token, leased := r.Token, r.State == v1.RunState_RUN_STATE_LEASED
 	if counted {
 		t.m.change(i, at, func(r *run) { r.Used++ })

@@ -175,6 +175,9 @@ func (o *motion) limitedBy() string {
 	return o.Rated.limits[o.Rated.at-1].Key
 }
 
+// claimed: others may wait behind it for its locks: it claims them, or did until it was to wait for a slot.
+func (o *motion) claimed() bool { return o.Parked != "" || o.limitedBy() != "" }
+
 // limitBy has it wait at one of its limits, from 1, or at none.
 func (o *motion) limitBy(at int) {
 	if o.Rated != nil {

@@ -416,3 +416,42 @@ func TestWhoWaitsAtTwoLimits(t *testing.T) {
 		r.expect(10*second, "x0")
 	})
 }
+
+// Who waits for a lock behind a run that claims it and others has it at once when the run ends that waits for a slot by then, and claims nothing
+// any more: whether it is cancelled, skipped, held by a pause, or fails.
+func TestALockBehindWhoWaitsForASlot(t *testing.T) {
+	for _, ends := range []func(*rig) Result{
+		func(r *rig) Result { return r.tell(cancelOf("i")) },
+		func(r *rig) Result { return r.tell(skip("i", "a")) },
+		func(r *rig) Result { return r.tell(pause("i")) },
+		func(r *rig) Result { return r.tell(giveUp("i", "a", "E")) },
+	} {
+		scenario(t, func(r *rig) {
+			r.register("workflow: w\nsteps:\n  a: {queue: q, locks: [x, y], limits: [{key: k, limit: 1, per: 1000s}]}\n")
+			r.register("workflow: o\nsteps:\n  a: {queue: q, limits: [{key: k, limit: 1, per: 1000s}]}\n")
+			worker, other := r.session(3600*second), r.session(3600*second)
+			r.streams(worker, 9)
+			acquire := func(session int64, lock string, wait int64) Outcome {
+				return r.apply(&logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{WaitId: 77}, Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{Session: session, Lock: lock, Wait: wait}}}}}).Outcomes[0]
+			}
+			y := acquire(other, "y", 0).Reply.(*v1.AcquireLockResponse)
+			r.start("w", "i", `{}`)
+			r.credit(worker, 9, "q")
+			r.tick(second)
+			r.start("o", "o", `{}`)
+			r.tick(5 * second)
+			r.credit(worker, 9, "q")
+			if out := acquire(other, "x", 50*second); !out.Parked {
+				r.t.Fatalf("the lock is not kept for the run: %v", out)
+			}
+			r.tell(&logv1.Command{Body: &logv1.Command_ReleaseLock{ReleaseLock: &v1.ReleaseLockRequest{Lock: "y", Token: y.Token}}})
+			if e := r.why("i", "a"); e.Code != v1.ExplainCode_EXPLAIN_CODE_RATE_LIMITED {
+				r.t.Fatalf("the run waits for %v", e)
+			}
+			r.midway()
+			if got := kinds(ends(r)); !slices.Contains(got, "lock.granted") {
+				r.t.Errorf("the lock is free, and what happens is %v", got)
+			}
+		})
+	}
+}

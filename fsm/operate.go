@@ -92,7 +92,7 @@ const skippedByHand = "SKIPPED_BY_HAND"
 // skip ends a run that nobody holds as skipped, and goes on behind it.
 func (t *turn) skip(i *instance, at at, reason string) {
 	r := i.run(at)
-	parked, token := r.Parked != "", r.Token
+	parked, token := r.claimed(), r.Token
 	first := r.State == v1.RunState_RUN_STATE_PENDING && r.Todo > 0 && len(i.step(at).Needs) == 0 // those behind it were to be begun with it
 	t.dropLapsed(i, at)
 	t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_SKIPPED, code: skippedByHand, reason: reason})

@@ -46,7 +46,7 @@ func (t *turn) pauseInstance(r *v1.PauseInstanceRequest) (proto.Message, *Refusa
 	}
 	var claims []at
 	for at, r := range i.all() {
-		if r.State == v1.RunState_RUN_STATE_READY && r.Parked != "" {
+		if r.State == v1.RunState_RUN_STATE_READY && r.claimed() {
 			claims = append(claims, at)
 		}
 	}
