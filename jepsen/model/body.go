@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -177,7 +178,7 @@ func (s *State) nextOwner(i *instance, step string) (next *run) {
 			continue
 		}
 		waits := owner.state == Waiting // else what is told is of a frame that ends with what it is in
-		if next == nil || waits && next.state != Waiting || (waits || next.state != Waiting) && owner.roomSince() < next.roomSince() {
+		if next == nil || waits && next.state != Waiting || (waits || next.state != Waiting) && owner.roomSince().before(next.roomSince()) {
 			next = owner
 		}
 	}
@@ -189,28 +190,37 @@ func (s *State) fills(owner *run) bool {
 	return slices.Contains(s.cause.lists, owner) && owner.stage == stageRunning && len(owner.frames) < min(owner.step.Body.Width, owner.count())
 }
 
-// roomSince is when there came to be room for the next frame of a body: the step began, or a frame ended. It is a place among all ends, and
-// what begins is behind the end before it. While there is no room it is behind all.
-func (r *run) roomSince() int {
-	width, ends := 1, []int(nil)
+// roomSince is when there came to be room for the next frame of a body: by a cause the step began, or a frame ended. What begins has its
+// frames at once, and what has room by an end behind that, in the order of the ends. While there is no room it is behind all.
+func (r *run) roomSince() moment {
+	width, ends := 1, []moment(nil)
 	if b := r.step.Body; b.Items > 0 {
 		width = b.Width
 	}
 	for _, f := range r.frames {
-		end := 0
+		var end moment
 		for _, o := range f.runs {
 			if !over(o.state) {
-				end = math.MaxInt
+				end.cause = math.MaxInt
 			}
-			end = max(end, 2*o.overAt)
+			if at := (moment{o.overBy, o.overAt}); end.before(at) {
+				end = at
+			}
 		}
 		ends = append(ends, end)
 	}
 	if len(ends) < width {
-		return 2*r.begunAt + 1
+		return moment{cause: r.begunBy}
 	}
-	slices.Sort(ends)
+	slices.SortFunc(ends, func(a, b moment) int { return cmp.Or(cmp.Compare(a.cause, b.cause), cmp.Compare(a.end, b.end)) })
 	return ends[len(ends)-width]
+}
+
+// moment is behind an end of one cause; no end is before all of that.
+type moment struct{ cause, end int }
+
+func (m moment) before(o moment) bool {
+	return m.cause < o.cause || m.cause == o.cause && m.end < o.end
 }
 
 // failing has a step with a body stop: a failure inside it that nobody needs, its own time, or turns without an end.

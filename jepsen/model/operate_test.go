@@ -133,6 +133,26 @@ func TestWhoseTurnBeginsBehindAPause(t *testing.T) {
 	h.good(approves("s#3", passed("c"), passed("l"), became("completed")))
 }
 
+// A body that begins takes the first number at once, also before one that has room for its next frame by the same cause.
+func TestWhoBeginsIsBeforeWhoGoesOn(t *testing.T) {
+	loop := Step{Name: "c", Body: &Body{Turns: 2, Steps: []Step{{Name: "s", Signal: "g"}}}}
+	h := tell(t, flow(Step{Name: "a", Approval: true}, Step{Name: "l", Needs: []string{"a"}, Body: &Body{Items: 2, Width: 2, Steps: []Step{loop}}}))
+	h.good(began(0, begins("i", "a")))
+	waits := func(step string) Fact { return Fact{Kind: "step.waiting", Instance: "i", Step: step, Name: "g"} }
+	sends := func(id string, facts ...Fact) Entry {
+		return one(Command{Kind: Signal, Instance: "i", Name: "g", Signal: id, Answer: Answer{Delivered: len(facts) > 0}},
+			append([]Fact{{Kind: "signal.received", Instance: "i", Name: "g", Code: id}}, facts...)...)
+	}
+	has := func(step, id string) []Fact {
+		return []Fact{{Kind: "signal.delivered", Instance: "i", Step: step, Code: id}, passed(step)}
+	}
+	h.good(sends("1"))
+	facts := append([]Fact{begins("i", "l"), begins("i", "c"), waits("s")}, has("s", "1")...)
+	h.good(approves("a", append(facts, begins("i", "c#1"), waits("s#1"), waits("s#2"))...))
+	h.good(sends("2", append(has("s#1", "2"), waits("s#3"))...))
+	h.good(sends("3", append(has("s#2", "3"), passed("c"))...))
+}
+
 // What is held of a paused instance has its number, and what begins by itself behind the pause may be told before it.
 func TestATurnThatWasHeldHasItsNumber(t *testing.T) {
 	loop := Step{Name: "c", Body: &Body{Turns: 2, Steps: []Step{{Name: "s", Approval: true}}}}

@@ -82,9 +82,9 @@ type run struct {
 	copied              bool   // it ended in what its instance was forked from
 	code                string // of a failed run
 	undoes              *run   // of a compensation
-	// Position of the completion, and the place of the end among all ends; how many there were when one with a body began.
-	completedAt     int64
-	overAt, begunAt int
+	// Position of the completion, and the place of the end among all ends; by which causes it ended, and waited, in their order.
+	completedAt             int64
+	overAt, overBy, begunBy int
 	// Its place in its queue: the order, and behind that when it became ready.
 	order, readyAt                          int64
 	queueDeadline, totalDeadline            int64
@@ -180,7 +180,7 @@ func (s *State) enter(r *run, state string) {
 	r.state = state
 	if over(state) {
 		s.ended++
-		r.overAt = s.ended
+		r.overAt, r.overBy = s.ended, s.causes
 		r.finishes()
 	}
 	s.touch(r.of)

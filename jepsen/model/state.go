@@ -39,7 +39,7 @@ type State struct {
 	dependents []*run // that wait for other instances, or did
 	changed    bool   // one more has begun to in this entry
 
-	ended int // runs, so far
+	ended, causes int // runs that did, and causes, so far
 
 	// Completions accepted, late ones among them, and sessions that expired.
 	Completed, Late, Expired int
@@ -195,6 +195,7 @@ func (s *State) next() *Fact {
 // begin has a new cause.
 func (s *State) begin(c cause) {
 	s.over()
+	s.causes++
 	s.cause, s.fresh, s.given = c, nil, nil
 }
 

@@ -43,7 +43,7 @@ func (s *State) runWaiting(f *Fact, r *run) {
 	s.joins(r)
 	s.forget(r.of)
 	s.enter(r, Waiting)
-	r.begunAt = s.ended
+	r.begunBy = s.causes
 	switch {
 	case r.step.depends():
 		s.dependsOn(f, r)
