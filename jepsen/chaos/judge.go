@@ -55,7 +55,15 @@ var failures = map[string]map[string][]check.Need{"fleet": {
 	"note": {{Step: "charge", Completed: true, Failed: true}},
 	"late": {{Step: "ship", Failed: true, Codes: []string{"OTHER"}}},
 	"end":  completed("ship", "call", "look", "note"),
+}, "hand": {
+	"take": nil, "both": either("take"), "heard": either("take"), "lacks": either("take"),
+	"end": append(completed("heard"), append(either("both"), either("lacks")...)...),
 }}
+
+// either is the need of a step that may as well have failed.
+func either(step string) []check.Need {
+	return []check.Need{{Step: step, Completed: true, Failed: true}}
+}
 
 func completed(steps ...string) (needs []check.Need) {
 	for _, s := range steps {
@@ -65,7 +73,7 @@ func completed(steps ...string) (needs []check.Need) {
 }
 
 // waits are the signals that steps of the workloads wait for.
-var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "move/heard": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go"}
+var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "move/heard": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go", "hand/heard": "go"}
 
 // offers are the workloads' instances that wait for anything else.
 var offers = map[string]check.Waiting{
@@ -147,6 +155,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("a signal by key finds who has the key", "S4", check.Keys(ops, events))
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
 	w.report.check("each time of a schedule is decided once", "schedule", check.Schedules(ops, events, plans()))
+	w.report.check("operators are obeyed", "S1", check.Operators(ops, events))
 	w.report.check("one at a time has an id", "id", check.Lines(events, "turn"))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
@@ -170,6 +179,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.keyed(events)
 	w.report.lined(events)
 	w.report.forked(events)
+	w.report.operated(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -185,6 +195,7 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 	if err := errors.Join(workload.Finish(moving, w.client, started(ops, "named")), workload.TellRest(moving, w.client, told, ops), workload.DecideRest(moving, w.client, wait)); err != nil {
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
+	workload.HandRest(moving, w.client, started(ops, "hand"))
 	facts = append(facts, w.settle(ctx, moving)...)
 	for _, id := range started(ops) {
 		workload.End(moving, w.client, id)
@@ -248,11 +259,12 @@ func undoes(id string) bool {
 	return is || bodies[workflow] != nil
 }
 
-// mayEnd says that an instance may end for the reason that it has: who is asked says no, its time is over, or another took its id.
+// mayEnd says that an instance may end for the reason that it has: who is asked says no, its time is over, another took its id, or an operator
+// failed it.
 func mayEnd(id, code string) bool {
 	workflow, _, _ := strings.Cut(id, "-")
 	is, waits := offers[workflow]
-	return workflow == "turn" && code == "REPLACED" || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
+	return workflow == "turn" && code == "REPLACED" || workflow == "hand" && code == "BY_HAND" || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
 }
 
 func (w *world) explain(ctx context.Context, id string) string {
@@ -347,7 +359,7 @@ func event(e *v1.Event) check.Event {
 	case kind == "instance.keyed", kind == "step.waiting" && out.Code == "KEY":
 		out.Key, out.Count = d.GetKeyName()+"="+d.GetKeyValue(), int64(d.GetCount())
 	}
-	out.Instances = d.GetInstances()
+	out.Instances, out.Reason = d.GetInstances(), d.GetReason()
 	return out
 }
 

@@ -27,6 +27,7 @@ const (
 	scheduling    = 2
 	posting       = 2
 	turning       = 2
+	operating     = 2
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -66,6 +67,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range turning {
 		lane(func(c *client.Client, n int) { w.history.Turns(ctx, c, n, w.Seed) })
+	}
+	for range operating {
+		lane(func(c *client.Client, n int) { w.history.Operate(ctx, c, n, w.Seed) })
 	}
 	for range scheduling {
 		lane(func(c *client.Client, n int) { w.history.Schedules(ctx, c, n, w.Seed) })

@@ -26,6 +26,8 @@ func (op *Op) caused() (key string, ok bool) {
 		return fmt.Sprint("step.leased ", op.Token), true
 	case "complete":
 		return fmt.Sprint("step.completed ", op.Token), true
+	case "halt", "unhalt", "retry", "skip", "resolve", "update":
+		return "by hand: " + op.Reason, op.Reason != ""
 	case "acquire":
 		return fmt.Sprint("lock.granted ", op.Token), true
 	case "unlock":
@@ -35,6 +37,9 @@ func (op *Op) caused() (key string, ok bool) {
 }
 
 func (e *Event) key() string {
+	if e.byHand() {
+		return "by hand: " + e.Reason
+	}
 	switch e.Type {
 	case "instance.started", "instance.queued": // what waits was started by who is told that
 		return "instance.started " + e.Instance

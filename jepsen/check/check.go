@@ -20,7 +20,7 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, halt, unhalt, retry, skip, resolve, update, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
@@ -33,6 +33,7 @@ type Op struct {
 	Token    int64         `json:"token,omitempty"`
 	Lapses   bool          `json:"lapses,omitempty"` // of a session that may expire
 	Until    time.Duration `json:"until,omitempty"`  // when it may, at the earliest
+	Reason   string        `json:"reason,omitempty"` // of what an operator did, its own; none: nothing was told, for it was so before
 	Seen     []string      `json:"seen,omitempty"`   // steps that a read saw completed
 	Age      time.Duration `json:"age,omitempty"`    // of a stale read: how old it says that it may be
 	Outcome  string        `json:"outcome"`
@@ -68,6 +69,7 @@ type Event struct {
 	Instances        []string // with which a step goes on that waited by a key
 	Forked           string   // what an instance that is started was forked from
 	Through          int64    // the position up to which removal took what had ended; Count is how many that was
+	Reason           string
 }
 
 // Fact is a violation.
@@ -157,6 +159,11 @@ func (s *feed) see(e Event) {
 		s.completed[run] = true
 	case "step.copied": // it was done in what the instance was forked from
 		s.completed[run] = e.Name == "COMPLETED"
+	case "step.resolved":
+		if e.Code == "" { // else it is to fail
+			s.newToken(e)
+			s.leased[run] = e.Token
+		}
 	case "step.skipped":
 		s.lost[run] = e.Code == "RACE_LOST"
 	case "instance.completed":

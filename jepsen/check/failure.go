@@ -15,7 +15,7 @@ func (n *Need) takes(code string) bool {
 }
 
 // Failures checks instances that go on behind failures of their steps: no step is begun unless all that it needs ended so, but for
-// what was skipped; none is skipped without a reason; no instance fails by a failure that a step needs, nor ends well with
+// what was skipped; none is skipped without a reason, or by hand; no instance fails by a failure that a step needs, nor ends well with
 // one that none does, or with a step that has not ended.
 //
 // flows are the needs of each step, by the first word of an instance's name.
@@ -54,7 +54,7 @@ func (i *failures) see(e Event) {
 	case "step.ready", "step.leased", "step.completed":
 		i.begun(e)
 	case "step.skipped":
-		if !i.skips(e.Step) {
+		if !i.skips(e.Step) && !e.byHand() {
 			i.f.add("S1", "position %d: %s of %s is skipped, and nothing that it needs ended otherwise", e.Position, e.Step, e.Instance)
 		}
 	case "instance.failing":
