@@ -79,6 +79,7 @@ type Client struct {
 	Workers    lockstepv1connect.WorkerServiceClient
 	Locks      lockstepv1connect.LockServiceClient
 	Limits     lockstepv1connect.LimitServiceClient
+	Incidents  lockstepv1connect.IncidentServiceClient
 	Events     lockstepv1connect.EventServiceClient
 	Cluster    lockstepv1connect.ClusterServiceClient
 	Exports    lockstepv1connect.ExportServiceClient
@@ -115,6 +116,7 @@ func New(config Config) (*Client, error) {
 	c.Workers = lockstepv1connect.NewWorkerServiceClient(carrier, base, option)
 	c.Locks = lockstepv1connect.NewLockServiceClient(carrier, base, option)
 	c.Limits = lockstepv1connect.NewLimitServiceClient(carrier, base, option)
+	c.Incidents = lockstepv1connect.NewIncidentServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)
 	c.Cluster = lockstepv1connect.NewClusterServiceClient(carrier, base, option)
 	c.Exports = lockstepv1connect.NewExportServiceClient(carrier, base, option)

@@ -42,6 +42,9 @@ func check(m *Machine) error {
 		if err := checkLimits(m, ns); err != nil {
 			return err
 		}
+		if err := checkStill(m, ns); err != nil {
+			return err
+		}
 		if err := checkHolds(m, ns); err != nil {
 			return err
 		}

@@ -30,6 +30,9 @@ func (e *runIncident) evolve(t *turn) {
 		r.State, r.Code, r.Reason, r.ChangedWall = v1.RunState_RUN_STATE_INCIDENT, e.code, e.reason, t.wall()
 		r.limitBy(0)
 		r.Parked = ""
+		if t.m.level() >= incidentLevel {
+			r.Order = t.wall()
+		}
 		if isCompensation(e.i.step(e.at)) { // nothing takes it out of that but a command
 			r.Lapsed, r.TotalDeadline = false, 0
 		} else if r.TotalDeadline == 0 {

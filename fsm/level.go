@@ -10,7 +10,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 21 has instances and
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 23 keeps since when
+// what stands still does, in the order of that (incidentread.go). Level 21 has instances and
 // events removed that are over their time (retention.go), and slices of their rows. Level 20 has an index of
 // instances (searchrow.go). Level 19 has what an operator does to an instance and its runs (pause.go, operate.go). Level 18 takes definitions
 // of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 17 has instances that are
@@ -24,7 +25,7 @@ import (
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = retentionLevel
+const Level = incidentLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5

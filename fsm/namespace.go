@@ -26,6 +26,7 @@ type namespace struct {
 	waits     dependencies // runs that wait for other instances
 	holds     *btree.BTreeG[holding]
 	parties   parties
+	still     *btree.BTreeG[still] // runs that stand still: see incidentread.go
 	censuses  *btree.BTreeG[*census]
 	payloads  numbered
 	gone      map[string]struct{} // instances that were removed since the last flush
@@ -57,7 +58,7 @@ func (ns *namespace) clear() {
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits, ns.holds, ns.parties = newDependencies(), newHoldings(), newParties()
-	ns.censuses = newCensuses()
+	ns.censuses, ns.still = newCensuses(), newStill()
 	ns.over = 0
 	ns.gone, ns.cut, ns.cutTo = nil, false, nil
 }

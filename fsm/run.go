@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -202,6 +203,9 @@ func (m *Machine) indexRun(ns *namespace, k *runKey, p place) {
 	if p.todo > 0 {
 		m.todos.ReplaceOrInsert(todo{seq: p.todo, run: k})
 	}
+	if p.state == v1.RunState_RUN_STATE_INCIDENT && !plant.Is(plant.IncidentLeftOut) {
+		ns.still.ReplaceOrInsert(still{p.order, k})
+	}
 	switch {
 	case p.atBarrier():
 		ns.parties.add(p.party(k))
@@ -242,6 +246,9 @@ func (m *Machine) unindexRun(ns *namespace, k *runKey, p place) {
 	}
 	if p.todo > 0 {
 		m.todos.Delete(todo{seq: p.todo})
+	}
+	if p.state == v1.RunState_RUN_STATE_INCIDENT {
+		ns.still.Delete(still{p.order, k})
 	}
 	switch {
 	case p.atBarrier():

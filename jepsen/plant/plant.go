@@ -127,6 +127,8 @@ const (
 
 	PauseLeases  Bug = "pause-leases"
 	OldTokenKept Bug = "old-token-kept"
+
+	IncidentLeftOut Bug = "incident-left-out"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -212,6 +214,7 @@ var All = []Row{
 	{OldTokenKept, "S1", "a run that is leased is completed by hand under the token of its lease"},
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 	{PageSkips, "S4", "a page of a list that is full goes on behind the one after it"},
+	{IncidentLeftOut, "S4", "a run that stands still is not among what needs a person"},
 	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},
 	{RemovedEarly, "retention", "an instance is removed when half of the time for which it is kept is over"},
 	{RemovedShown, "S4", "an instance that was removed is still shown"},
