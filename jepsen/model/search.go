@@ -36,3 +36,20 @@ func (s *State) Matching(f Filter) (ids []string, unsure bool) {
 	slices.Sort(ids)
 	return ids, unsure
 }
+
+// Troubled lists what needs a person: runs that stand still, by instance and name, and instances that have failed unless only the first are
+// asked for.
+func (s *State) Troubled(standing bool) (names []string) {
+	for id, i := range s.instances {
+		if i.state == Failed && !standing {
+			names = append(names, id)
+		}
+		for _, r := range i.runs {
+			if r.state == Incident {
+				names = append(names, id+"/"+r.name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}

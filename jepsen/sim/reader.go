@@ -79,8 +79,11 @@ func (k *reader) read() *request {
 			return ""
 		})
 	case 2:
-		if d.one(4) {
+		switch {
+		case d.one(4):
 			return k.list()
+		case d.one(8):
+			return k.incidents()
 		}
 	}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {

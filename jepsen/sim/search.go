@@ -108,3 +108,39 @@ func (k *reader) walk() {
 	}
 	step()
 }
+
+// incidents lists what needs a person, page by page, of one moment, and has all of it compared.
+func (k *reader) incidents() *request {
+	d, h := k.c.draws, k.c.w.history
+	first := &v1.ListIncidentsRequest{Limit: int32(1 + d.IntN(50)), Standing: d.one(2)}
+	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
+		all, ask := &v1.ListIncidentsResponse{}, proto.CloneOf(first)
+		for {
+			out, err := m.ListIncidents(ask)
+			if err != nil {
+				return nil, err
+			}
+			all.Incidents = append(all.Incidents, out.Incidents...)
+			if ask.Page = out.NextPage; ask.Page == "" {
+				return all, nil
+			}
+		}
+	}, func(x proto.Message, err error) string {
+		if err != nil {
+			return fmt.Sprintf("a list of what needs a person is refused: %v", err)
+		}
+		var names []string
+		for _, i := range x.(*v1.ListIncidentsResponse).GetIncidents() {
+			name := i.InstanceId
+			if i.State != v1.InstanceState_INSTANCE_STATE_FAILED {
+				name += "/" + runName(i)
+			}
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		if want := h.model.Troubled(first.Standing); !slices.Equal(names, want) {
+			return fmt.Sprintf("of what needs a person there is %v; it is %v", names, want)
+		}
+		return ""
+	})
+}
