@@ -33,19 +33,19 @@ func (w *world) settled() bool {
 func (w *world) stuck() {
 	open := w.history.model.Open()
 	if p := w.crew.planner; p != nil && !p.gone {
-		w.fail("schedule", "%s after everything was healed a schedule has times that have come, and are not decided", healing)
+		w.fail("schedule", "%s after the last step was completed, and everything was healed, a schedule has times that have come, and are not decided", healing)
 		return
 	}
 	if id := w.history.model.Outlived(0); id != "" {
-		w.fail("retention", "%s after everything was healed %s is over its time, and is kept", healing, id)
+		w.fail("retention", "%s after the last step was completed, and everything was healed, %s is over its time, and is kept", healing, id)
 		return
 	}
 	if len(open) == 0 {
-		w.fail("liveness", "%s after everything was healed some node lacks a part of the log", healing)
+		w.fail("liveness", "%s after the last step was completed, and everything was healed, some node lacks a part of the log", healing)
 		return
 	}
 	why, err := w.nodes[0].machine.Explain(&v1.ExplainRequest{InstanceId: open[0]})
-	w.fail("liveness", "%s after everything was healed these have not ended: %s; of the first, %v %v", healing, strings.Join(open, " "), why, err)
+	w.fail("liveness", "%s after the last step was completed, and everything was healed, these have not ended: %s; of the first, %v %v", healing, strings.Join(open, " "), why, err)
 }
 
 // finish compares what is there at the end: on all nodes the same, to the last row, and outside what the log says.
