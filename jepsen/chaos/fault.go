@@ -40,7 +40,7 @@ var faults = []fault{
 	{"wires-slow", "every packet between nodes is late, and some overtake others", "wire", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.slowWires(ctx) }},
 	{"wires-lossy", "packets between nodes are lost, or arrive twice", "wire", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.lossyWires(ctx) }},
 	{"wires-slow-leader", "what the leader says and hears is late", "wire", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.slowLeaderWires(ctx) }},
-	{"pause-slow-leader", "SIGSTOP of the leader, to which answers are on their way that reach it when others have led", "wire", false, false, func(ctx context.Context, h *harm) (bool, error) { return h.pauseSlowLeader(ctx) }},
+	{"pause-slow-leader", "SIGSTOP of the leader, to which answers are on their way that reach it when others have led", "wire", false, true, func(ctx context.Context, h *harm) (bool, error) { return h.pauseSlowLeader(ctx) }},
 	{"disk-stall", "the leader's disk stalls", "disk", false, false, func(ctx context.Context, h *harm) (bool, error) {
 		return h.disk(ctx, func(d *disk.Disk) { d.Stall(true) }, func(s disk.Seen) int { return s.Stalled })
 	}},

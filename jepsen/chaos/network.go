@@ -156,7 +156,7 @@ func (h *harm) pauseSlowLeader(ctx context.Context) (bool, error) {
 	}
 	wire := lab.Wire{Delay: h.between(30*time.Millisecond, 150*time.Millisecond)}
 	deposed := false
-	// It is done again when nobody could lead meanwhile, as beside a member's removal of three, which waits for this leader.
+	// It is done again when nobody could lead meanwhile, as beside a follower's death of three.
 	stopped := func() (err error) {
 		for again := 0; again < 3 && !deposed && err == nil; again++ {
 			pause(ctx, 500*time.Millisecond) // what is on its way from now on is late
