@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph/source"
 	"github.com/lockstep-dev/lockstep/fsm/table"
@@ -244,6 +245,36 @@ func (r *bench) cycles() {
 		for len(held) > 0 {
 			held = leased(r.all(r.completes(held, &v1.Next{Count: 1}), true))
 		}
+	})
+}
+
+// The removal of one finished instance of five steps, which is in the engine and not in memory, in slices as a leader asks for them.
+func BenchmarkRetain(b *testing.B) {
+	eachEngine(b, (*bench).retain)
+}
+
+func (r *bench) retain() {
+	r.one(&logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_UpdateNamespace{UpdateNamespace: &v1.UpdateNamespaceRequest{
+		Retention: &v1.Retention{Finished: durationpb.New(time.Second)},
+	}}})
+	ask := []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_Retain{Retain: &logv1.Retain{}}}}
+	r.rounds(func() {
+		r.all(r.starts(r.round), false)
+		for range benchSteps {
+			r.all(r.completes(leased(r.all(r.polls(r.round), false)), nil), false)
+		}
+		r.flush()
+		r.index += 2000 // of a millisecond each
+		n := min(r.round, r.left)
+		r.measure(n, func() {
+			for gone := 0; gone < n; {
+				did := int(r.packs(ask, nil)[0].(*logv1.Retained).Instances)
+				if did == 0 {
+					r.b.Fatalf("%d of %d are gone, and no more go", gone, n)
+				}
+				gone += did
+			}
+		})
 	})
 }
 
