@@ -25,9 +25,9 @@ func (t *turn) retryStep(r *v1.RetryStepRequest) (proto.Message, *Refusal) {
 	run := i.run(at)
 	switch {
 	case !i.live():
-		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s, and what it held and undid is gone; start it again, or reset it", r.InstanceId, stateName(i.rec.State))
+		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s, and what it held and undid is gone; start it again, or fork it", r.InstanceId, stateName(i.rec.State))
 	case ended(run.State):
-		return nil, Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s, and what follows from that has happened; reset the instance to it", r.Step, r.InstanceId, runStateName(run.State))
+		return nil, Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s, and what follows from that has happened; fork the instance from it to have it done again", r.Step, r.InstanceId, runStateName(run.State))
 	case run.State == v1.RunState_RUN_STATE_INCIDENT && !i.goesOn(at):
 		return nil, i.stops(at)
 	case run.State == v1.RunState_RUN_STATE_INCIDENT:

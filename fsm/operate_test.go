@@ -150,7 +150,7 @@ func TestWhatStandsStillIsRetriedAndResolved(t *testing.T) {
 		r.midway()
 		r.did(r.tell(retry("i", "b")), "step.resumed b", "step.incident b")
 		r.refuses(v1.Code_CODE_NOT_READY, retry("i", "c"), "needs")
-		r.refuses(v1.Code_CODE_ALREADY_DONE, retry("i", "a"), "reset")
+		r.refuses(v1.Code_CODE_ALREADY_DONE, retry("i", "a"), "fork")
 		r.midway()
 		r.did(r.tell(resolve("i", "b", `7`)), "step.resolved b", "step.completed b", "step.ready c")
 		reply, refusal := r.do(retry("i", "c"))
