@@ -382,6 +382,12 @@ func (f *fake) CompensateInstance(_ context.Context, r *connect.Request[v1.Compe
 	return connect.NewResponse(reply), nil
 }
 
+func (f *fake) ResetInstance(_ context.Context, r *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error) {
+	return connect.NewResponse(&v1.ResetInstanceResponse{
+		Index: r.Msg.Index + 1, Steps: int32(len(r.Msg.FromStep)), State: v1.InstanceState_INSTANCE_STATE_RUNNING,
+	}), nil
+}
+
 func (f *fake) ForkInstance(_ context.Context, r *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
 	return connect.NewResponse(&v1.ForkInstanceResponse{
 		InstanceId: r.Msg.NewInstanceId, Version: max(1, r.Msg.Version), State: v1.InstanceState_INSTANCE_STATE_RUNNING, Copied: int32(len(r.Msg.FromStep)),

@@ -19,10 +19,10 @@ type body struct {
 	items  [][]byte // of a forEach, once they were asked for
 }
 
-// of are the frames of an activation: of the instance its root, and of a run those of its body in the order in which they were begun.
+// of are the frames of an activation: of the instance its root, and those of what was set back, and of a run those of its body in the order in which they were begun.
 func (i *instance) of(owner at) []*frame {
 	if owner == whole {
-		return []*frame{&i.root}
+		return i.outermosts()
 	}
 	return i.run(owner).frames()
 }

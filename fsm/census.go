@@ -128,7 +128,7 @@ func (i *instance) stance(step string) stance {
 	if !i.awaitable(step) {
 		return standsOut
 	}
-	switch i.run(at{node: i.node(step)}).State {
+	switch i.run(i.now(i.node(step))).State {
 	case v1.RunState_RUN_STATE_COMPLETED:
 		return standsCompleted
 	case v1.RunState_RUN_STATE_SKIPPED:

@@ -159,12 +159,17 @@ func checkInstance(m *Machine, ns *namespace, i *instance, leasedIn map[string]i
 // checkTally: a frame counts its runs, and all that are inside them.
 func checkTally(i *instance, f *frame) error {
 	var counted tally
-	i.eachIn(f, func(f *frame) bool {
+	count := func(f *frame) bool {
 		for _, r := range f.runs {
 			counted.add(r.tally())
 		}
 		return true
-	})
+	}
+	if f == &i.root { // what was set back is inside it
+		i.eachBelow(whole, count)
+	} else {
+		i.eachIn(f, count)
+	}
 	if counted != f.tally {
 		return fmt.Errorf("frame %d of scope %d counts %v, and there are %v", f.index, f.scope, f.tally, counted)
 	}

@@ -75,6 +75,9 @@ func (t *turn) toUndo(i *instance, owner at) (undo []at) {
 	wanted := i.since(i.rec.CompensateFrom)
 	for at, r := range runsOf(i.below(owner)) {
 		done := r.State == v1.RunState_RUN_STATE_COMPLETED || plant.Is(plant.UndoesUndone) && r.Attempt > 0
+		if plant.Is(plant.ResetNotUndone) && i.step(at).Scope == 0 && at != i.now(at.node) {
+			continue
+		}
 		if plant.Is(plant.InsideNotUndone) && i.step(at).Scope > 0 || r.Copied && !plant.Is(plant.CopyUndone) {
 			continue
 		}
@@ -97,7 +100,7 @@ func (i *instance) since(from int32) func(at) bool {
 		nodes[node] = true
 	}
 	return func(at at) bool {
-		for f := i.frame(at); f.scope != scope && f != &i.root; f = i.frame(at) {
+		for f := i.frame(at); f.scope != scope && !f.outermost(); f = i.frame(at) {
 			at = f.owner
 		}
 		return nodes[at.node]
@@ -129,7 +132,7 @@ func (t *turn) undoFrames(i *instance, owner at) bool {
 		var ends []at
 		for n := range f.runs {
 			at := f.at(n)
-			if step := i.step(at); !isCompensation(step) && len(step.Successors) == 0 {
+			if step := i.step(at); !isCompensation(step) && len(step.Successors) == 0 && f.runs[n].State != unbegun {
 				ends = append(ends, at)
 			}
 		}
@@ -143,6 +146,9 @@ func (t *turn) undoFrames(i *instance, owner at) bool {
 func (t *turn) passBack(i *instance, step at) (ready []at) {
 	for _, need := range i.step(step).Needs {
 		before := step.beside(need)
+		if i.run(before).State == unbegun {
+			continue // it was not set back with the step, and is undone behind all that was
+		}
 		t.m.change(i, before, func(r *run) { r.Pending-- })
 		if left := i.run(before).Pending; left == 0 || plant.Is(plant.UndoesEarly) && i.step(before).Compensation > 0 {
 			ready = append(ready, before)

@@ -165,7 +165,7 @@ func (i *instance) holdsUp(run at, step string) bool {
 
 // outermost is the run in no body that a run is in, or itself.
 func (i *instance) outermost(run at) at {
-	for f := i.frame(run); f != &i.root; f = i.frame(run) {
+	for f := i.frame(run); !f.outermost(); f = i.frame(run) {
 		run = f.owner
 	}
 	return run

@@ -47,7 +47,7 @@ func (t *turn) lookForDeadlock(i *instance, at at) {
 
 // holdsFor are the frames that the locks of a run can be held by.
 func (i *instance) holdsFor(run at) (frames []at) {
-	if f := i.frame(run); f != &i.root {
+	if f := i.frame(run); !f.outermost() {
 		frames = append(frames, f.self())
 	}
 	return append(frames, whole)
@@ -123,10 +123,13 @@ func (i *instance) inFrame(of at, fn func(*dependency) bool) (looked int) {
 		looked += len(f.runs)
 		return i.parkedIn(f, fn)
 	}
-	if f, stops := i.keeper(of); f != nil {
-		i.eachIn(f, parked)
-	} else {
+	switch f, stops := i.keeper(of); {
+	case f == nil:
 		i.eachBelow(stops, parked)
+	case f.outermost():
+		i.eachBelow(whole, parked)
+	default:
+		i.eachIn(f, parked)
 	}
 	return looked
 }

@@ -161,7 +161,7 @@ func (t *turn) outcomeOf(other *instance, step string) (o outcome, over bool) {
 	if !other.awaitable(step) {
 		return failedAs("STEP_NOT_FOUND", "workflow %s version %d of instance %q has no step %q, or it is inside another", other.rec.Workflow, other.rec.Version, id, step), true
 	}
-	at := at{node: other.node(step)}
+	at := other.now(other.node(step))
 	switch r := other.run(at); r.State {
 	case v1.RunState_RUN_STATE_COMPLETED:
 		return outcome{state: r.State, output: t.payload(other, at, roleOutput)}, true

@@ -121,7 +121,7 @@ func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
 	var waits []string
 	for _, need := range i.step(at).Needs {
-		if ended(i.run(at.beside(need)).State) {
+		if ended(i.run(i.before(at.index, need)).State) {
 			continue
 		}
 		id := i.graph.Nodes[need].ID

@@ -82,7 +82,7 @@ func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 		for k := range successors {
 			t.follow(i, over, &successors[k])
 		}
-		if f := i.frame(over); f != &i.root && f.open == 0 && !f.over && i.wanted(over) && t.frameOver(i, f) {
+		if f := i.frame(over); !f.outermost() && f.open == 0 && !f.over && i.wanted(over) && t.frameOver(i, f) {
 			t.over = append(t.over, f.owner)
 		}
 	}
@@ -94,7 +94,7 @@ func (t *turn) advanceInstance(i *instance, endedRuns ...at) {
 
 // follow counts the end of a run for one that needs it, and begins or skips that if it is time.
 func (t *turn) follow(i *instance, over at, need *graph.Edge) {
-	follower := over.beside(need.To)
+	follower := i.behind(over, need.To)
 	met := meets(need, i.run(over))
 	if t.m.level() >= workLevel && i.undone(follower) {
 		return // what failed meanwhile, as it began, has all undone: it counts what is behind it now, and not what it needs

@@ -28,7 +28,7 @@ type fork struct {
 	copies       []copiedRun
 }
 
-// copiedRun is a run that is copied. It has the same index in both instances, for neither is inside another step.
+// copiedRun is a run that is copied: the newest activation in the one, and the first in the other. Neither is inside another step.
 type copiedRun struct {
 	from, to at
 	output   *v1.Payload
@@ -93,7 +93,7 @@ func (t *turn) forks(e *instanceStarted) *instance {
 	t.emit(&instanceForked{e.fork, i})
 	t.reached += len(e.fork.copies)
 	t.takeKept(i)
-	t.goesBehind(i)
+	t.goesBehind(i, &i.root)
 	var lost []at
 	for _, c := range e.fork.copies {
 		if i.run(c.to).State == v1.RunState_RUN_STATE_COMPLETED {
@@ -104,17 +104,17 @@ func (t *turn) forks(e *instanceStarted) *instance {
 	return i
 }
 
-// goesBehind begins what an instance begins with of which runs have ended already.
-func (t *turn) goesBehind(i *instance) {
-	verdicts := make([]joinVerdict, len(i.root.runs))
-	for n, r := range i.root.runs {
-		if at := i.root.at(n); r.State == v1.RunState_RUN_STATE_PENDING && len(i.step(at).Needs) > 0 {
+// goesBehind begins what a frame of an instance begins with, of which what is needed may have ended already.
+func (t *turn) goesBehind(i *instance, f *frame) {
+	verdicts := make([]joinVerdict, len(f.runs))
+	for n, r := range f.runs {
+		if at := f.at(n); r.State == v1.RunState_RUN_STATE_PENDING && len(i.step(at).Needs) > 0 {
 			verdicts[n] = i.verdict(at)
 		}
 	}
-	t.activateFrom(i, 0, &i.root)
+	t.activateFrom(i, f.first, f)
 	for n, verdict := range verdicts {
-		at := i.root.at(n)
+		at := f.at(n)
 		if r := i.run(at); verdict != joinWait && r.State == v1.RunState_RUN_STATE_PENDING && r.Todo == 0 && i.wanted(at) {
 			t.reach(i, at, verdict)
 		}
@@ -159,7 +159,7 @@ func (t *turn) copiesOf(from *instance, v *version, step string) ([]copiedRun, *
 func (i *instance) copyOf(v *version, node int) (c copiedRun, refusal *Refusal) {
 	g := v.compiled()
 	n := &g.Nodes[node]
-	c = copiedRun{from: at{node: i.node(n.ID)}, to: at{node: int32(node)}}
+	c = copiedRun{from: i.now(i.node(n.ID)), to: at{node: int32(node)}}
 	if c.from.node < 0 || !sameStep(i.graph, int(c.from.node), g, node) {
 		return c, i.unfit(v, node, "is not the same there: it needs other steps, or is of another kind")
 	}
@@ -207,7 +207,7 @@ func sameStep(g *graph.Graph, a int, h *graph.Graph, b int) bool {
 func (t *turn) undoneSteps(i *instance) map[int32]bool {
 	undone := map[int32]bool{}
 	add := func(at at) {
-		for f := i.frame(at); f != &i.root; f = i.frame(at) {
+		for f := i.frame(at); !f.outermost(); f = i.frame(at) {
 			at = f.owner
 		}
 		undone[at.node] = true

@@ -89,8 +89,16 @@ func newFrame(g *graph.Graph, scope, index int32) frame {
 // at is where the nth run of the frame is.
 func (f *frame) at(n int) at { return at{f.first + int32(n), f.index} }
 
-// self is where the frame itself is.
-func (f *frame) self() at { return at{-1 - f.scope, f.index} }
+// self is where the frame itself is. Those of the workflow are all the instance.
+func (f *frame) self() at {
+	if f.outermost() {
+		return whole
+	}
+	return at{-1 - f.scope, f.index}
+}
+
+// outermost: the frame is inside no run. It is the root, or one of what was set back (reset.go).
+func (f *frame) outermost() bool { return f.scope == 0 }
 
 // count has the counters of a frame, and of what it is in, follow what became of its runs.
 func (i *instance) count(f *frame, was, is tally) {
@@ -99,7 +107,9 @@ func (i *instance) count(f *frame, was, is tally) {
 	}
 	is.add(tally{-was.open, -was.leased, -was.undoing})
 	for f.add(is); f != &i.root; f.add(is) {
-		i.run(f.owner).body.add(is)
+		if !f.outermost() {
+			i.run(f.owner).body.add(is)
+		}
 		f = i.frame(f.owner)
 	}
 }
@@ -130,7 +140,7 @@ func (i *instance) activation(scope, index int32) *frame {
 // seat is where a frame stands, or would, among those that are not the root.
 func (i *instance) seat(scope, index int32) (n int, found bool) {
 	return slices.BinarySearchFunc(i.bodies, at{scope, index}, func(f *frame, name at) int {
-		return cmp.Or(cmp.Compare(f.scope, name.node), cmp.Compare(f.index, name.index))
+		return cmp.Or(cmp.Compare(rowScope(f.scope), rowScope(name.node)), cmp.Compare(f.index, name.index))
 	})
 }
 
@@ -139,7 +149,9 @@ func (i *instance) add(f *frame) {
 	n, _ := i.seat(f.scope, f.index)
 	i.bodies = slices.Insert(i.bodies, n, f)
 	i.within += len(f.runs)
-	i.run(f.owner).adopt(f)
+	if !f.outermost() {
+		i.run(f.owner).adopt(f)
+	}
 }
 
 // frames are those of the instance in the order of their rows, the root first.

@@ -135,7 +135,7 @@ func TestAFrameCountsWhatItsRunsDo(t *testing.T) {
 func TestRowsOfFramesAreInOrder(t *testing.T) {
 	g := nested()
 	last := ""
-	for _, name := range [][2]int32{{0, 0}, {1, 0}, {1, 1}, {1, math.MaxInt32}} {
+	for _, name := range [][2]int32{{0, 0}, {1, 0}, {1, 1}, {1, math.MaxInt32}, {0, 1}, {0, math.MaxInt32}} {
 		f := newFrame(g, name[0], name[1])
 		for _, number := range []uint64{0, 1, 156, math.MaxUint32} {
 			k := f.appendRowNumber(nil, number)

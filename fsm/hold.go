@@ -87,7 +87,7 @@ func (m *Machine) within(k *runKey, h *logv1.LockHolder) bool {
 // together: what one item of a list holds the compensations of the others have then.
 func (i *instance) keeper(frame at) (f *frame, stops at) {
 	f = i.activation(-1-frame.node, frame.index)
-	for f != &i.root {
+	for !f.outermost() {
 		switch o := i.run(f.owner); {
 		case o.State == v1.RunState_RUN_STATE_CANCELLED: // with what it is in
 			f = i.frame(f.owner)
@@ -103,14 +103,14 @@ func (i *instance) keeper(frame at) (f *frame, stops at) {
 // encloses says whether a run is inside what has what a frame holds.
 func (i *instance) encloses(frame, run at) (is bool) {
 	f, stops := i.keeper(frame)
-	if f == &i.root {
+	if f != nil && f.outermost() {
 		return true
 	}
 	i.around(run, func(owner at) bool {
 		is = is || f == nil && owner == stops
 		return !is
 	})
-	for in := i.frame(run); !is && in != &i.root; in = i.frame(in.owner) {
+	for in := i.frame(run); !is && !in.outermost(); in = i.frame(in.owner) {
 		is = in == f
 	}
 	return is
@@ -180,7 +180,7 @@ func (t *turn) hold(i *instance, at at) {
 // outside: a frame is around another.
 func (i *instance) outside(outer, inner at) bool {
 	f := i.activation(-1-inner.node, inner.index)
-	return f != &i.root && i.encloses(outer, f.owner)
+	return !f.outermost() && i.encloses(outer, f.owner)
 }
 
 // lockHeld has a frame hold a lock from now on, or alone what it held shared.

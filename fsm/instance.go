@@ -21,6 +21,7 @@ type instance struct {
 	root    frame
 	bodies  []*frame // the others, in the order of their rows
 	within  int      // runs of these
+	present []int32  // of what was set back: the newest activation of each step that is in no other; nil is the first of all
 	dirty   bool
 	element *list.Element
 	history []int64  // positions of events that are not flushed
@@ -349,7 +350,7 @@ func (t *turn) askToStop(i *instance, at at) {
 func (t *turn) complete(i *instance) {
 	var output *v1.Payload
 	if i.graph.HasOutput() {
-		value, err := i.graph.Output(t.view(i, &i.root))
+		value, err := i.graph.Output(t.view(i, i.newest()))
 		if err != nil {
 			t.finish(i, whole, v1.InstanceState_INSTANCE_STATE_FAILED, "OUTPUT_INVALID", err.Error())
 			return

@@ -130,7 +130,7 @@ func (i *instance) runReply(at at) *v1.Run {
 	if r.State == v1.RunState_RUN_STATE_LEASED {
 		out.SessionId = sessionName(r.Session)
 	}
-	if f := i.frame(at); f != &i.root {
+	if f := i.frame(at); !f.outermost() {
 		out.Inside, out.InsideIndex, out.Place = i.step(f.owner).ID, f.owner.index, f.place
 	}
 	if of, is := i.compensates(at); is {

@@ -124,10 +124,11 @@ func (t *turn) overRun(i *instance, at at) {
 	if i.awaitsKey(at) {
 		t.leaveCensus(i, at)
 	}
-	if at.index == 0 && i.step(at).Scope == 0 && !isCompensation(i.step(at)) {
-		t.settles(i, i.step(at).ID)
+	if i.step(at).Scope > 0 || isCompensation(i.step(at)) || at != i.now(at.node) {
+		return // nobody waits for that
 	}
-	if t.ns.waits.on.Len() == 0 || at.index != 0 || i.step(at).Scope != 0 || plant.Is(plant.EndNotTold) {
+	t.settles(i, i.step(at).ID)
+	if t.ns.waits.on.Len() == 0 || plant.Is(plant.EndNotTold) {
 		return
 	}
 	if _, ok := t.ns.waits.first(i.rec.InstanceId, i.step(at).ID); ok {

@@ -29,7 +29,7 @@ func (i *instance) named(step string, index int32) (at, *Refusal) {
 	switch {
 	case at.node < 0:
 		return at, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, i.rec.InstanceId, step)
-	case i.frame(at) == nil:
+	case i.frame(at) == nil, i.run(at).State == unbegun && !isCompensation(i.step(at)):
 		return at, i.noRun(step, index)
 	}
 	return at, nil

@@ -11,7 +11,8 @@ import (
 )
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 23 keeps since when
-// what stands still does, in the order of that (incidentread.go). Level 21 has instances and
+// what stands still does, in the order of that (incidentread.go). Level 22 has instances that are set back to a step (reset.go). Level 21
+// has instances and
 // events removed that are over their time (retention.go), and slices of their rows. Level 20 has an index of
 // instances (searchrow.go). Level 19 has what an operator does to an instance and its runs (pause.go, operate.go). Level 18 takes definitions
 // of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 17 has instances that are
@@ -57,6 +58,8 @@ func LevelOf(c *logv1.Command) uint32 {
 		return useLevel
 	case *logv1.Command_ForkInstance:
 		return forkLevel
+	case *logv1.Command_ResetInstance:
+		return resetLevel
 	case *logv1.Command_Retain, *logv1.Command_AckExport:
 		return retentionLevel
 	case *logv1.Command_CreateNamespace:

@@ -126,7 +126,7 @@ func (r *rig) poll(session int64, queue string, count int32) []*v1.LeasedRun {
 func (r *rig) complete(run *v1.LeasedRun, output string) (*v1.CompleteStepResponse, *v1.Refusal) {
 	r.t.Helper()
 	reply, refusal := r.do(&logv1.Command{Body: &logv1.Command_CompleteStep{CompleteStep: &v1.CompleteStepRequest{
-		InstanceId: run.InstanceId, Step: run.Step, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(output)},
+		InstanceId: run.InstanceId, Step: run.Step, Index: run.Index, Token: run.Token, OutputPayload: &v1.Payload{Bytes: []byte(output)},
 	}}})
 	if refusal != nil {
 		return nil, refusal

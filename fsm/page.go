@@ -17,17 +17,30 @@ const pageRuns = 64
 
 // appendRowNumber adds what the key of a page or a payload has behind the instance's id.
 func (f *frame) appendRowNumber(k []byte, number uint64) []byte {
-	if f.scope != 0 {
-		k = table.AppendUint64(k, uint64(f.scope)<<32|uint64(f.index))
+	if f.scope != 0 || f.index != 0 {
+		k = table.AppendUint64(k, uint64(rowScope(f.scope))<<32|uint64(f.index))
 	}
 	return table.AppendUint64(k, number)
+}
+
+// rowScope is a scope as the names of rows have it: the frames of the workflow that are not the root are behind all others.
+func rowScope(scope int32) uint32 {
+	if scope == 0 {
+		return 1 << 31
+	}
+	return uint32(scope)
 }
 
 // cutRowNumber reads what appendRowNumber added.
 func cutRowNumber(k []byte) (scope, index int32, number uint64, ok bool) {
 	number, rest, ok := table.CutUint64(k)
 	if name := number; ok && name>>32 != 0 {
-		scope, index = int32(name>>32), int32(name)
+		switch index = int32(name); {
+		case name>>32 != uint64(rowScope(0)):
+			scope = int32(name >> 32)
+		case index == 0:
+			return 0, 0, 0, false // the root has no name
+		}
 		number, rest, ok = table.CutUint64(rest)
 	}
 	return scope, index, number, ok && len(rest) == 0
@@ -150,7 +163,7 @@ func (f *frame) cutHead(b []byte) (rest []byte, err error) {
 func (i *instance) readFrames(r table.Reader) error {
 	of := key(tablePage, i.ns.rec.Namespace, i.rec.InstanceId)
 	to := table.End(of)
-	if len(i.graph.Scopes) == 1 {
+	if len(i.graph.Scopes) == 1 && i.rec.Resets == 0 {
 		to = i.root.appendRowNumber(slices.Clip(of), uint64(len(i.root.pages)))
 	}
 	var failed error
@@ -182,7 +195,10 @@ func (i *instance) readFrames(r table.Reader) error {
 		return err
 	}
 	for _, f := range i.bodies {
-		i.within += len(f.runs)
+		if i.within += len(f.runs); f.outermost() {
+			i.supersedes(f)
+			continue
+		}
 		i.run(f.owner).adopt(f)
 	}
 	for f := range i.frames() {

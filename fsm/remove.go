@@ -41,7 +41,7 @@ func (t *turn) takeApart(i *instance) (rows int) {
 	i.rec.Removing = true
 	t.m.touch(i)
 	for f := range i.frames() {
-		if f != &i.root && rows < t.m.removeRows {
+		if !f.outermost() && rows < t.m.removeRows {
 			rows += t.m.stripPayloads(i, f, f.self(), 0)
 		}
 		for n := range f.runs {

@@ -461,6 +461,14 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 		}
 		return
 	}
+	if w.index%16 == 9 { // an instance that is leased, to the step that is, or to another, perhaps by an activation that is not the newest
+		reset := &v1.ResetInstanceRequest{InstanceId: run.InstanceId, FromStep: run.Step, Index: run.Index}
+		if w.index%32 == 9 {
+			reset.FromStep, reset.Index = string(rune('a'+w.index/32%5)), int32(w.index/512%3)
+		}
+		c.Body = &logv1.Command_ResetInstance{ResetInstance: reset}
+		return
+	}
 	if w.index%16 == 5 { // of an instance that is leased, from any step, perhaps under an id that is taken
 		fork := &v1.ForkInstanceRequest{InstanceId: run.InstanceId, FromStep: run.Step, NewInstanceId: fmt.Sprint("f", w.index%512), Version: int32(w.index / 16 % 3)}
 		if w.index%32 == 5 {

@@ -137,6 +137,8 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.cancelInstance(body.CancelInstance)
 	case *logv1.Command_ForkInstance:
 		return t.forkInstance(body.ForkInstance)
+	case *logv1.Command_ResetInstance:
+		return t.resetInstance(body.ResetInstance)
 	case *logv1.Command_CompensateInstance:
 		return t.compensateInstance(body.CompensateInstance)
 	case *logv1.Command_SendSignal:

@@ -62,7 +62,7 @@ func (i *instance) seen(f *frame, node int) at {
 	for int32(i.graph.Nodes[node].Scope) != f.scope {
 		f = i.frame(f.owner)
 	}
-	return at{int32(node), f.index}
+	return i.before(f.index, node)
 }
 
 // outputOf is what a completed run has put out, which does not change.
@@ -81,7 +81,7 @@ func (t *turn) outputOf(d *data, run at) *graph.Data {
 // viewBodies adds to what a frame sees the item of the innermost list, and what the turn before of the innermost loop put out.
 func (t *turn) viewBodies(i *instance, f *frame, v *graph.View) {
 	item, last := false, false
-	for ; f != &i.root && !(item && last); f = i.frame(f.owner) {
+	for ; !f.outermost() && !(item && last); f = i.frame(f.owner) {
 		switch kind := i.step(f.owner).Kind; {
 		case kind == graph.KindForEach && !item:
 			v.Item, item = t.itemOf(i, f), true

@@ -96,7 +96,7 @@ func (i *instance) verdict(at at) joinVerdict {
 	}
 	n, newest := i.step(at), needMet
 	for _, need := range n.Needs {
-		over := i.run(at.beside(need))
+		over := i.run(i.before(at.index, need))
 		if n.Join == graph.JoinAll && ended(over.State) && meets(i.graph.Edge(need, int(at.node)), over) == needBarred {
 			newest = needBarred
 		}

@@ -79,6 +79,10 @@ func eventRow(e *v1.Event) []string {
 		add("from", d.Name)
 		detail = append(detail, fmt.Sprintf("copied=%d", d.Count))
 	}
+	if kind == "instance.reset" {
+		add("from", d.Name)
+		add("steps", fmt.Sprint(d.Count))
+	}
 	if d.Lag > 0 {
 		add("lag", time.Duration(d.Lag).Round(time.Millisecond).String())
 	}

@@ -53,7 +53,7 @@ func (c *cli) jsonInput(flag, s string) (*v1.Payload, error) {
 func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
-		c.instanceWatch(), c.instancePause(), c.instanceResume(), c.instanceCancel(), c.instanceCompensate(), c.instanceFork(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
+		c.instanceWatch(), c.instancePause(), c.instanceResume(), c.instanceCancel(), c.instanceCompensate(), c.instanceFork(), c.instanceReset(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
 		c.instanceExplain(), c.instanceGraph(), c.instanceExport())
 	return parent
 }
@@ -211,7 +211,7 @@ func (c *cli) showInstance(i *v1.Instance) error {
 
 // runName is the step, and of a run inside another step which one it is.
 func runName(r *v1.Run) string {
-	if r.Inside == "" {
+	if r.Inside == "" && r.Index == 0 {
 		return r.Step
 	}
 	return fmt.Sprintf("%s/%d", r.Step, r.Index)

@@ -45,6 +45,7 @@ func (c *cli) stepCommand() *cobra.Command {
 
 func (c *cli) stepLease() *cobra.Command {
 	var session string
+	var index int32
 	var wait, ttl time.Duration
 	cmd := &cobra.Command{
 		Use: "lease INSTANCE STEP", Short: "Lease one named step, as a session", Args: cobra.ExactArgs(2),
@@ -61,20 +62,29 @@ func (c *cli) stepLease() *cobra.Command {
 			}
 			res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.LeaseStepRequest]) (*connect.Response[v1.LeaseStepResponse], error) {
 				return a.workers.LeaseStep
-			}, &v1.LeaseStepRequest{Namespace: c.namespace, SessionId: session, InstanceId: args[0], Step: args[1], Wait: durationpb.New(wait)})
+			}, &v1.LeaseStepRequest{Namespace: c.namespace, SessionId: session, InstanceId: args[0], Step: args[1], Index: index, Wait: durationpb.New(wait)})
 			if err != nil {
 				return err
 			}
 			return c.print(res.Run, func() {
-				fmt.Fprintf(c.stdout, "leased  attempt %d under token %d, session %s\ncomplete it:  lockstep step complete --instance %s --step %s --token %d --output '{}'\n",
-					res.Run.Attempt, res.Run.Token, session, args[0], args[1], res.Run.Token)
+				fmt.Fprintf(c.stdout, "leased  attempt %d under token %d, session %s\ncomplete it:  lockstep step complete --instance %s --step %s%s --token %d --output '{}'\n",
+					res.Run.Attempt, res.Run.Token, session, args[0], args[1], indexFlag(index), res.Run.Token)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&session, "session", "", "session; default: a new one")
+	cmd.Flags().Int32Var(&index, "index", 0, "which activation of the step: of a body's, or of one that was set back")
 	cmd.Flags().DurationVar(&wait, "wait", 0, "wait for it to be ready, and for its locks, up to 60s")
 	cmd.Flags().DurationVar(&ttl, "ttl", time.Minute, "ttl of a new session")
 	return cmd
+}
+
+// indexFlag is what names an activation, unless it is the first.
+func indexFlag(index int32) string {
+	if index == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" --index %d", index)
 }
 
 func (c *cli) stepComplete() *cobra.Command {

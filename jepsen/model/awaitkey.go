@@ -36,7 +36,7 @@ func (s *State) members(r *run) (list []*instance) {
 func (i *instance) stands(step string) (state, code string) {
 	state, code = i.state, i.code
 	if step != "" {
-		r := i.run(step)
+		r := i.now(step)
 		state, code = r.state, r.code
 	}
 	if !over(state) {

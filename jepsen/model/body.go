@@ -52,12 +52,15 @@ func (i *instance) activate(owner *run, steps []Step) *frame {
 	return f
 }
 
-// beside is the run of another step of the same frame.
+// beside is the run of another step of the same frame; of one that was not set back with the run's that which was the newest then.
 func (r *run) beside(step string) *run {
 	for _, o := range r.frame.runs {
 		if o.step.Name == step {
 			return o
 		}
+	}
+	if r.frame.owner == nil {
+		return r.of.upTo(step, r.frame.place)
 	}
 	return nil
 }
@@ -146,15 +149,15 @@ func (r *run) finished() bool {
 	return r.open() == 0 && !r.again() && !r.limited() && !r.unsoundTurn() && !r.spoiled()
 }
 
-// begun names a run, which may be the first that is told of in a frame that begins with it.
-func (s *State) begun(i *instance, name string) *run {
+// begun names a run, which may be the first that is told of in a frame that begins with it, or is cancelled before anything was told of that.
+func (s *State) begun(i *instance, name string, cancelled bool) *run {
 	if r := i.run(name); r != nil {
 		return r
 	}
 	step, _, _ := strings.Cut(name, "#")
 	var begun *frame
 	for untold := true; untold; {
-		owner := s.nextOwner(i, step)
+		owner := s.nextOwner(i, step, cancelled)
 		if owner == nil {
 			break
 		}
@@ -171,9 +174,14 @@ func (s *State) begun(i *instance, name string) *run {
 }
 
 // nextOwner is the step with a body that begins the next frame in which a step is: the one that had room for it first.
-func (s *State) nextOwner(i *instance, step string) (next *run) {
+func (s *State) nextOwner(i *instance, step string, cancelled bool) (next *run) {
+	c := s.cause.command
+	reset := cancelled && c != nil && c.Kind == Reset
 	for _, owner := range i.runs {
 		b := owner.step.Body
+		if owner.superseded() != reset {
+			continue // only a reset tells of what it supersedes
+		}
 		if b == nil || owner.state == Pending || !owner.again() && !s.fills(owner) && !s.unseen(owner) || !slices.ContainsFunc(b.Steps, func(s Step) bool { return s.Name == step }) {
 			continue
 		}

@@ -77,7 +77,7 @@ func (s *State) ends(r *run) (state, code string) {
 	if !slices.ContainsFunc(i.flow.Steps, func(o Step) bool { return o.Name == name }) {
 		return Failed, "STEP_NOT_FOUND"
 	}
-	switch o := i.run(name); o.state {
+	switch o := i.now(name); o.state {
 	case Completed, Skipped:
 		return o.state, ""
 	case Failed:

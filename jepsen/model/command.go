@@ -20,7 +20,7 @@ var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
 	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport", "ForkInstance",
-	"PauseInstance", "ResumeInstance", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep",
+	"PauseInstance", "ResumeInstance", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep", "ResetInstance",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -80,6 +80,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.askDrain(c)
 	case Fork:
 		return s.askFork(c)
+	case Reset:
+		return s.askReset(c)
 	case Keep, Retain, Ack:
 		return s.askRetention(c)
 	case Halt, Unhalt:
@@ -210,7 +212,7 @@ func (s *State) find(c *Command) *run {
 	}
 	r := i.run(c.Step)
 	if r == nil && (s.Limit > 0 || i.wasPaused) && c.Answer.Code != "RUN_NOT_FOUND" { // the answer may be the first that is heard of a frame
-		r = s.begun(i, c.Step)
+		r = s.begun(i, c.Step, false)
 	}
 	if r != nil {
 		return r

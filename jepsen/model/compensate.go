@@ -10,7 +10,7 @@ func (r *run) wanted() bool {
 	if r.undoes != nil {
 		return r.undoer() != nil
 	}
-	return r.of.state == Running && !slices.ContainsFunc(r.around(), func(o *run) bool { return o.stage != stageRunning || over(o.state) })
+	return r.of.state == Running && !r.superseded() && !slices.ContainsFunc(r.around(), func(o *run) bool { return o.stage != stageRunning || over(o.state) })
 }
 
 // step finds a step of the definition, which may be a compensation.
@@ -140,7 +140,9 @@ func (s *State) undoReady(r *run) {
 			break
 		}
 	}
-	s.saw(Undone)
+	if s.saw(Undone); r.undoes.superseded() {
+		s.saw(SetBackUndone)
+	}
 	if r.undoes.step.Race {
 		s.saw(UndoneRace)
 	}

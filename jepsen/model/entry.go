@@ -131,6 +131,7 @@ const (
 	SkipRun
 	Resolve
 	Update
+	Reset
 )
 
 // Changes of a run. Times are nanoseconds from now on; zero leaves what there is.
@@ -169,6 +170,7 @@ type Command struct {
 	Skip                     bool
 	Fork                     string // the id of a fork
 	Update                   Changes
+	Index                    int // the activation that is set back
 	// Of a schedule: which of its name, behind which time which comes, and how many in between do not.
 	Schedule            string
 	Plan                Plan
@@ -197,6 +199,7 @@ type Answer struct {
 	Started              bool
 	Place                int32 // of a start that is queued
 	Copied               int32 // of a fork: runs
+	Index, Back          int   // of a reset: the newest activation, and how many steps were set back
 	Drained              bool  // of a version
 	Live                 int64
 	State                string
@@ -243,6 +246,7 @@ type Fact struct {
 	Shared, Late             bool
 	Other, OtherStep         string // another instance, and a step of it
 	Forked                   string // what an instance that is started is forked from
+	Index                    int    // of a reset: the activation that begins
 	Due                      int64  // unix
 	Count                    int32
 	Instances                []string // that have completed for a wait by a key

@@ -41,6 +41,8 @@ func (s *State) fact(f *Fact) {
 		s.instanceStarted(f)
 	case "instance.forked":
 		s.forkTold(f)
+	case "instance.reset":
+		s.setBack(f)
 	case "instance.queued":
 		s.instanceQueued(f)
 	case "namespace.updated", "retention.removed", "retention.compacted", "retention.exported":
@@ -62,7 +64,7 @@ func (s *State) fact(f *Fact) {
 			s.grown(f)
 			return
 		}
-		r := s.begun(i, f.Step)
+		r := s.begun(i, f.Step, f.Kind == "step.cancelled")
 		if r == nil {
 			fault("S7", "%s of step %q of %s, which is not", f.Kind, f.Step, f.Instance)
 		}

@@ -32,7 +32,7 @@ func (i *instance) undoesOf(r *run) bool {
 // toCopy are the runs that a fork from a step has, or the codes as which it may be refused.
 func (i *instance) toCopy(step string) (copies []*run, codes []string) {
 	for _, name := range i.flow.before(step) {
-		r := i.run(name)
+		r := i.now(name)
 		switch {
 		case slices.ContainsFunc(r.step.Locks, func(w Want) bool { return w.Hold > 0 }), r.state == Cancelled, r.state == Failed && !r.handled(), i.undoesOf(r):
 			codes = append(codes, "UPSTREAM_UNFIT")
@@ -127,8 +127,12 @@ func (s *State) copied(f *Fact, r *run) {
 	if x == nil || x.told || r.copied || r.state != Pending || f.Other != x.from.id {
 		fault("S1", "step %s of %s is copied from %s while it is %s", f.Step, f.Instance, f.Other, r.state)
 	}
-	was := x.from.run(r.name)
-	if !slices.Contains(x.copies, was) || f.Name != was.state || f.Code != was.code && was.state == Failed {
+	at := slices.IndexFunc(x.copies, func(o *run) bool { return o.step.Name == r.step.Name })
+	if at < 0 {
+		fault("S1", "step %s of %s is copied, and is not before %s", f.Step, f.Instance, x.step)
+	}
+	was := x.copies[at]
+	if f.Name != was.state || f.Code != was.code && was.state == Failed {
 		fault("S1", "step %s of %s is copied as %s %s; in %s it is %s %s", f.Step, f.Instance, f.Name, f.Code, f.Other, was.state, was.code)
 	}
 	r.copied, r.output, r.code, r.rejected = true, was.output, was.code, was.rejected
@@ -143,7 +147,7 @@ func (s *State) forkTold(f *Fact) {
 		fault("S5", "%s is told to be forked as %s from %s with %d", f.Instance, f.Other, f.Name, f.Count)
 	}
 	for _, was := range i.fork.copies {
-		if !i.run(was.name).copied {
+		if !i.run(was.step.Name).copied {
 			fault("S4", "fork %s of %s has step %s not copied", i.id, f.Instance, was.name)
 		}
 	}

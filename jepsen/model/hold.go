@@ -81,7 +81,7 @@ func (s *State) lockHeld(f *Fact) {
 		fault("S2", "lock %s is held for the %s under token %d, which did not claim it so", f.Lock, f.Name, f.Token)
 	}
 	frame := c.run.frame
-	if c.left[at].Hold == HoldInstance {
+	if c.left[at].Hold == HoldInstance || frame.owner == nil {
 		frame = c.run.of.root()
 	}
 	if c.left = slices.Delete(c.left, at, at+1); len(c.left) == 0 {

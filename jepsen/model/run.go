@@ -51,6 +51,7 @@ type instance struct {
 	keys      []Key   // by name, and behind them those that steps gave
 	ran       bool    // it had its id, if it waited for that
 	fork      *origin // what it was forked from
+	resets    int     // how often it was set back
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
@@ -215,6 +216,8 @@ func (s *State) instanceWhole(i *instance) {
 		}
 		s.waitWhole(r)
 		switch {
+		case r.state == Leased && r.superseded():
+			fault("S1", "%s was set back, and its step %s is %s", i.id, r.name, r.state)
 		case r.state == Leased:
 			leased++
 		case r.undoes != nil && !over(r.state):

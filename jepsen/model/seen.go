@@ -175,6 +175,15 @@ const (
 	DoneByHand      Class = "completed by hand"
 	FailedByHand    Class = "failed by hand"
 	HolderFenced    Class = "completed by hand while leased"
+
+	SetBack        Class = "set back to a step"
+	SetBackLeased  Class = "set back while leased"
+	SetBackDone    Class = "set back behind its completion"
+	SetBackBody    Class = "set back with what is inside it"
+	SetBackAgain   Class = "reset told again"
+	SetBackTwice   Class = "set back once more"
+	SetBackRefused Class = "reset refused"
+	SetBackUndone  Class = "undone though it was set back"
 )
 
 // Classes lists them all.
@@ -197,6 +206,7 @@ func Classes() []Class {
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 		InstancePaused, InstanceResumed, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
+		SetBack, SetBackLeased, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
 	}
 }
 

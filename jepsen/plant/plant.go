@@ -129,6 +129,9 @@ const (
 	OldTokenKept Bug = "old-token-kept"
 
 	IncidentLeftOut Bug = "incident-left-out"
+
+	ResetNotUndone Bug = "reset-not-undone"
+	ResetUnordered Bug = "reset-unordered"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -222,6 +225,8 @@ var All = []Row{
 	{CopyUndone, "saga", "a fork that fails undoes what was copied, which is its original's"},
 	{CopyOfUndone, "saga", "a fork copies what its original has undone"},
 	{CopyForgotten, "S7", "that a run was copied is left out of the state on disk"},
+	{ResetNotUndone, "saga", "what was completed before a reset is not undone with the instance"},
+	{ResetUnordered, "S1", "steps that are set back do not wait for each other"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -168,6 +168,9 @@ func command(c *logv1.Command) model.Command {
 	case *logv1.Command_ForkInstance:
 		p := b.ForkInstance
 		m.Kind, m.Instance, m.From, m.Fork, m.Version, m.Keys = model.Fork, p.InstanceId, p.FromStep, p.NewInstanceId, p.Version, keysOf(p.Keys)
+	case *logv1.Command_ResetInstance:
+		p := b.ResetInstance
+		m.Kind, m.Instance, m.From, m.Index = model.Reset, p.InstanceId, p.FromStep, int(p.Index)
 	default:
 		operatorCommand(c, &m)
 		scheduleCommand(c, &m)
@@ -276,6 +279,8 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		}[r.Outcome]
 	case *v1.ForkInstanceResponse:
 		m.Existing, m.Copied, m.State = r.Existing, r.Copied, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	case *v1.ResetInstanceResponse:
+		m.Existing, m.Index, m.Back, m.State = r.Existing, int(r.Index), int(r.Steps), strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.Workflow:
 		m.Drained, m.Live = r.Drained, r.LiveInstances
 	case *v1.CancelInstanceResponse:
@@ -324,7 +329,7 @@ func factOf(e *v1.Event) model.Fact {
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count, Removed: d.Removed, Through: d.Through,
 		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
-		Instances: d.Instances, Forked: d.ForkedFrom,
+		Instances: d.Instances, Forked: d.ForkedFrom, Index: int(d.Index),
 	}
 }
 

@@ -79,6 +79,9 @@ func (w *world) hire() {
 	if forks := newDraws(w.config.Seed, "forker"); forks.one(2) {
 		w.forker(forks)
 	}
+	if resets := newDraws(w.config.Seed, "resetter"); resets.one(2) {
+		w.resetter(resets)
+	}
 	if keeps := newDraws(w.config.Seed, "keeper"); keeps.one(2) {
 		w.keeper(keeps)
 	}

@@ -59,6 +59,9 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_INDEX_NOT_READY:     connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_PENDING:    connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_UNFIT:      connect.CodeFailedPrecondition,
+	v1.Code_CODE_NOT_RUNNING:         connect.CodeFailedPrecondition,
+	v1.Code_CODE_STEP_NOT_BEGUN:      connect.CodeFailedPrecondition,
+	v1.Code_CODE_RESET_BUSY:          connect.CodeFailedPrecondition,
 }
 
 // asConnect gives an error its code, and a refusal its detail.

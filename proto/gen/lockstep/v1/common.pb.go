@@ -157,6 +157,15 @@ const (
 	// What an instance has done before a step cannot be another's: it failed or is undone, or the version says something else there.
 	// Next: fork from the step that the reason names or from one before it, or into a version that is the same up to the step.
 	Code_CODE_UPSTREAM_UNFIT Code = 42
+	// An instance stops, is undone, or waits for its id, and is not set back.
+	// Next: fork it from the step, when what the step needs has not been undone.
+	Code_CODE_NOT_RUNNING Code = 62
+	// The step from which on an instance is to be set back has not begun: what it needs is still to come.
+	// Next: nothing; or set back a step before it.
+	Code_CODE_STEP_NOT_BEGUN Code = 63
+	// Something from the step on is still being ended: an instance that was called goes on, or what was completed inside a step is undone.
+	// Next: wait for it, or cancel the instance that was called, and reset again.
+	Code_CODE_RESET_BUSY Code = 64
 )
 
 // Enum value maps for Code.
@@ -206,6 +215,9 @@ var (
 		55: "CODE_INDEX_NOT_READY",
 		41: "CODE_UPSTREAM_PENDING",
 		42: "CODE_UPSTREAM_UNFIT",
+		62: "CODE_NOT_RUNNING",
+		63: "CODE_STEP_NOT_BEGUN",
+		64: "CODE_RESET_BUSY",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -252,6 +264,9 @@ var (
 		"CODE_INDEX_NOT_READY":     55,
 		"CODE_UPSTREAM_PENDING":    41,
 		"CODE_UPSTREAM_UNFIT":      42,
+		"CODE_NOT_RUNNING":         62,
+		"CODE_STEP_NOT_BEGUN":      63,
+		"CODE_RESET_BUSY":          64,
 	}
 )
 
@@ -708,7 +723,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xc4\b\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\x88\t\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -754,7 +769,10 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\rCODE_STOPPING\x101\x12\x18\n" +
 	"\x14CODE_INDEX_NOT_READY\x107\x12\x19\n" +
 	"\x15CODE_UPSTREAM_PENDING\x10)\x12\x17\n" +
-	"\x13CODE_UPSTREAM_UNFIT\x10**A\n" +
+	"\x13CODE_UPSTREAM_UNFIT\x10*\x12\x14\n" +
+	"\x10CODE_NOT_RUNNING\x10>\x12\x17\n" +
+	"\x13CODE_STEP_NOT_BEGUN\x10?\x12\x13\n" +
+	"\x0fCODE_RESET_BUSY\x10@*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

@@ -1991,6 +1991,156 @@ func (x *CancelInstanceResponse) GetState() InstanceState {
 	return InstanceState_INSTANCE_STATE_UNSPECIFIED
 }
 
+type ResetInstanceRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// One that runs.
+	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// The first step that is done anew. It is inside no other.
+	FromStep string `protobuf:"bytes,3,opt,name=from_step,json=fromStep,proto3" json:"from_step,omitempty"`
+	// The activation of the step that is set back: the newest. One that was set back already finds that, so that asking again is safe.
+	Index         int32  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetInstanceRequest) Reset() {
+	*x = ResetInstanceRequest{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetInstanceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetInstanceRequest) ProtoMessage() {}
+
+func (x *ResetInstanceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetInstanceRequest.ProtoReflect.Descriptor instead.
+func (*ResetInstanceRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ResetInstanceRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResetInstanceRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ResetInstanceRequest) GetFromStep() string {
+	if x != nil {
+		return x.FromStep
+	}
+	return ""
+}
+
+func (x *ResetInstanceRequest) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ResetInstanceRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResetInstanceResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The activation of the step that is the newest.
+	Index int32 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// How many steps began anew.
+	Steps int32 `protobuf:"varint,2,opt,name=steps,proto3" json:"steps,omitempty"`
+	// True when the run was set back before.
+	Existing      bool          `protobuf:"varint,3,opt,name=existing,proto3" json:"existing,omitempty"`
+	State         InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetInstanceResponse) Reset() {
+	*x = ResetInstanceResponse{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetInstanceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetInstanceResponse) ProtoMessage() {}
+
+func (x *ResetInstanceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetInstanceResponse.ProtoReflect.Descriptor instead.
+func (*ResetInstanceResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ResetInstanceResponse) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ResetInstanceResponse) GetSteps() int32 {
+	if x != nil {
+		return x.Steps
+	}
+	return 0
+}
+
+func (x *ResetInstanceResponse) GetExisting() bool {
+	if x != nil {
+		return x.Existing
+	}
+	return false
+}
+
+func (x *ResetInstanceResponse) GetState() InstanceState {
+	if x != nil {
+		return x.State
+	}
+	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
 type ForkInstanceRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2011,7 +2161,7 @@ type ForkInstanceRequest struct {
 
 func (x *ForkInstanceRequest) Reset() {
 	*x = ForkInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2173,7 @@ func (x *ForkInstanceRequest) String() string {
 func (*ForkInstanceRequest) ProtoMessage() {}
 
 func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2186,7 @@ func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ForkInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ForkInstanceRequest) GetNamespace() string {
@@ -2103,7 +2253,7 @@ type ForkInstanceResponse struct {
 
 func (x *ForkInstanceResponse) Reset() {
 	*x = ForkInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2265,7 @@ func (x *ForkInstanceResponse) String() string {
 func (*ForkInstanceResponse) ProtoMessage() {}
 
 func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2278,7 @@ func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ForkInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForkInstanceResponse) GetInstanceId() string {
@@ -2181,7 +2331,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2343,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2356,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -2255,7 +2405,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2267,7 +2417,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2280,7 +2430,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -2321,7 +2471,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2333,7 +2483,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2346,7 +2496,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -2436,7 +2586,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2598,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2611,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -2512,7 +2662,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2674,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2687,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -2586,7 +2736,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2598,7 +2748,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2611,7 +2761,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -2641,7 +2791,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2803,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2816,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -2715,7 +2865,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2727,7 +2877,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2740,7 +2890,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -2769,7 +2919,7 @@ type PauseInstanceRequest struct {
 
 func (x *PauseInstanceRequest) Reset() {
 	*x = PauseInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +2931,7 @@ func (x *PauseInstanceRequest) String() string {
 func (*PauseInstanceRequest) ProtoMessage() {}
 
 func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +2944,7 @@ func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseInstanceRequest.ProtoReflect.Descriptor instead.
 func (*PauseInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PauseInstanceRequest) GetNamespace() string {
@@ -2829,7 +2979,7 @@ type PauseInstanceResponse struct {
 
 func (x *PauseInstanceResponse) Reset() {
 	*x = PauseInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +2991,7 @@ func (x *PauseInstanceResponse) String() string {
 func (*PauseInstanceResponse) ProtoMessage() {}
 
 func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +3004,7 @@ func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseInstanceResponse.ProtoReflect.Descriptor instead.
 func (*PauseInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PauseInstanceResponse) GetState() InstanceState {
@@ -2883,7 +3033,7 @@ type ResumeInstanceRequest struct {
 
 func (x *ResumeInstanceRequest) Reset() {
 	*x = ResumeInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +3045,7 @@ func (x *ResumeInstanceRequest) String() string {
 func (*ResumeInstanceRequest) ProtoMessage() {}
 
 func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +3058,7 @@ func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ResumeInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ResumeInstanceRequest) GetNamespace() string {
@@ -2943,7 +3093,7 @@ type ResumeInstanceResponse struct {
 
 func (x *ResumeInstanceResponse) Reset() {
 	*x = ResumeInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2955,7 +3105,7 @@ func (x *ResumeInstanceResponse) String() string {
 func (*ResumeInstanceResponse) ProtoMessage() {}
 
 func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2968,7 +3118,7 @@ func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ResumeInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeInstanceResponse) GetState() InstanceState {
@@ -2999,7 +3149,7 @@ type RetryStepRequest struct {
 
 func (x *RetryStepRequest) Reset() {
 	*x = RetryStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3011,7 +3161,7 @@ func (x *RetryStepRequest) String() string {
 func (*RetryStepRequest) ProtoMessage() {}
 
 func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3024,7 +3174,7 @@ func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepRequest.ProtoReflect.Descriptor instead.
 func (*RetryStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RetryStepRequest) GetNamespace() string {
@@ -3074,7 +3224,7 @@ type RetryStepResponse struct {
 
 func (x *RetryStepResponse) Reset() {
 	*x = RetryStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3086,7 +3236,7 @@ func (x *RetryStepResponse) String() string {
 func (*RetryStepResponse) ProtoMessage() {}
 
 func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3099,7 +3249,7 @@ func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepResponse.ProtoReflect.Descriptor instead.
 func (*RetryStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetryStepResponse) GetInstanceState() InstanceState {
@@ -3137,7 +3287,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3149,7 +3299,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3162,7 +3312,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SkipStepRequest) GetNamespace() string {
@@ -3211,7 +3361,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3373,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3386,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SkipStepResponse) GetInstanceState() InstanceState {
@@ -3272,7 +3422,7 @@ type ResolveStepRequest struct {
 
 func (x *ResolveStepRequest) Reset() {
 	*x = ResolveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3284,7 +3434,7 @@ func (x *ResolveStepRequest) String() string {
 func (*ResolveStepRequest) ProtoMessage() {}
 
 func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3297,7 +3447,7 @@ func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveStepRequest.ProtoReflect.Descriptor instead.
 func (*ResolveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResolveStepRequest) GetNamespace() string {
@@ -3369,7 +3519,7 @@ type ResolveStepResponse struct {
 
 func (x *ResolveStepResponse) Reset() {
 	*x = ResolveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3381,7 +3531,7 @@ func (x *ResolveStepResponse) String() string {
 func (*ResolveStepResponse) ProtoMessage() {}
 
 func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3394,7 +3544,7 @@ func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveStepResponse.ProtoReflect.Descriptor instead.
 func (*ResolveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveStepResponse) GetInstanceState() InstanceState {
@@ -3442,7 +3592,7 @@ type UpdateStepRequest struct {
 
 func (x *UpdateStepRequest) Reset() {
 	*x = UpdateStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3604,7 @@ func (x *UpdateStepRequest) String() string {
 func (*UpdateStepRequest) ProtoMessage() {}
 
 func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3617,7 @@ func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStepRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpdateStepRequest) GetNamespace() string {
@@ -3551,7 +3701,7 @@ type UpdateStepResponse struct {
 
 func (x *UpdateStepResponse) Reset() {
 	*x = UpdateStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3563,7 +3713,7 @@ func (x *UpdateStepResponse) String() string {
 func (*UpdateStepResponse) ProtoMessage() {}
 
 func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,7 +3726,7 @@ func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStepResponse.ProtoReflect.Descriptor instead.
 func (*UpdateStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpdateStepResponse) GetInstanceState() InstanceState {
@@ -3614,7 +3764,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3626,7 +3776,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3639,7 +3789,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -3688,7 +3838,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3700,7 +3850,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3713,7 +3863,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -3760,7 +3910,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3772,7 +3922,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3785,7 +3935,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -3910,7 +4060,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4072,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4085,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -4021,7 +4171,7 @@ type AwaitedKey struct {
 
 func (x *AwaitedKey) Reset() {
 	*x = AwaitedKey{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4183,7 @@ func (x *AwaitedKey) String() string {
 func (*AwaitedKey) ProtoMessage() {}
 
 func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4196,7 @@ func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitedKey.ProtoReflect.Descriptor instead.
 func (*AwaitedKey) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *AwaitedKey) GetName() string {
@@ -4117,7 +4267,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4129,7 +4279,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4142,7 +4292,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -4178,7 +4328,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4190,7 +4340,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4203,7 +4353,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -4234,7 +4384,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4246,7 +4396,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4259,7 +4409,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -4306,7 +4456,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4318,7 +4468,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4331,7 +4481,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -4513,7 +4663,19 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"instanceId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
 	"\x16CancelInstanceResponse\x120\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xc4\x02\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xa0\x01\n" +
+	"\x14ResetInstanceRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x1b\n" +
+	"\tfrom_step\x18\x03 \x01(\tR\bfromStep\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x91\x01\n" +
+	"\x15ResetInstanceResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
+	"\x05steps\x18\x02 \x01(\x05R\x05steps\x12\x1a\n" +
+	"\bexisting\x18\x03 \x01(\bR\bexisting\x120\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xc4\x02\n" +
 	"\x13ForkInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -4772,7 +4934,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x13EXPLAIN_CODE_QUEUED\x10\x10\x12 \n" +
 	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x11\x12\x1d\n" +
 	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x12\x12\x17\n" +
-	"\x13EXPLAIN_CODE_PAUSED\x10\x172\xa7\r\n" +
+	"\x13EXPLAIN_CODE_PAUSED\x10\x172\xff\r\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -4780,7 +4942,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\fWaitInstance\x12 .lockstep.v1.WaitInstanceRequest\x1a!.lockstep.v1.WaitInstanceResponse\"\x03\x90\x02\x01\x12[\n" +
 	"\rListInstances\x12!.lockstep.v1.ListInstancesRequest\x1a\".lockstep.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12S\n" +
-	"\fForkInstance\x12 .lockstep.v1.ForkInstanceRequest\x1a!.lockstep.v1.ForkInstanceResponse\x12e\n" +
+	"\fForkInstance\x12 .lockstep.v1.ForkInstanceRequest\x1a!.lockstep.v1.ForkInstanceResponse\x12V\n" +
+	"\rResetInstance\x12!.lockstep.v1.ResetInstanceRequest\x1a\".lockstep.v1.ResetInstanceResponse\x12e\n" +
 	"\x12CompensateInstance\x12&.lockstep.v1.CompensateInstanceRequest\x1a'.lockstep.v1.CompensateInstanceResponse\x12M\n" +
 	"\n" +
 	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12P\n" +
@@ -4812,7 +4975,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -4837,187 +5000,192 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*ListInstancesResponse)(nil),      // 20: lockstep.v1.ListInstancesResponse
 	(*CancelInstanceRequest)(nil),      // 21: lockstep.v1.CancelInstanceRequest
 	(*CancelInstanceResponse)(nil),     // 22: lockstep.v1.CancelInstanceResponse
-	(*ForkInstanceRequest)(nil),        // 23: lockstep.v1.ForkInstanceRequest
-	(*ForkInstanceResponse)(nil),       // 24: lockstep.v1.ForkInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 25: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 26: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 27: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 28: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 29: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 30: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 31: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 32: lockstep.v1.RejectStepResponse
-	(*PauseInstanceRequest)(nil),       // 33: lockstep.v1.PauseInstanceRequest
-	(*PauseInstanceResponse)(nil),      // 34: lockstep.v1.PauseInstanceResponse
-	(*ResumeInstanceRequest)(nil),      // 35: lockstep.v1.ResumeInstanceRequest
-	(*ResumeInstanceResponse)(nil),     // 36: lockstep.v1.ResumeInstanceResponse
-	(*RetryStepRequest)(nil),           // 37: lockstep.v1.RetryStepRequest
-	(*RetryStepResponse)(nil),          // 38: lockstep.v1.RetryStepResponse
-	(*SkipStepRequest)(nil),            // 39: lockstep.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),           // 40: lockstep.v1.SkipStepResponse
-	(*ResolveStepRequest)(nil),         // 41: lockstep.v1.ResolveStepRequest
-	(*ResolveStepResponse)(nil),        // 42: lockstep.v1.ResolveStepResponse
-	(*UpdateStepRequest)(nil),          // 43: lockstep.v1.UpdateStepRequest
-	(*UpdateStepResponse)(nil),         // 44: lockstep.v1.UpdateStepResponse
-	(*GetHistoryRequest)(nil),          // 45: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 46: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 47: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 48: lockstep.v1.Waiting
-	(*AwaitedKey)(nil),                 // 49: lockstep.v1.AwaitedKey
-	(*ListWaitsRequest)(nil),           // 50: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 51: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 52: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 53: lockstep.v1.ExplainResponse
-	nil,                                // 54: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 55: lockstep.v1.Instance.KeysEntry
-	nil,                                // 56: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 57: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 58: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 59: lockstep.v1.ListInstancesRequest.KeysEntry
-	nil,                                // 60: lockstep.v1.ForkInstanceRequest.KeysEntry
-	(*structpb.Value)(nil),             // 61: google.protobuf.Value
-	(*Payload)(nil),                    // 62: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 63: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 64: google.protobuf.Duration
-	(*Refusal)(nil),                    // 65: lockstep.v1.Refusal
-	(Consistency)(0),                   // 66: lockstep.v1.Consistency
-	(*Event)(nil),                      // 67: lockstep.v1.Event
-	(*Holder)(nil),                     // 68: lockstep.v1.Holder
-	(*Limit)(nil),                      // 69: lockstep.v1.Limit
+	(*ResetInstanceRequest)(nil),       // 23: lockstep.v1.ResetInstanceRequest
+	(*ResetInstanceResponse)(nil),      // 24: lockstep.v1.ResetInstanceResponse
+	(*ForkInstanceRequest)(nil),        // 25: lockstep.v1.ForkInstanceRequest
+	(*ForkInstanceResponse)(nil),       // 26: lockstep.v1.ForkInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 27: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 28: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 29: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 30: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 31: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 32: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 33: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 34: lockstep.v1.RejectStepResponse
+	(*PauseInstanceRequest)(nil),       // 35: lockstep.v1.PauseInstanceRequest
+	(*PauseInstanceResponse)(nil),      // 36: lockstep.v1.PauseInstanceResponse
+	(*ResumeInstanceRequest)(nil),      // 37: lockstep.v1.ResumeInstanceRequest
+	(*ResumeInstanceResponse)(nil),     // 38: lockstep.v1.ResumeInstanceResponse
+	(*RetryStepRequest)(nil),           // 39: lockstep.v1.RetryStepRequest
+	(*RetryStepResponse)(nil),          // 40: lockstep.v1.RetryStepResponse
+	(*SkipStepRequest)(nil),            // 41: lockstep.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),           // 42: lockstep.v1.SkipStepResponse
+	(*ResolveStepRequest)(nil),         // 43: lockstep.v1.ResolveStepRequest
+	(*ResolveStepResponse)(nil),        // 44: lockstep.v1.ResolveStepResponse
+	(*UpdateStepRequest)(nil),          // 45: lockstep.v1.UpdateStepRequest
+	(*UpdateStepResponse)(nil),         // 46: lockstep.v1.UpdateStepResponse
+	(*GetHistoryRequest)(nil),          // 47: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 48: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 49: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 50: lockstep.v1.Waiting
+	(*AwaitedKey)(nil),                 // 51: lockstep.v1.AwaitedKey
+	(*ListWaitsRequest)(nil),           // 52: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 53: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 54: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 55: lockstep.v1.ExplainResponse
+	nil,                                // 56: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 57: lockstep.v1.Instance.KeysEntry
+	nil,                                // 58: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 59: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 60: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 61: lockstep.v1.ListInstancesRequest.KeysEntry
+	nil,                                // 62: lockstep.v1.ForkInstanceRequest.KeysEntry
+	(*structpb.Value)(nil),             // 63: google.protobuf.Value
+	(*Payload)(nil),                    // 64: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 65: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 66: google.protobuf.Duration
+	(*Refusal)(nil),                    // 67: lockstep.v1.Refusal
+	(Consistency)(0),                   // 68: lockstep.v1.Consistency
+	(*Event)(nil),                      // 69: lockstep.v1.Event
+	(*Holder)(nil),                     // 70: lockstep.v1.Holder
+	(*Limit)(nil),                      // 71: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,   // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	61,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	62,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	63,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	61,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	63,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	64,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	65,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	63,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,   // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	61,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	62,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	61,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	62,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	54,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	55,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	63,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	63,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	63,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	64,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	63,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	64,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	56,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	57,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	65,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	65,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	5,   // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	64,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	66,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	6,   // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	63,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	65,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
 	9,   // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
 	6,   // 19: lockstep.v1.Instance.forked_from:type_name -> lockstep.v1.RunName
-	63,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
-	63,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	65,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	65,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
 	8,   // 22: lockstep.v1.Instance.pause:type_name -> lockstep.v1.Pause
-	63,  // 23: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
-	61,  // 24: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	62,  // 25: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	56,  // 26: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	57,  // 27: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	65,  // 23: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
+	63,  // 24: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	64,  // 25: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	58,  // 26: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	59,  // 27: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
 	2,   // 28: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
 	0,   // 29: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
 	11,  // 30: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
 	15,  // 31: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
 	12,  // 32: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	65,  // 33: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	66,  // 34: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	64,  // 35: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	67,  // 33: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	68,  // 34: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	66,  // 35: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
 	7,   // 36: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
 	0,   // 37: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	58,  // 38: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	66,  // 39: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	59,  // 40: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	63,  // 41: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
-	63,  // 42: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
-	63,  // 43: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
-	63,  // 44: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
-	64,  // 45: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	60,  // 38: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	68,  // 39: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	61,  // 40: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	65,  // 41: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	65,  // 42: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	65,  // 43: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	65,  // 44: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	66,  // 45: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
 	3,   // 46: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
 	7,   // 47: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
 	0,   // 48: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	60,  // 49: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
-	0,   // 50: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 51: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	61,  // 52: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	62,  // 53: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	64,  // 54: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	10,  // 55: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	11,  // 56: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,   // 57: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,   // 58: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,   // 59: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 60: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 61: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	1,   // 62: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
-	0,   // 63: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	61,  // 64: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
-	62,  // 65: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
-	0,   // 66: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	64,  // 67: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
-	64,  // 68: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
-	64,  // 69: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
-	0,   // 70: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	1,   // 71: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
-	66,  // 72: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	67,  // 73: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	4,   // 74: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	68,  // 75: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	64,  // 76: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	48,  // 77: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	69,  // 78: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
-	6,   // 79: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	6,   // 80: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,   // 81: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	49,  // 82: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
-	66,  // 83: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	48,  // 84: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	66,  // 85: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	47,  // 86: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	11,  // 87: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	13,  // 88: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	16,  // 89: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	17,  // 90: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	19,  // 91: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	21,  // 92: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	23,  // 93: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
-	25,  // 94: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	27,  // 95: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	29,  // 96: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	31,  // 97: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	33,  // 98: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
-	35,  // 99: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
-	37,  // 100: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
-	39,  // 101: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
-	41,  // 102: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
-	43,  // 103: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
-	45,  // 104: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	52,  // 105: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	50,  // 106: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	12,  // 107: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	14,  // 108: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	7,   // 109: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	18,  // 110: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	20,  // 111: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	22,  // 112: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	24,  // 113: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
-	26,  // 114: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	28,  // 115: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	30,  // 116: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	32,  // 117: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	34,  // 118: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
-	36,  // 119: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
-	38,  // 120: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
-	40,  // 121: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
-	42,  // 122: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
-	44,  // 123: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
-	46,  // 124: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	53,  // 125: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	51,  // 126: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	107, // [107:127] is the sub-list for method output_type
-	87,  // [87:107] is the sub-list for method input_type
-	87,  // [87:87] is the sub-list for extension type_name
-	87,  // [87:87] is the sub-list for extension extendee
-	0,   // [0:87] is the sub-list for field type_name
+	0,   // 49: lockstep.v1.ResetInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	62,  // 50: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
+	0,   // 51: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 52: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	63,  // 53: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	64,  // 54: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	66,  // 55: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	10,  // 56: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	11,  // 57: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,   // 58: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 59: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 60: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 61: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 62: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 63: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
+	0,   // 64: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	63,  // 65: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
+	64,  // 66: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
+	0,   // 67: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	66,  // 68: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
+	66,  // 69: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
+	66,  // 70: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
+	0,   // 71: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 72: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
+	68,  // 73: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	69,  // 74: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	4,   // 75: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	70,  // 76: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	66,  // 77: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	50,  // 78: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	71,  // 79: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	6,   // 80: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	6,   // 81: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,   // 82: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	51,  // 83: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
+	68,  // 84: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	50,  // 85: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	68,  // 86: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	49,  // 87: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	11,  // 88: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	13,  // 89: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	16,  // 90: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	17,  // 91: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	19,  // 92: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	21,  // 93: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	25,  // 94: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
+	23,  // 95: lockstep.v1.InstanceService.ResetInstance:input_type -> lockstep.v1.ResetInstanceRequest
+	27,  // 96: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	29,  // 97: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	31,  // 98: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	33,  // 99: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	35,  // 100: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
+	37,  // 101: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
+	39,  // 102: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
+	41,  // 103: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
+	43,  // 104: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
+	45,  // 105: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
+	47,  // 106: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	54,  // 107: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	52,  // 108: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	12,  // 109: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	14,  // 110: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,   // 111: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	18,  // 112: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	20,  // 113: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	22,  // 114: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	26,  // 115: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
+	24,  // 116: lockstep.v1.InstanceService.ResetInstance:output_type -> lockstep.v1.ResetInstanceResponse
+	28,  // 117: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	30,  // 118: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	32,  // 119: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	34,  // 120: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	36,  // 121: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
+	38,  // 122: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
+	40,  // 123: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
+	42,  // 124: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
+	44,  // 125: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
+	46,  // 126: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
+	48,  // 127: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	55,  // 128: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	53,  // 129: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	109, // [109:130] is the sub-list for method output_type
+	88,  // [88:109] is the sub-list for method input_type
+	88,  // [88:88] is the sub-list for extension type_name
+	88,  // [88:88] is the sub-list for extension extendee
+	0,   // [0:88] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -5034,7 +5202,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   56,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

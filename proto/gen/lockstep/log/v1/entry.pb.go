@@ -404,6 +404,7 @@ type Command struct {
 	//	*Command_UpdateStep
 	//	*Command_Retain
 	//	*Command_AckExport
+	//	*Command_ResetInstance
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -822,6 +823,15 @@ func (x *Command) GetAckExport() *v1.AckExportRequest {
 	return nil
 }
 
+func (x *Command) GetResetInstance() *v1.ResetInstanceRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResetInstance); ok {
+			return x.ResetInstance
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -998,6 +1008,11 @@ type Command_AckExport struct {
 	AckExport *v1.AckExportRequest `protobuf:"bytes,76,opt,name=ack_export,json=ackExport,proto3,oneof"`
 }
 
+type Command_ResetInstance struct {
+	// From cluster level 22 on.
+	ResetInstance *v1.ResetInstanceRequest `protobuf:"bytes,80,opt,name=reset_instance,json=resetInstance,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -1079,6 +1094,8 @@ func (*Command_UpdateStep) isCommand_Body() {}
 func (*Command_Retain) isCommand_Body() {}
 
 func (*Command_AckExport) isCommand_Body() {}
+
+func (*Command_ResetInstance) isCommand_Body() {}
 
 // FireSchedule is the leader's word that a time of a schedule has come.
 type FireSchedule struct {
@@ -1955,7 +1972,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xbc\x17\n" +
+	" \x01(\fR\x04salt\"\x88\x18\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -2008,7 +2025,8 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"updateStep\x121\n" +
 	"\x06retain\x18K \x01(\v2\x17.lockstep.log.v1.RetainH\x00R\x06retain\x12>\n" +
 	"\n" +
-	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExportB\x06\n" +
+	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExport\x12J\n" +
+	"\x0ereset_instance\x18P \x01(\v2!.lockstep.v1.ResetInstanceRequestH\x00R\rresetInstanceB\x06\n" +
 	"\x04body\"\x84\x01\n" +
 	"\fFireSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
@@ -2132,6 +2150,7 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.ResolveStepRequest)(nil),        // 47: lockstep.v1.ResolveStepRequest
 	(*v1.UpdateStepRequest)(nil),         // 48: lockstep.v1.UpdateStepRequest
 	(*v1.AckExportRequest)(nil),          // 49: lockstep.v1.AckExportRequest
+	(*v1.ResetInstanceRequest)(nil),      // 50: lockstep.v1.ResetInstanceRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2180,11 +2199,12 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	48, // 43: lockstep.log.v1.Command.update_step:type_name -> lockstep.v1.UpdateStepRequest
 	17, // 44: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
 	49, // 45: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	50, // 46: lockstep.log.v1.Command.reset_instance:type_name -> lockstep.v1.ResetInstanceRequest
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2234,6 +2254,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_UpdateStep)(nil),
 		(*Command_Retain)(nil),
 		(*Command_AckExport)(nil),
+		(*Command_ResetInstance)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -698,8 +698,10 @@ type Instance struct {
 	StartedPosition int64 `protobuf:"varint,55,opt,name=started_position,json=startedPosition,proto3" json:"started_position,omitempty"`
 	EndedPosition   int64 `protobuf:"varint,56,opt,name=ended_position,json=endedPosition,proto3" json:"ended_position,omitempty"`
 	Removing        bool  `protobuf:"varint,57,opt,name=removing,proto3" json:"removing,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How often it was set back.
+	Resets        int32 `protobuf:"varint,58,opt,name=resets,proto3" json:"resets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Instance) Reset() {
@@ -1038,6 +1040,13 @@ func (x *Instance) GetRemoving() bool {
 		return x.Removing
 	}
 	return false
+}
+
+func (x *Instance) GetResets() int32 {
+	if x != nil {
+		return x.Resets
+	}
+	return 0
 }
 
 // Pause is since when an instance is paused, by whom, and why.
@@ -3482,7 +3491,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xf8\v\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x90\f\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -3536,7 +3545,8 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"quiet_wall\x185 \x01(\x03R\tquietWall\x12)\n" +
 	"\x10started_position\x187 \x01(\x03R\x0fstartedPosition\x12%\n" +
 	"\x0eended_position\x188 \x01(\x03R\rendedPosition\x12\x1a\n" +
-	"\bremoving\x189 \x01(\bR\bremoving\"N\n" +
+	"\bremoving\x189 \x01(\bR\bremoving\x12\x16\n" +
+	"\x06resets\x18: \x01(\x05R\x06resets\"N\n" +
 	"\x05Pause\x12\x1d\n" +
 	"\n" +
 	"since_wall\x18\x01 \x01(\x03R\tsinceWall\x12\x0e\n" +

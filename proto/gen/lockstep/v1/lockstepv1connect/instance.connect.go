@@ -54,6 +54,9 @@ const (
 	// InstanceServiceForkInstanceProcedure is the fully-qualified name of the InstanceService's
 	// ForkInstance RPC.
 	InstanceServiceForkInstanceProcedure = "/lockstep.v1.InstanceService/ForkInstance"
+	// InstanceServiceResetInstanceProcedure is the fully-qualified name of the InstanceService's
+	// ResetInstance RPC.
+	InstanceServiceResetInstanceProcedure = "/lockstep.v1.InstanceService/ResetInstance"
 	// InstanceServiceCompensateInstanceProcedure is the fully-qualified name of the InstanceService's
 	// CompensateInstance RPC.
 	InstanceServiceCompensateInstanceProcedure = "/lockstep.v1.InstanceService/CompensateInstance"
@@ -105,6 +108,8 @@ type InstanceServiceClient interface {
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
 	// ForkInstance starts an instance in which everything before a step is done already, as another instance did it.
 	ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error)
+	// ResetInstance has a step of an instance, and all that is behind it, begin anew.
+	ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
@@ -186,6 +191,12 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			httpClient,
 			baseURL+InstanceServiceForkInstanceProcedure,
 			connect.WithSchema(instanceServiceMethods.ByName("ForkInstance")),
+			connect.WithClientOptions(opts...),
+		),
+		resetInstance: connect.NewClient[v1.ResetInstanceRequest, v1.ResetInstanceResponse](
+			httpClient,
+			baseURL+InstanceServiceResetInstanceProcedure,
+			connect.WithSchema(instanceServiceMethods.ByName("ResetInstance")),
 			connect.WithClientOptions(opts...),
 		),
 		compensateInstance: connect.NewClient[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse](
@@ -281,6 +292,7 @@ type instanceServiceClient struct {
 	listInstances      *connect.Client[v1.ListInstancesRequest, v1.ListInstancesResponse]
 	cancelInstance     *connect.Client[v1.CancelInstanceRequest, v1.CancelInstanceResponse]
 	forkInstance       *connect.Client[v1.ForkInstanceRequest, v1.ForkInstanceResponse]
+	resetInstance      *connect.Client[v1.ResetInstanceRequest, v1.ResetInstanceResponse]
 	compensateInstance *connect.Client[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse]
 	sendSignal         *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
 	approveStep        *connect.Client[v1.ApproveStepRequest, v1.ApproveStepResponse]
@@ -329,6 +341,11 @@ func (c *instanceServiceClient) CancelInstance(ctx context.Context, req *connect
 // ForkInstance calls lockstep.v1.InstanceService.ForkInstance.
 func (c *instanceServiceClient) ForkInstance(ctx context.Context, req *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
 	return c.forkInstance.CallUnary(ctx, req)
+}
+
+// ResetInstance calls lockstep.v1.InstanceService.ResetInstance.
+func (c *instanceServiceClient) ResetInstance(ctx context.Context, req *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error) {
+	return c.resetInstance.CallUnary(ctx, req)
 }
 
 // CompensateInstance calls lockstep.v1.InstanceService.CompensateInstance.
@@ -407,6 +424,8 @@ type InstanceServiceHandler interface {
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
 	// ForkInstance starts an instance in which everything before a step is done already, as another instance did it.
 	ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error)
+	// ResetInstance has a step of an instance, and all that is behind it, begin anew.
+	ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
@@ -484,6 +503,12 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		InstanceServiceForkInstanceProcedure,
 		svc.ForkInstance,
 		connect.WithSchema(instanceServiceMethods.ByName("ForkInstance")),
+		connect.WithHandlerOptions(opts...),
+	)
+	instanceServiceResetInstanceHandler := connect.NewUnaryHandler(
+		InstanceServiceResetInstanceProcedure,
+		svc.ResetInstance,
+		connect.WithSchema(instanceServiceMethods.ByName("ResetInstance")),
 		connect.WithHandlerOptions(opts...),
 	)
 	instanceServiceCompensateInstanceHandler := connect.NewUnaryHandler(
@@ -583,6 +608,8 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceCancelInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceForkInstanceProcedure:
 			instanceServiceForkInstanceHandler.ServeHTTP(w, r)
+		case InstanceServiceResetInstanceProcedure:
+			instanceServiceResetInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceCompensateInstanceProcedure:
 			instanceServiceCompensateInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceSendSignalProcedure:
@@ -644,6 +671,10 @@ func (UnimplementedInstanceServiceHandler) CancelInstance(context.Context, *conn
 
 func (UnimplementedInstanceServiceHandler) ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ForkInstance is not implemented"))
+}
+
+func (UnimplementedInstanceServiceHandler) ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ResetInstance is not implemented"))
 }
 
 func (UnimplementedInstanceServiceHandler) CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error) {

@@ -1,0 +1,279 @@
+package fsm
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/jepsen/plant"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
+)
+
+// An instance that runs can be set back to a step: that step and all that is behind it are done anew, and what is beside it goes on
+// undisturbed. At most one completion of a run is ever accepted, so what is done anew is other runs: a reset adds a frame of the workflow,
+// which has runs of the steps that are set back and of no others, with the number of the reset as their index. The runs that they supersede
+// stay as they are, for history, and for what is to be undone: what was completed is kept, and undone with the instance, the newest frame
+// first. Those that have not ended are cancelled, and a lease of theirs is taken from its holder, whose token is refused from then on.
+//
+// Whoever needs a step, or waits for it, means its newest activation.
+
+// resetLevel is the cluster level from which on instances are set back.
+const resetLevel = 22
+
+// MaxResets is how often an instance is set back.
+const MaxResets = 1000
+
+// codeReset is the code with which a run is cancelled that is superseded.
+const codeReset = "RESET"
+
+// now is where the newest activation is of a step that is in no other.
+func (i *instance) now(node int32) at {
+	if node < 0 || i.present == nil {
+		return at{node: node}
+	}
+	return at{node, i.present[node]}
+}
+
+// before is where the run of a node is that a run of an activation, or a frame, builds on: of steps that are in no other that of the newest
+// reset up to its own which set the node back.
+func (i *instance) before(index int32, node int) at {
+	if i.present == nil || i.graph.Nodes[node].Scope > 0 {
+		return at{int32(node), index}
+	}
+	for ; index > 0; index-- {
+		if i.activation(0, index).runs[node].State != unbegun {
+			break
+		}
+	}
+	return at{int32(node), index}
+}
+
+// behind is where the run of a node is that builds on a run.
+func (i *instance) behind(run at, node int) at {
+	if i.graph.Nodes[node].Scope > 0 {
+		return run.beside(node)
+	}
+	return i.now(int32(node))
+}
+
+// outermosts are the frames of the workflow: the root, and those of resets, the newest last.
+func (i *instance) outermosts() []*frame {
+	frames := []*frame{&i.root}
+	if i.present != nil {
+		first, _ := i.seat(0, 0)
+		frames = append(frames, i.bodies[first:]...)
+	}
+	return frames
+}
+
+// newest is the frame of the workflow whose expressions see the newest activation of all steps.
+func (i *instance) newest() *frame {
+	all := i.outermosts()
+	return all[len(all)-1]
+}
+
+// supersedes has the runs of a reset's frame be the newest of their steps.
+func (i *instance) supersedes(f *frame) {
+	if i.present == nil {
+		i.present = make([]int32, len(i.root.runs))
+	}
+	for n, r := range f.runs {
+		if r.State != unbegun && !isCompensation(i.step(f.at(n))) {
+			i.present[n] = f.index
+		}
+	}
+}
+
+// resetInstance sets an instance back to a step. It names the run that is set back, which happens once: the same again finds that.
+func (t *turn) resetInstance(r *v1.ResetInstanceRequest) (proto.Message, *Refusal) {
+	i, refusal := t.instance(r.InstanceId)
+	if refusal != nil {
+		return nil, refusal
+	}
+	from := i.node(r.FromStep)
+	switch {
+	case from < 0 || isCompensation(&i.graph.Nodes[from]):
+		return nil, Refuse(v1.Code_CODE_STEP_NOT_FOUND, "workflow %s version %d of instance %q has no step %q", i.rec.Workflow, i.rec.Version, r.InstanceId, r.FromStep)
+	case i.graph.Nodes[from].Scope > 0:
+		return nil, Refuse(v1.Code_CODE_INVALID, "step %q is inside another; name the step whose body it is in", r.FromStep)
+	}
+	if _, refusal := i.named(r.FromStep, r.Index); refusal != nil {
+		return nil, refusal
+	}
+	back := i.setBack(int(from))
+	if r.Index < i.now(from).index {
+		return i.resetReply(from, back, true), nil
+	}
+	if refusal := t.resettable(i, from, back); refusal != nil {
+		return nil, refusal
+	}
+	t.reset(&instanceReset{i: i, from: from, back: back, reason: r.Reason})
+	return i.resetReply(from, back, false), nil
+}
+
+func (i *instance) resetReply(from int32, back []int, existing bool) *v1.ResetInstanceResponse {
+	return &v1.ResetInstanceResponse{Index: i.now(from).index, Steps: int32(len(back)), Existing: existing, State: i.rec.State}
+}
+
+// setBack are the steps that are set back with one, in the order of the definition: those behind it, and of a race all that run in it, for one
+// that was won would not be run again otherwise.
+func (i *instance) setBack(from int) []int {
+	back := make([]bool, len(i.graph.Nodes))
+	for list := []int{from}; len(list) > 0; {
+		node := list[len(list)-1]
+		if list = list[:len(list)-1]; back[node] {
+			continue
+		}
+		for _, behind := range i.graph.After(node) {
+			if !back[behind] {
+				back[behind] = true
+				list = append(list, i.graph.Nodes[behind].Rivals...)
+			}
+		}
+	}
+	var nodes []int
+	for node, is := range back {
+		if is {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
+}
+
+// resettable refuses to set an instance back that does not run, or of which something is being ended from the step on.
+func (t *turn) resettable(i *instance, from int32, back []int) *Refusal {
+	id, step := i.rec.InstanceId, i.graph.Nodes[from].ID
+	switch {
+	case !i.live():
+		return Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s; fork it from step %q", id, stateName(i.rec.State), step)
+	case i.rec.State != v1.InstanceState_INSTANCE_STATE_RUNNING:
+		return Refuse(v1.Code_CODE_NOT_RUNNING, "instance %q is %s, and is not set back", id, stateName(i.rec.State))
+	case i.run(i.now(from)).State == v1.RunState_RUN_STATE_PENDING:
+		return Refuse(v1.Code_CODE_STEP_NOT_BEGUN, "step %q of instance %q has not begun; there is nothing to set back", step, id)
+	case t.tired():
+		return Refuse(v1.Code_CODE_OVERLOADED, "the entry of the log has done as much as one does; reset instance %q again", id)
+	case i.rec.Resets >= MaxResets, i.within+len(i.root.runs) > graph.MaxInside:
+		return Refuse(v1.Code_CODE_INVALID, "instance %q was set back %d times and has %d runs beside its first; %d times and %d runs are the most. Fork it from step %q", id, i.rec.Resets, i.within, MaxResets, graph.MaxInside, step)
+	}
+	for at, r := range i.superseded(back) {
+		switch {
+		case i.calls(at) && r.Todo == 0, i.calls(at) && r.Stage != stageRuns:
+			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q has called instance %q, which goes on", i.step(at).ID, id, r.Other)
+		case r.Stage != stageRuns:
+			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q fails (%s), and is not at its end", i.step(at).ID, id, r.Code)
+		}
+	}
+	return nil
+}
+
+// superseded are the runs of steps that are set back, and inside them, which have not ended.
+func (i *instance) superseded(back []int) func(yield func(at, *run) bool) {
+	return func(yield func(at, *run) bool) {
+		for at, r := range i.all() {
+			if _, is := slices.BinarySearch(back, int(i.outermost(at).node)); is && !ended(r.State) && !isCompensation(i.step(at)) && !yield(at, r) {
+				return
+			}
+		}
+	}
+}
+
+// reset sets an instance back, and begins what can begin of that.
+func (t *turn) reset(e *instanceReset) {
+	i := e.i
+	var old, claims []at
+	for at := range i.superseded(e.back) {
+		old = append(old, at)
+	}
+	t.emit(e)
+	for _, at := range old {
+		r, over := i.run(at), &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: codeReset, reason: e.reason}
+		if r.State == v1.RunState_RUN_STATE_LEASED {
+			t.endLeased(i, at, over)
+			continue
+		}
+		t.dropLapsed(i, at)
+		if r.Parked != "" {
+			claims = append(claims, at)
+		}
+		t.emit(over)
+	}
+	for _, at := range claims {
+		t.freeLocks(i, at, i.run(at).Token, false)
+	}
+	t.reached += len(e.back)
+	t.goesBehind(i, i.activation(0, e.made))
+}
+
+// instanceReset has a frame come to be with new runs of the steps that are set back.
+type instanceReset struct {
+	i      *instance
+	from   int32
+	back   []int
+	reason string
+
+	made int32 // the index of the frame
+}
+
+func (e *instanceReset) kind() string { return "lockstep.instance.reset.v1" }
+func (e *instanceReset) fill(d *v1.EventData) string {
+	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
+	d.Name, d.Index, d.Count, d.Reason = e.i.graph.Nodes[e.from].ID, e.made, int32(len(e.back)), e.reason
+	d.Labels = pairMap(e.i.rec.Labels)
+	return e.i.subject()
+}
+func (e *instanceReset) evolve(t *turn) {
+	i := e.i
+	for _, node := range e.back {
+		t.forgets(i, i.now(int32(node)))
+	}
+	i.rec.Resets++
+	e.made = i.rec.Resets
+	f := newFrame(i.graph, 0, e.made)
+	var open tally
+	for _, node := range e.back {
+		r := f.runs[node]
+		r.State, r.ChangedWall = v1.RunState_RUN_STATE_PENDING, t.wall()
+		for _, need := range i.graph.Nodes[node].Needs {
+			_, too := slices.BinarySearch(e.back, need)
+			switch over := i.run(i.now(int32(need))); {
+			case too && plant.Is(plant.ResetUnordered):
+				r.Done++
+			case too || !ended(over.State):
+				r.Pending++
+			case meets(i.graph.Edge(need, node), over) == needMet:
+				r.Done++
+			}
+		}
+		open.open++
+	}
+	i.add(&f)
+	i.supersedes(&f)
+	i.count(&f, tally{}, open)
+	for p := range f.pages {
+		f.pages[p] = true
+	}
+	t.m.dirtyBytes += 32 * len(f.runs)
+	t.m.touch(i)
+}
+
+// forgets: who waits for a step that is set back, and was not told of its end yet, waits for what comes now.
+func (t *turn) forgets(i *instance, at at) {
+	if !ended(i.run(at).State) {
+		return
+	}
+	if i.run(at).Todo > 0 {
+		t.m.todo(i, at, 0)
+	}
+	if t.ns.censuses.Len() == 0 {
+		return
+	}
+	for _, p := range i.rec.Keys {
+		if c, ok := t.ns.censuses.Get(censusNamed(p.Key, p.Value, i.step(at).ID)); ok && c.counts(i.rec.InstanceId) {
+			t.m.unlist(c)
+			c.rec = &logv1.Census{Key: p.Key, Value: p.Value, Step: i.step(at).ID}
+			t.m.again(c)
+		}
+	}
+}
