@@ -94,6 +94,7 @@ func (w *world) needs() map[string][]string {
 		"offer/write": nil, "offer/cool": {"write"}, "offer/opens": {"write"}, "offer/send": {"cool", "opens"}, "offer/agreed": {"send"}, "offer/bought": {"send"}, "offer/lapses": {"send"},
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
 		"beat/rest": nil, "beat/end": {"rest"}, "letter/heard": nil, "letter/end": {"heard"}, "turn/take": nil, "turn/end": {"take"},
+		"redo/plan": nil, "redo/cut": {"plan"}, "redo/sew": {"cut"}, "redo/label": {"plan"}, "redo/end": {"sew", "label"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
 	for flow, steps := range failures {
@@ -117,7 +118,7 @@ func (w *world) plain() map[string][]string {
 	needs := w.needs()
 	maps.DeleteFunc(needs, func(of string, _ []string) bool {
 		flow, _, _ := strings.Cut(of, "/")
-		return failures[flow] != nil
+		return failures[flow] != nil || flow == redone
 	})
 	return needs
 }
@@ -150,6 +151,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("who waits by a key goes on with those that have it", "S1", check.AwaitKeys(events))
 	w.report.check("what was completed is undone", "saga", check.Sagas(events, w.needs(), sagas))
 	w.report.check("a fork has what was done before its step", "S1", check.Forks(events, w.needs(), sagas))
+	w.report.check("what is set back is done anew", "S1", check.Resets(events, w.redos()))
 	w.report.check("what is held is held by one", "locks", check.Holds(events))
 	w.report.check("a signal is applied once", "S5", check.Signals(events, waits))
 	w.report.check("a signal by key finds who has the key", "S4", check.Keys(ops, events))
@@ -180,6 +182,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.lined(events)
 	w.report.forked(events)
 	w.report.operated(events)
+	w.report.reset(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -350,6 +353,8 @@ func event(e *v1.Event) check.Event {
 		}
 	case kind == "limit.taken":
 		out.LimitKey, out.Limit, out.Per, out.Count = d.GetLimitKey(), int64(d.GetLimit()), time.Duration(d.GetPer()), int64(d.GetCount())
+	case kind == "instance.reset":
+		out.Name, out.Count, out.Index = d.GetName(), int64(d.GetCount()), d.GetIndex()
 	case d.GetForkedFrom() != "", kind == "step.copied":
 		out.Name, out.Count, out.Forked = d.GetName(), int64(d.GetCount()), d.GetForkedFrom()
 	case kind == "retention.removed":

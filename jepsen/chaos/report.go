@@ -50,6 +50,8 @@ type report struct {
 	Replaced       int               `json:"replaced"`       // and what was cancelled for one that took it
 	Forked         int               `json:"forked"`         // instances that were forked
 	Copied         int               `json:"copied"`         // and steps that were copied with that
+	Resets         int               `json:"resets"`         // of instances to a step
+	ResetLeased    int               `json:"resetLeased"`    // and runs that were leased then
 	Halted         int               `json:"halted"`         // instances that operators paused
 	ByHand         int               `json:"byHand"`         // steps that they ended or skipped
 	Unhanded       int               `json:"unhanded"`       // and of these what a worker held
@@ -392,6 +394,7 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "\t%d instances were forked\t%d steps were copied\n", r.Forked, r.Copied)
 	fmt.Fprintf(t, "\t%d finished instances removed\t%d times the exporter was killed, %d of them when it had written\n", r.Removed, r.ExporterKilled, r.ExporterTorn)
 	fmt.Fprintf(t, "\t%d times an operator paused an instance\t%d steps were ended or skipped by hand, %d of them while leased\n", r.Halted, r.ByHand, r.Unhanded)
+	fmt.Fprintf(t, "\t%d times an instance was set back\t%d steps were leased then\n", r.Resets, r.ResetLeased)
 	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

@@ -28,6 +28,7 @@ const (
 	posting       = 2
 	turning       = 2
 	operating     = 2
+	redoing       = 1
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -70,6 +71,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range operating {
 		lane(func(c *client.Client, n int) { w.history.Operate(ctx, c, n, w.Seed) })
+	}
+	for range redoing {
+		lane(func(c *client.Client, n int) { w.history.Redos(ctx, c, n, w.Seed) })
 	}
 	for range scheduling {
 		lane(func(c *client.Client, n int) { w.history.Schedules(ctx, c, n, w.Seed) })

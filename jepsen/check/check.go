@@ -58,7 +58,7 @@ type Event struct {
 	Late     bool
 	Code     string
 	Due      int64 // the date of a timer, or the time of a schedule, in unix nanoseconds; zero is none
-	Count    int64 // of times of a schedule, of a barrier's parties, of those that a step waits for by a key, or of steps that a fork copies
+	Count    int64 // of times of a schedule, of a barrier's parties, of those that a step waits for by a key, or of steps that a fork copies, or a reset sets back
 	Wall     int64 // unix nanoseconds, as it shows
 	// Of a slot that is taken: the limit's key, how many it has, and in which time. Count is how many are taken.
 	LimitKey string
@@ -70,6 +70,7 @@ type Event struct {
 	Forked           string   // what an instance that is started was forked from
 	Through          int64    // the position up to which removal took what had ended; Count is how many that was
 	Reason           string
+	Index            int32 // of a reset: the activation that begins
 }
 
 // Fact is a violation.
