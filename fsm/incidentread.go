@@ -237,13 +237,13 @@ func (i *instance) tellStill(at at, out *v1.Incident) {
 func (i *instance) tellFailed(out *v1.Incident) {
 	out.Code, out.Since, out.Kind = i.rec.Code, stamp(i.rec.EndedWall), v1.IncidentKind_INCIDENT_KIND_FAILED
 	out.Cause = fmt.Sprintf("The instance has failed: %s.", strings.TrimSuffix(i.rec.Reason, "."))
-	for n, r := range i.root.runs {
-		at := i.root.at(n)
-		if r.State != v1.RunState_RUN_STATE_FAILED || r.Code != i.rec.Code || isCompensation(i.step(at)) {
+	for n := range i.root.runs {
+		at := i.now(int32(n))
+		if r := i.run(at); r.State != v1.RunState_RUN_STATE_FAILED || r.Code != i.rec.Code || isCompensation(i.step(at)) {
 			continue
 		}
 		out.Step, out.Index = i.step(at).ID, at.index
-		if i.step(at).Kind == graph.KindTask && r.Used >= int32(i.step(at).Retry.Attempts) {
+		if i.step(at).Kind == graph.KindTask && i.run(at).Used >= int32(i.step(at).Retry.Attempts) {
 			out.Kind = v1.IncidentKind_INCIDENT_KIND_EXHAUSTED
 		}
 		i.tellAttempts(at, out)
@@ -269,7 +269,7 @@ const behindTold = 8
 func (i *instance) tellBehind(at at, out *v1.Incident) {
 	var names []string
 	for _, edge := range i.step(at).Successors {
-		if i.run(at.beside(edge.To)).State == v1.RunState_RUN_STATE_PENDING && len(names) <= behindTold {
+		if i.run(i.behind(at, edge.To)).State == v1.RunState_RUN_STATE_PENDING && len(names) <= behindTold {
 			names = append(names, i.graph.Nodes[edge.To].ID)
 		}
 	}

@@ -425,6 +425,7 @@ func TestALockBehindWhoWaitsForASlot(t *testing.T) {
 		func(r *rig) Result { return r.tell(skip("i", "a")) },
 		func(r *rig) Result { return r.tell(pause("i")) },
 		func(r *rig) Result { return r.tell(giveUp("i", "a", "E")) },
+		func(r *rig) Result { return r.tell(resetOf("i", "a", 0)) },
 	} {
 		scenario(t, func(r *rig) {
 			r.register("workflow: w\nsteps:\n  a: {queue: q, locks: [x, y], limits: [{key: k, limit: 1, per: 1000s}]}\n")

@@ -27,7 +27,7 @@ func (t *turn) retryStep(r *v1.RetryStepRequest) (proto.Message, *Refusal) {
 	case !i.live():
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s, and what it held and undid is gone; start it again, or fork it", r.InstanceId, stateName(i.rec.State))
 	case ended(run.State):
-		return nil, Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s, and what follows from that has happened; fork the instance from it to have it done again", r.Step, r.InstanceId, runStateName(run.State))
+		return nil, Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s, and what follows from that has happened; reset the instance to it, or fork it from there", r.Step, r.InstanceId, i.sayEnded(at))
 	case run.State == v1.RunState_RUN_STATE_INCIDENT && !i.goesOn(at):
 		return nil, i.stops(at)
 	case run.State == v1.RunState_RUN_STATE_INCIDENT:
@@ -72,7 +72,7 @@ func (t *turn) skipStep(r *v1.SkipStepRequest) (proto.Message, *Refusal) {
 	case !i.live():
 		return nil, Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s; nothing of it is skipped any more", r.InstanceId, stateName(i.rec.State))
 	case ended(run.State):
-		return nil, Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", r.Step, r.InstanceId, runStateName(run.State))
+		return nil, Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", r.Step, r.InstanceId, i.sayEnded(at))
 	case run.State == v1.RunState_RUN_STATE_LEASED:
 		return nil, Refuse(v1.Code_CODE_NOT_READY, "step %q of instance %q is leased; revoke the lease first, or give the run its end with resolve", r.Step, r.InstanceId).With(i.holder(at))
 	case !i.goesOn(at):
@@ -252,7 +252,7 @@ func (i *instance) updatable(at at, r *v1.UpdateStepRequest, updates []runUpdate
 	case len(updates) == 0 && !r.RetryNow:
 		return Refuse(v1.Code_CODE_INVALID, "say what is to change: attemptsLeft, a timeout, or retryNow")
 	case ended(run.State):
-		return Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", r.Step, r.InstanceId, runStateName(run.State))
+		return Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", r.Step, r.InstanceId, i.sayEnded(at))
 	case !i.goesOn(at) || run.Stage != stageRuns:
 		return i.stops(at)
 	case r.RetryNow && run.State != v1.RunState_RUN_STATE_BACKOFF:

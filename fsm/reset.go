@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -72,6 +73,15 @@ func (i *instance) outermosts() []*frame {
 func (i *instance) newest() *frame {
 	all := i.outermosts()
 	return all[len(all)-1]
+}
+
+// sayEnded is what has become of a run, and which activation there is of one that was set back since.
+func (i *instance) sayEnded(at at) string {
+	state := runStateName(i.run(at).State)
+	if i.step(at).Scope > 0 || isCompensation(i.step(at)) || at == i.now(at.node) {
+		return state
+	}
+	return fmt.Sprintf("%s; it was set back, and its newest activation is %d", state, i.now(at.node).index)
 }
 
 // supersedes has the runs of a reset's frame be the newest of their steps.
@@ -182,9 +192,11 @@ func (i *instance) superseded(back []int) func(yield func(at, *run) bool) {
 // reset sets an instance back, and begins what can begin of that.
 func (t *turn) reset(e *instanceReset) {
 	i := e.i
-	var old, claims []at
-	for at := range i.superseded(e.back) {
-		old = append(old, at)
+	var old, claims, left []at
+	for at, r := range i.superseded(e.back) {
+		if old = append(old, at); r.State == v1.RunState_RUN_STATE_PENDING && r.Todo > 0 && len(i.step(at).Needs) == 0 {
+			left = append(left, at) // those behind it were to be begun with it
+		}
 	}
 	t.emit(e)
 	for _, at := range old {
@@ -194,13 +206,16 @@ func (t *turn) reset(e *instanceReset) {
 			continue
 		}
 		t.dropLapsed(i, at)
-		if r.Parked != "" {
+		if r.claimed() {
 			claims = append(claims, at)
 		}
 		t.emit(over)
 	}
 	for _, at := range claims {
 		t.freeLocks(i, at, i.run(at).Token, false)
+	}
+	for _, at := range left {
+		t.activateFrom(i, at.node+1, i.frame(at))
 	}
 	t.reached += len(e.back)
 	t.goesBehind(i, i.activation(0, e.made))

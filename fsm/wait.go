@@ -357,7 +357,7 @@ func (t *turn) leaseStep(r *logv1.LeaseStep) (proto.Message, *Refusal) {
 // done refuses to lease a run that has ended.
 func (t *turn) done(i *instance, at at) *Refusal {
 	r := i.run(at)
-	refusal := Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", i.step(at).ID, i.rec.InstanceId, runStateName(r.State))
+	refusal := Refuse(v1.Code_CODE_ALREADY_DONE, "step %q of instance %q has ended: it is %s", i.step(at).ID, i.rec.InstanceId, i.sayEnded(at))
 	refusal.Detail.Token, refusal.Detail.Output = r.Token, t.payload(i, at, roleOutput)
 	return refusal
 }

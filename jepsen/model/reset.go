@@ -130,12 +130,17 @@ func (s *State) setBack(f *Fact) {
 		switch {
 		case r.state == Leased:
 			s.saw(SetBackLeased)
+		case r.state == Incident:
+			s.saw(SetBackStill)
 		case len(r.frames) > 0:
 			s.saw(SetBackBody)
 		}
 	}
 	if s.saw(SetBack); i.resets > 0 {
 		s.saw(SetBackTwice)
+	}
+	if i.paused {
+		s.saw(SetBackPaused)
 	}
 	if i.now(f.Name).state == Completed {
 		s.saw(SetBackDone)

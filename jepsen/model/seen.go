@@ -178,6 +178,8 @@ const (
 
 	SetBack        Class = "set back to a step"
 	SetBackLeased  Class = "set back while leased"
+	SetBackPaused  Class = "set back while paused"
+	SetBackStill   Class = "set back what stood still"
 	SetBackDone    Class = "set back behind its completion"
 	SetBackBody    Class = "set back with what is inside it"
 	SetBackAgain   Class = "reset told again"
@@ -206,7 +208,7 @@ func Classes() []Class {
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 		InstancePaused, InstanceResumed, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
-		SetBack, SetBackLeased, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
+		SetBack, SetBackLeased, SetBackPaused, SetBackStill, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
 	}
 }
 
