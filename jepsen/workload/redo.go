@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/lockstep-dev/lockstep/client"
 	"github.com/lockstep-dev/lockstep/jepsen/check"
+	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
 // redo is what is set back while it runs.
@@ -42,16 +44,31 @@ func (r *Recorder) Redos(ctx context.Context, c *client.Client, lane int, seed u
 	}
 }
 
-// back sets an instance back to one of the runs that it shows; what came of that the feed tells.
+// back sets an instance back to one of the runs that it shows, two times of three to one that a worker holds; what came of that the feed tells.
 func back(ctx context.Context, c *client.Client, id string, chance *rand.Rand) {
 	calling, cancel := call(ctx)
 	defer cancel()
-	i, err := c.Get(calling, id)
-	if err != nil || len(i.Runs) == 0 {
+	runs := look(calling, c, id, chance.IntN(3) > 0)
+	if len(runs) == 0 {
 		return
 	}
-	run := i.Runs[chance.IntN(len(i.Runs))]
+	run := runs[chance.IntN(len(runs))]
 	for range 1 + chance.IntN(4)/3 {
 		_, _ = c.Reset(calling, id, run.Step, run.Index, "chance") // it may be refused
+	}
+}
+
+// look reads the runs of an instance; of those that are held it waits for one, for as long as the instance runs.
+func look(ctx context.Context, c *client.Client, id string, held bool) []*v1.Run {
+	for {
+		i, err := c.Get(ctx, id)
+		if err != nil || !held {
+			return i.GetRuns()
+		}
+		runs := slices.DeleteFunc(i.Runs, func(r *v1.Run) bool { return r.State != v1.RunState_RUN_STATE_LEASED })
+		if len(runs) > 0 || i.State != v1.InstanceState_INSTANCE_STATE_RUNNING || ctx.Err() != nil {
+			return runs
+		}
+		pause(ctx, 5*time.Millisecond)
 	}
 }
