@@ -210,6 +210,8 @@ func (t *turn) resolve(i *instance, at at) bool {
 		o.state = v1.RunState_RUN_STATE_COMPLETED
 	}
 	switch {
+	case i.leaves(at) && i.wanted(at):
+		t.left(i, at, o)
 	case o.state == v1.RunState_RUN_STATE_COMPLETED:
 		t.emit(&runCompleted{i: i, at: at, output: o.output, by: o.by})
 		t.moveOn(i, at)

@@ -118,6 +118,11 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 }
 
 func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
+	if by, gated := i.gated(i.frame(at)); gated {
+		e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING, []string{i.run(by).Other}
+		e.Sentence = fmt.Sprintf("Step %q is done anew when what was called before has ended: %s.", e.Step, i.run(by).Other)
+		return
+	}
 	e.Code = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING
 	var waits []string
 	for _, need := range i.step(at).Needs {

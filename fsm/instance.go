@@ -22,6 +22,7 @@ type instance struct {
 	bodies  []*frame // the others, in the order of their rows
 	within  int      // runs of these
 	present []int32  // of what was set back: the newest activation of each step that is in no other; nil is the first of all
+	leaving []at     // of what was set back: those that wait until what they called has ended, and some that have done so
 	dirty   bool
 	element *list.Element
 	history []int64  // positions of events that are not flushed

@@ -212,6 +212,7 @@ func (i *instance) readFrames(r table.Reader) error {
 	if i.limit() > 0 || i.rec.Todo > 0 {
 		i.root.stored[0] = true
 	}
+	i.findLeaving()
 	return nil
 }
 

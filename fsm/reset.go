@@ -17,6 +17,8 @@ import (
 // which has runs of the steps that are set back and of no others, with the number of the reset as their index. The runs that they supersede
 // stay as they are, for history, and for what is to be undone: what was completed is kept, and undone with the instance, the newest frame
 // first. Those that have not ended are cancelled, and a lease of theirs is taken from its holder, whose token is refused from then on.
+// An instance that one of them called is cancelled, too: the run ends with that, and what is done anew begins behind it. So nothing that
+// the called instance undoes meets what is done again.
 //
 // Whoever needs a step, or waits for it, means its newest activation.
 
@@ -169,8 +171,8 @@ func (t *turn) resettable(i *instance, from int32, back []int) *Refusal {
 	}
 	for at, r := range i.superseded(back) {
 		switch {
-		case i.calls(at) && r.Todo == 0, i.calls(at) && r.Stage != stageRuns:
-			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q has called instance %q, which goes on", i.step(at).ID, id, r.Other)
+		case i.calls(at) && i.step(at).Scope > 0:
+			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q, which is inside another, has called instance %q, which goes on; cancel that", i.step(at).ID, id, r.Other)
 		case r.Stage != stageRuns:
 			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q fails (%s), and is not at its end", i.step(at).ID, id, r.Code)
 		}
@@ -178,15 +180,63 @@ func (t *turn) resettable(i *instance, from int32, back []int) *Refusal {
 	return nil
 }
 
-// superseded are the runs of steps that are set back, and inside them, which have not ended.
+// superseded are the runs of steps that are set back, and inside them, which have not ended, but for what was set back before.
 func (i *instance) superseded(back []int) func(yield func(at, *run) bool) {
 	return func(yield func(at, *run) bool) {
 		for at, r := range i.all() {
-			if _, is := slices.BinarySearch(back, int(i.outermost(at).node)); is && !ended(r.State) && !isCompensation(i.step(at)) && !yield(at, r) {
+			if ended(r.State) || isCompensation(i.step(at)) {
+				continue
+			}
+			outer := i.outermost(at)
+			if _, is := slices.BinarySearch(back, int(outer.node)); is && outer == i.now(outer.node) && !yield(at, r) {
 				return
 			}
 		}
 	}
+}
+
+// leaves: a run was set back, and ends with what it called.
+func (i *instance) leaves(at at) bool {
+	return i.isCall(at) && i.step(at).Scope == 0 && !ended(i.run(at).State) && at != i.now(at.node)
+}
+
+// findLeaving finds what an instance that is read waits for of what was set back.
+func (i *instance) findLeaving() {
+	if i.present == nil {
+		return
+	}
+	for _, f := range i.outermosts() {
+		for n := range f.runs {
+			if at := f.at(n); f.runs[n].State == v1.RunState_RUN_STATE_WAITING && i.leaves(at) {
+				i.leaving = append(i.leaving, at)
+			}
+		}
+	}
+}
+
+// gated: what begins anew in a frame waits for the end of what was called before by a step of it, which is the first of these.
+func (i *instance) gated(f *frame) (by at, is bool) {
+	for _, at := range i.leaving {
+		if f.outermost() && at.index < f.index && f.runs[at.node-f.first].State != unbegun && i.leaves(at) {
+			return at, true
+		}
+	}
+	return by, false
+}
+
+// left ends a run that was set back as that has ended which it called, and begins what waited for that.
+func (t *turn) left(i *instance, at at, o outcome) {
+	if o.state == v1.RunState_RUN_STATE_COMPLETED {
+		t.emit(&runCompleted{i: i, at: at, output: o.output}) // before it was cancelled: it is kept
+	} else {
+		t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: codeReset, reason: o.reason})
+	}
+	for _, f := range i.outermosts() {
+		if f.index > at.index && f.runs[at.node-f.first].State != unbegun {
+			t.goesBehind(i, f)
+		}
+	}
+	t.advanceInstance(i)
 }
 
 // reset sets an instance back, and begins what can begin of that.
@@ -194,6 +244,10 @@ func (t *turn) reset(e *instanceReset) {
 	i := e.i
 	var old, claims, left []at
 	for at, r := range i.superseded(e.back) {
+		if i.calls(at) {
+			e.calls = append(e.calls, at)
+			continue
+		}
 		if old = append(old, at); r.State == v1.RunState_RUN_STATE_PENDING && r.Todo > 0 && len(i.step(at).Needs) == 0 {
 			left = append(left, at) // those behind it were to be begun with it
 		}
@@ -226,6 +280,7 @@ type instanceReset struct {
 	i      *instance
 	from   int32
 	back   []int
+	calls  []at // of these, what is to end before
 	reason string
 
 	made int32 // the index of the frame
@@ -265,6 +320,10 @@ func (e *instanceReset) evolve(t *turn) {
 	}
 	i.add(&f)
 	i.supersedes(&f)
+	for _, at := range e.calls {
+		t.stopCall(i, at)
+	}
+	i.leaving = append(slices.DeleteFunc(i.leaving, func(at at) bool { return !i.leaves(at) }), e.calls...)
 	i.count(&f, tally{}, open)
 	for p := range f.pages {
 		f.pages[p] = true

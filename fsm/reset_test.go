@@ -316,7 +316,6 @@ steps:
 		r.unforked(resetOf("i", "x", 0), v1.Code_CODE_INVALID, "name the step whose body it is in")
 		r.unforked(resetOf("i", "a", 1), v1.Code_CODE_RUN_NOT_FOUND, "")
 		r.unforked(resetOf("i", "b", 0), v1.Code_CODE_STEP_NOT_BEGUN, "nothing to set back")
-		r.unforked(resetOf("i", "call", 0), v1.Code_CODE_RESET_BUSY, `has called instance "i:call"`)
 		r.puts(worker, `a 1`)
 		r.done(r.leases(worker, "b/0", "x/0")["x/0"], `{}`)
 		r.tell(failOf(r.leases(worker, "y/0")["y/0"], "BROKE"))

@@ -43,8 +43,13 @@ func (t *turn) tired() bool {
 // nextShare has a new share begin: what is done later is not to wait for an entry without commands.
 func (t *turn) nextShare() { t.before = t.worked() }
 
-// reach begins a run whose needs are settled, or skips it, or postpones that.
+// reach begins a run whose needs are settled, or skips it, or postpones that. What is gated is reached once more when it is not any longer.
 func (t *turn) reach(i *instance, at at, verdict joinVerdict) {
+	if len(i.leaving) > 0 && !plant.Is(plant.ResetUngated) {
+		if _, gated := i.gated(i.frame(at)); gated {
+			return
+		}
+	}
 	if t.tired() || i.paused() {
 		t.postpone(i, at)
 		return

@@ -57,8 +57,11 @@ func (r *run) handled() bool {
 }
 
 // joined: all needs have ended, none otherwise than is needed, and not all were skipped; or enough are met. What cannot be reached
-// is skipped.
+// is skipped. What waits for the end of what was set back waits, whatever it needs.
 func (r *run) joined() verdict {
+	if r.gated() {
+		return waits
+	}
 	var n [needBarred + 1]int32
 	for _, step := range r.step.Needs {
 		n[r.sees(step)]++

@@ -49,14 +49,25 @@ func (f *Workflow) back(from string) (steps []string) {
 	return steps
 }
 
-// openOf are the runs of steps, and inside them, that have not ended.
+// gated: what is done anew waits until what was called before, by a step that it has too, has ended.
+func (r *run) gated() bool {
+	if r.of.resets == 0 || r.frame.owner != nil || r.undoes != nil {
+		return false
+	}
+	return slices.ContainsFunc(r.of.runs, func(o *run) bool {
+		return o.frame.owner == nil && o.undoes == nil && o.frame.place < r.frame.place && o.calls() &&
+			slices.ContainsFunc(r.frame.runs, func(b *run) bool { return b.step == o.step })
+	})
+}
+
+// openOf are the runs of steps, and inside them, that have not ended, but for what was set back before.
 func (i *instance) openOf(steps []string) (open []*run) {
 	for _, r := range i.runs {
 		outer := r
 		for outer.frame.owner != nil {
 			outer = outer.frame.owner
 		}
-		if r.undoes == nil && !over(r.state) && slices.Contains(steps, outer.step.Name) {
+		if r.undoes == nil && !over(r.state) && slices.Contains(steps, outer.step.Name) && !outer.superseded() {
 			open = append(open, r)
 		}
 	}
@@ -99,7 +110,7 @@ func (s *State) askReset(c *Command) func() {
 		code = "STEP_NOT_BEGUN"
 	case c.Answer.Code == "OVERLOADED" && s.Limit > 0 && c != &s.e.Commands[0]:
 		return nil // the entry has done its share
-	case slices.ContainsFunc(i.openOf(back), func(r *run) bool { return r.stage != stageRunning || r.calls() }):
+	case slices.ContainsFunc(i.openOf(back), func(r *run) bool { return r.stage != stageRunning || r.calls() && r.frame.owner != nil }):
 		code = "RESET_BUSY"
 	}
 	if code != "" {
@@ -132,6 +143,8 @@ func (s *State) setBack(f *Fact) {
 			s.saw(SetBackLeased)
 		case r.state == Incident:
 			s.saw(SetBackStill)
+		case r.calls():
+			s.saw(SetBackCall)
 		case len(r.frames) > 0:
 			s.saw(SetBackBody)
 		}

@@ -54,3 +54,26 @@ func TestWhatIsSetBack(t *testing.T) {
 		}
 	}
 }
+
+// What was called is cancelled by a reset, and what is new begins when that has ended, and not before.
+func TestAResetOfACall(t *testing.T) {
+	child := []Fact{{Kind: "instance.cancelling", Instance: "i:a"}, {Kind: "step.cancelled", Instance: "i:a", Step: "s"}, {Kind: "instance.cancelled", Instance: "i:a"}}
+	left := Fact{Kind: "step.cancelled", Instance: "i", Step: "a"}
+	anew := []Fact{callsOf("i", "a#1", "i:a#1"), childOf("i:a#1", "i", "a#1"), {Kind: "step.waiting", Instance: "i:a#1", Step: "s", Name: "g"}}
+	calling(t, Call{}).good(backTo("a", 1).and(child...).and(left).and(anew...))
+	calling(t, Call{}).bad("saga", "runs on", backTo("a", 1))
+	calling(t, Call{}).bad("S1", "is cancelled", backTo("a", 1, left))
+	calling(t, Call{}).bad("S1", "waits", backTo("a", 1, anew[0]))
+	calling(t, Call{}).bad("S1", "waits", backTo("a", 1).and(child[:1]...).and(anew[0]))
+	calling(t, Call{}).bad("liveness", "is not begun", backTo("a", 1).and(child...).and(left))
+	calling(t, Call{}).bad("S2", "must be done", one(Command{Kind: Reset, Instance: "i", From: "a", Answer: Answer{Code: "RESET_BUSY"}}))
+	calling(t, Call{Abandon: true}).good(backTo("a", 1, left, anew[0]).and(anew[1:]...))
+
+	done := sent("i:a") // in the entry of the reset: it is kept
+	done.Commands = append(backTo("a", 1).Commands, done.Commands...)
+	for k := range done.Facts {
+		done.Facts[k].Ordinal = 2
+	}
+	done.Facts = append(backTo("a", 1).Facts, done.Facts...)
+	calling(t, Call{}).good(done.and(Fact{Kind: "step.completed", Instance: "i", Step: "a"}).and(anew...))
+}

@@ -132,6 +132,7 @@ const (
 
 	ResetNotUndone Bug = "reset-not-undone"
 	ResetUnordered Bug = "reset-unordered"
+	ResetUngated   Bug = "reset-ungated"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -227,6 +228,7 @@ var All = []Row{
 	{CopyForgotten, "S7", "that a run was copied is left out of the state on disk"},
 	{ResetNotUndone, "saga", "what was completed before a reset is not undone with the instance"},
 	{ResetUnordered, "S1", "steps that are set back do not wait for each other"},
+	{ResetUngated, "S1", "what is done anew begins while what was called before is being undone"},
 }
 
 // Host is what a planted bug may look at that the state machine must not: a node's clocks, and its chances.

@@ -163,7 +163,7 @@ const (
 	// The step from which on an instance is to be set back has not begun: what it needs is still to come.
 	// Next: nothing; or set back a step before it.
 	Code_CODE_STEP_NOT_BEGUN Code = 63
-	// Something from the step on is still being ended: an instance that was called goes on, or what was completed inside a step is undone.
+	// Something from the step on is still being ended: an instance that was called inside a step goes on, or what was completed there is undone.
 	// Next: wait for it, or cancel the instance that was called, and reset again.
 	Code_CODE_RESET_BUSY Code = 64
 )

@@ -108,7 +108,8 @@ type InstanceServiceClient interface {
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
 	// ForkInstance starts an instance in which everything before a step is done already, as another instance did it.
 	ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error)
-	// ResetInstance has a step of an instance, and all that is behind it, begin anew.
+	// ResetInstance has a step of an instance, and all that is behind it, begin anew. An instance that one of them called is cancelled, and what
+	// is new begins when that has ended.
 	ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
@@ -424,7 +425,8 @@ type InstanceServiceHandler interface {
 	CancelInstance(context.Context, *connect.Request[v1.CancelInstanceRequest]) (*connect.Response[v1.CancelInstanceResponse], error)
 	// ForkInstance starts an instance in which everything before a step is done already, as another instance did it.
 	ForkInstance(context.Context, *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error)
-	// ResetInstance has a step of an instance, and all that is behind it, begin anew.
+	// ResetInstance has a step of an instance, and all that is behind it, begin anew. An instance that one of them called is cancelled, and what
+	// is new begins when that has ended.
 	ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
