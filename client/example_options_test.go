@@ -116,14 +116,14 @@ func ExampleCompensateOptions() {
 	// Output: [charge.compensate]
 }
 
-// What an instance that still runs did wrong from a step on is done again in place.
-func ExampleClient_Reset() {
+// What an instance that still runs did wrong from a step on is undone, and done again in place.
+func ExampleResetOptions() {
 	c, end := newExample()
 	defer end()
-	reply, err := c.Reset(context.Background(), "order-17", "charge", 0, "the price was wrong")
+	reply, err := c.Reset(context.Background(), "order-17", "charge", client.ResetOptions{Compensate: true, Reason: "the price was wrong"})
 	must(err)
-	fmt.Printf("charge#%d\n", reply.Index)
-	// Output: charge#1
+	fmt.Println(reply.Index, reply.Undone)
+	// Output: 1 1
 }
 
 // What went wrong from a step on is done again in a version that is corrected, and what was right is not.

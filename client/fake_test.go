@@ -383,8 +383,12 @@ func (f *fake) CompensateInstance(_ context.Context, r *connect.Request[v1.Compe
 }
 
 func (f *fake) ResetInstance(_ context.Context, r *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error) {
+	undone := int32(0)
+	if r.Msg.Compensate {
+		undone = 1
+	}
 	return connect.NewResponse(&v1.ResetInstanceResponse{
-		Index: r.Msg.Index + 1, Steps: int32(len(r.Msg.FromStep)), State: v1.InstanceState_INSTANCE_STATE_RUNNING,
+		Undone: undone, Index: r.Msg.Index + 1, Steps: int32(len(r.Msg.FromStep)), State: v1.InstanceState_INSTANCE_STATE_RUNNING,
 	}), nil
 }
 

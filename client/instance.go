@@ -203,13 +203,22 @@ func (c *Client) Fork(ctx context.Context, id, fromStep, newID string, o ForkOpt
 	return reply, nil
 }
 
+// ResetOptions are what a reset may say.
+type ResetOptions struct {
+	// Index is that of the activation of the step that is set back, which is zero unless it was set back before.
+	Index int32
+	// Compensate has what was completed from the step on undone before anything of what is new begins. Otherwise it is kept.
+	Compensate bool
+	Reason     string
+}
+
 // Reset sets an instance that runs back to a step: that step and all that is behind it begin anew, as activations of their own, with tokens and
-// idempotency keys of their own; what is beside it goes on undisturbed. What they had completed is kept, and undone when the instance is; what of
-// them has not ended is cancelled, and a lease of theirs is over at once. The index is that of the activation of the step that is set back,
-// which is zero unless it was set back before. It is safe to ask again: the same reset again is answered with Existing set.
-func (c *Client) Reset(ctx context.Context, id, fromStep string, index int32, reason string) (*v1.ResetInstanceResponse, error) {
+// idempotency keys of their own; what is beside it goes on undisturbed. What they had completed is kept, and undone when the instance is, or with
+// Compensate is undone before; what of them has not ended is cancelled, and a lease of theirs is over at once. It is safe to ask again: the same
+// reset again is answered with Existing set.
+func (c *Client) Reset(ctx context.Context, id, fromStep string, o ResetOptions) (*v1.ResetInstanceResponse, error) {
 	reply, err := ask(ctx, c.Instances.ResetInstance, &v1.ResetInstanceRequest{
-		Namespace: c.namespace, InstanceId: id, FromStep: fromStep, Index: index, Reason: reason,
+		Namespace: c.namespace, InstanceId: id, FromStep: fromStep, Index: o.Index, Reason: o.Reason, Compensate: o.Compensate,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reset instance %s to step %s: %w", id, fromStep, err)

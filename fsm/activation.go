@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -96,7 +98,7 @@ func (i *instance) undone(run at) (is bool) {
 // busy: something inside an activation is leased, or being undone. What was called and is cancelled counts as being undone.
 func (i *instance) busy(owner at) bool {
 	inside := i.inside(owner)
-	return inside.leased > 0 || inside.undoing > 0
+	return inside.leased > 0 || inside.undoing > 0 || owner == whole && slices.ContainsFunc(i.leaving, i.leaves)
 }
 
 // failIn fails the activation that a run is in by the run's failure.

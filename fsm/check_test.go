@@ -252,7 +252,7 @@ func checkCompensation(i *instance) error {
 			}
 			continue
 		}
-		if i.run(of).State != v1.RunState_RUN_STATE_COMPLETED || !ended(r.State) && i.stage(i.undoing(at)) != stageUndoes {
+		if i.run(of).State != v1.RunState_RUN_STATE_COMPLETED || !ended(r.State) && i.stage(i.undoing(at)) != stageUndoes && !slices.Contains(i.leaving, at) {
 			return fmt.Errorf("%s is %s, while the instance is %s and its step %s", i.step(at).ID, r.State, i.rec.State, i.run(of).State)
 		}
 		if blocked := i.blocked(of); !ended(r.State) && blocked != (r.State == v1.RunState_RUN_STATE_PENDING && r.Todo == 0) {

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -146,7 +147,7 @@ func (t *turn) undoFrames(i *instance, owner at) bool {
 func (t *turn) passBack(i *instance, step at) (ready []at) {
 	for _, need := range i.step(step).Needs {
 		before := step.beside(need)
-		if i.run(before).State == unbegun {
+		if i.run(before).State == unbegun || i.stage(whole) != stageUndoes && i.step(before).Scope == 0 && before == i.now(before.node) {
 			continue // it was not set back with the step, and is undone behind all that was
 		}
 		t.m.change(i, before, func(r *run) { r.Pending-- })
@@ -159,10 +160,14 @@ func (t *turn) passBack(i *instance, step at) (ready []at) {
 
 // undoNewest begins the compensation of the newest completion inside an activation that is not undone.
 func (t *turn) undoNewest(i *instance, owner at) {
+	t.undoNewestOf(i, placesOf(runsOf(i.below(owner))))
+}
+
+func (t *turn) undoNewestOf(i *instance, runs iter.Seq[at]) {
 	var newest at
 	last := int64(0)
-	for at, r := range runsOf(i.below(owner)) {
-		if of, is := i.compensates(at); is && r.State == v1.RunState_RUN_STATE_PENDING && i.run(of).CompletedAt > last {
+	for at := range runs {
+		if of, is := i.compensates(at); is && i.run(at).State == v1.RunState_RUN_STATE_PENDING && i.run(of).CompletedAt > last {
 			newest, last = at, i.run(of).CompletedAt
 		}
 	}
@@ -174,6 +179,10 @@ func (t *turn) undoNewest(i *instance, owner at) {
 // undone goes on behind a compensation that is over, and ends what is undone behind the last.
 func (t *turn) undone(i *instance, at at) {
 	owner := i.undoing(at)
+	if owner == whole && i.stage(whole) != stageUndoes {
+		t.backUndone(i, at)
+		return
+	}
 	open := i.inside(owner).open
 	of, _ := i.compensates(at)
 	switch {
@@ -308,12 +317,12 @@ type compensationBegun struct {
 func (e *compensationBegun) evolve(t *turn) {
 	e.instanceChanged.evolve(t)
 	e.i.rec.Ends = e.ends
-	t.beginUndo(e.i, whole, e.undo)
+	t.beginUndo(e.i, placesOf(runsOf(e.i.below(whole))), e.undo)
 }
 
 // beginUndo has the runs of compensations come to be, and steps count what is behind them.
-func (t *turn) beginUndo(i *instance, owner at, undo []at) {
-	for at := range runsOf(i.below(owner)) {
+func (t *turn) beginUndo(i *instance, runs iter.Seq[at], undo []at) {
+	for at := range runs {
 		if !isCompensation(i.step(at)) {
 			t.m.change(i, at, func(r *run) { r.Pending = int32(len(i.step(at).Successors)) })
 		}
@@ -339,7 +348,7 @@ func (e *bodyUndoing) fill(d *v1.EventData) string {
 }
 func (e *bodyUndoing) evolve(t *turn) {
 	t.m.change(e.i, e.at, func(r *run) { r.Stage, r.ChangedWall = stageUndoes, t.wall() })
-	t.beginUndo(e.i, e.at, e.undo)
+	t.beginUndo(e.i, placesOf(runsOf(e.i.below(e.at))), e.undo)
 }
 
 // explainCompensation tells how far an instance is.
@@ -374,6 +383,13 @@ func (i *instance) explainUndo(of at, e *v1.Explanation) {
 		if c := i.graph.Nodes[node].Compensation; c > 0 {
 			if r := i.run(of.beside(c)); r.State != unbegun && !ended(r.State) {
 				e.Missing = append(e.Missing, i.graph.Nodes[c].ID)
+			}
+		}
+	}
+	for _, f := range i.outermosts() { // what was done again is undone before what it was built on
+		for n, r := range f.runs {
+			if at := f.at(n); f.index > i.outdated(of).index && isCompensation(i.step(at)) && r.State != unbegun && !ended(r.State) {
+				e.Missing = append(e.Missing, i.step(at).ID)
 			}
 		}
 	}

@@ -66,6 +66,9 @@ func (i *instance) explainStopping() *v1.Explanation {
 	if n := i.root.undoing; n > 0 {
 		e.Sentence += fmt.Sprintf(", and what was completed inside %d of its steps is undone", n)
 	}
+	if n := i.undoneBack(); n > 0 {
+		e.Sentence += fmt.Sprintf(", and %d completions that a reset undoes are undone", n)
+	}
 	e.Sentence += "."
 	return e
 }
@@ -119,6 +122,11 @@ func (m *Machine) explainRun(i *instance, at at) *v1.Explanation {
 
 func (m *Machine) explainPending(i *instance, at at, e *v1.Explanation) {
 	if by, gated := i.gated(i.frame(at)); gated {
+		if isCompensation(i.step(by)) {
+			e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_NEEDS_PENDING, []string{i.step(by).ID}
+			e.Sentence = fmt.Sprintf("Step %q is done anew when what was completed before is undone: %s.", e.Step, i.step(by).ID)
+			return
+		}
 		e.Code, e.Missing = v1.ExplainCode_EXPLAIN_CODE_INSTANCE_PENDING, []string{i.run(by).Other}
 		e.Sentence = fmt.Sprintf("Step %q is done anew when what was called before has ended: %s.", e.Step, i.run(by).Other)
 		return

@@ -207,10 +207,9 @@ func sameStep(g *graph.Graph, a int, h *graph.Graph, b int) bool {
 func (t *turn) undoneSteps(i *instance) map[int32]bool {
 	undone := map[int32]bool{}
 	add := func(at at) {
-		for f := i.frame(at); !f.outermost(); f = i.frame(at) {
-			at = f.owner
+		if at = i.outermost(at); at == i.now(at.node) { // what was set back is not copied
+			undone[at.node] = true
 		}
-		undone[at.node] = true
 	}
 	for at := range i.all() {
 		if of, is := i.compensates(at); is {

@@ -214,6 +214,17 @@ func runsOf(frames iter.Seq[*frame]) iter.Seq2[at, *run] {
 	}
 }
 
+// placesOf are where runs are.
+func placesOf(runs iter.Seq2[at, *run]) iter.Seq[at] {
+	return func(yield func(at) bool) {
+		for at := range runs {
+			if !yield(at) {
+				return
+			}
+		}
+	}
+}
+
 // run is the one at a place that some frame has.
 func (i *instance) run(at at) *run {
 	f := i.frame(at)

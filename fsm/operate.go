@@ -50,8 +50,10 @@ func (t *turn) tryAgain(i *instance, at at, reason string) {
 	t.advanceInstance(i)
 }
 
-// goesOn: what a run does is wanted: a step of what runs, or what undoes one.
-func (i *instance) goesOn(at at) bool { return isCompensation(i.step(at)) || i.wanted(at) }
+// goesOn: what a run does is wanted: a step of what runs that was not set back, or what undoes one.
+func (i *instance) goesOn(at at) bool {
+	return isCompensation(i.step(at)) || i.wanted(at) && !i.leaves(at)
+}
 
 // stops refuses what would have something begun that is not wanted any more.
 func (i *instance) stops(at at) *Refusal {
@@ -160,7 +162,7 @@ func (t *turn) resolvable(i *instance, at at, r *v1.ResolveStepRequest) *Refusal
 		return Refuse(v1.Code_CODE_ALREADY_ENDED, "instance %q has ended: it is %s; nothing of it ends any more", r.InstanceId, stateName(i.rec.State))
 	case fails && isCompensation(i.step(at)):
 		return Refuse(v1.Code_CODE_INVALID, "step %q of instance %q undoes another, and does not fail; complete it, skip it, or have it tried again", r.Step, r.InstanceId)
-	case fails && !i.wanted(at):
+	case fails && !i.goesOn(at):
 		return i.stops(at)
 	case run.State == v1.RunState_RUN_STATE_PENDING:
 		return Refuse(v1.Code_CODE_NOT_READY, "step %q of instance %q is PENDING, and has no end before what it needs; skip it if it is not to be done", r.Step, r.InstanceId)

@@ -462,7 +462,7 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 		return
 	}
 	if w.index%16 == 9 { // an instance that is leased, to the step that is, or to another, perhaps by an activation that is not the newest
-		reset := &v1.ResetInstanceRequest{InstanceId: run.InstanceId, FromStep: run.Step, Index: run.Index}
+		reset := &v1.ResetInstanceRequest{InstanceId: run.InstanceId, FromStep: run.Step, Index: run.Index, Compensate: w.index%64 < 32}
 		if w.index%32 == 9 {
 			reset.FromStep, reset.Index = string(rune('a'+w.index/32%5)), int32(w.index/512%3)
 		}

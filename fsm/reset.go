@@ -16,9 +16,9 @@ import (
 // undisturbed. At most one completion of a run is ever accepted, so what is done anew is other runs: a reset adds a frame of the workflow,
 // which has runs of the steps that are set back and of no others, with the number of the reset as their index. The runs that they supersede
 // stay as they are, for history, and for what is to be undone: what was completed is kept, and undone with the instance, the newest frame
-// first. Those that have not ended are cancelled, and a lease of theirs is taken from its holder, whose token is refused from then on.
-// An instance that one of them called is cancelled, too: the run ends with that, and what is done anew begins behind it. So nothing that
-// the called instance undoes meets what is done again.
+// first; or it is undone before what is new begins (resetundo.go). Those that have not ended are cancelled, and a lease of theirs is taken
+// from its holder, whose token is refused from then on. An instance that one of them called is cancelled, too: the run ends with that, and
+// what is done anew begins behind it. So nothing that the called instance undoes meets what is done again.
 //
 // Whoever needs a step, or waits for it, means its newest activation.
 
@@ -30,6 +30,9 @@ const MaxResets = 1000
 
 // codeReset is the code with which a run is cancelled that is superseded.
 const codeReset = "RESET"
+
+// codeCompensate is the code of a reset that undoes what was completed.
+const codeCompensate = "COMPENSATE"
 
 // now is where the newest activation is of a step that is in no other.
 func (i *instance) now(node int32) at {
@@ -118,11 +121,17 @@ func (t *turn) resetInstance(r *v1.ResetInstanceRequest) (proto.Message, *Refusa
 	if r.Index < i.now(from).index {
 		return i.resetReply(from, back, true), nil
 	}
-	if refusal := t.resettable(i, from, back); refusal != nil {
+	if refusal := t.resettable(i, from, back, r.Compensate); refusal != nil {
 		return nil, refusal
 	}
-	t.reset(&instanceReset{i: i, from: from, back: back, reason: r.Reason})
-	return i.resetReply(from, back, false), nil
+	e := &instanceReset{i: i, from: from, back: back, reason: r.Reason, compensate: r.Compensate}
+	if r.Compensate {
+		e.undo = t.toUndoBack(i, back)
+	}
+	t.reset(e)
+	reply := i.resetReply(from, back, false)
+	reply.Undone = int32(len(e.undo))
+	return reply, nil
 }
 
 func (i *instance) resetReply(from int32, back []int, existing bool) *v1.ResetInstanceResponse {
@@ -155,7 +164,7 @@ func (i *instance) setBack(from int) []int {
 }
 
 // resettable refuses to set an instance back that does not run, or of which something is being ended from the step on.
-func (t *turn) resettable(i *instance, from int32, back []int) *Refusal {
+func (t *turn) resettable(i *instance, from int32, back []int, compensate bool) *Refusal {
 	id, step := i.rec.InstanceId, i.graph.Nodes[from].ID
 	switch {
 	case !i.live():
@@ -173,8 +182,15 @@ func (t *turn) resettable(i *instance, from int32, back []int) *Refusal {
 		switch {
 		case i.calls(at) && i.step(at).Scope > 0:
 			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q, which is inside another, has called instance %q, which goes on; cancel that", i.step(at).ID, id, r.Other)
+		case i.calls(at) && compensate:
+			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q has called instance %q, which goes on; cancel that, or keep what was completed", i.step(at).ID, id, r.Other)
 		case r.Stage != stageRuns:
 			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q fails (%s), and is not at its end", i.step(at).ID, id, r.Code)
+		}
+	}
+	for _, at := range i.leaving {
+		if i.leaves(at) && compensate { // what is undone at a time is in one order
+			return Refuse(v1.Code_CODE_RESET_BUSY, "step %q of instance %q was set back before, and is not at its end", i.step(i.outdated(at)).ID, id)
 		}
 	}
 	return nil
@@ -195,9 +211,13 @@ func (i *instance) superseded(back []int) func(yield func(at, *run) bool) {
 	}
 }
 
-// leaves: a run was set back, and ends with what it called.
+// leaves: a run was set back and ends with what it called, or it undoes what was.
 func (i *instance) leaves(at at) bool {
-	return i.isCall(at) && i.step(at).Scope == 0 && !ended(i.run(at).State) && at != i.now(at.node)
+	if s := i.run(at).State; s == unbegun || ended(s) {
+		return false
+	}
+	outer := i.outdated(at)
+	return outer != i.now(outer.node)
 }
 
 // findLeaving finds what an instance that is read waits for of what was set back.
@@ -205,23 +225,47 @@ func (i *instance) findLeaving() {
 	if i.present == nil {
 		return
 	}
-	for _, f := range i.outermosts() {
-		for n := range f.runs {
-			if at := f.at(n); f.runs[n].State == v1.RunState_RUN_STATE_WAITING && i.leaves(at) {
-				i.leaving = append(i.leaving, at)
-			}
+	for at := range i.all() {
+		if i.leaves(at) {
+			i.leaving = append(i.leaving, at)
 		}
 	}
 }
 
-// gated: what begins anew in a frame waits for the end of what was called before by a step of it, which is the first of these.
+// outdated is the run of a step that is in no other which a run is, undoes, or is inside of.
+func (i *instance) outdated(at at) (outer at) {
+	outer = i.outermost(at)
+	if of, is := i.compensates(outer); is {
+		outer = of
+	}
+	return outer
+}
+
+// gated: what begins anew in a frame waits for the end of what was called before by a step of it, and of what undoes such a step. It is the
+// first of these.
 func (i *instance) gated(f *frame) (by at, is bool) {
 	for _, at := range i.leaving {
-		if f.outermost() && at.index < f.index && f.runs[at.node-f.first].State != unbegun && i.leaves(at) {
+		if f.outermost() && i.leaves(at) && i.outdated(at).before(f) {
 			return at, true
 		}
 	}
 	return by, false
+}
+
+// before: a frame of the workflow has a newer activation of a step.
+func (outer at) before(f *frame) bool {
+	return outer.index < f.index && f.runs[outer.node-f.first].State != unbegun
+}
+
+// opens begins what waited for the end of a run in frames which have a newer activation of its step, and for nothing else.
+func (t *turn) opens(i *instance, at at) {
+	outer := i.outdated(at)
+	for _, f := range i.outermosts() {
+		if outer.before(f) {
+			t.goesBehind(i, f)
+		}
+	}
+	t.advanceInstance(i)
 }
 
 // left ends a run that was set back as that has ended which it called, and begins what waited for that.
@@ -231,12 +275,7 @@ func (t *turn) left(i *instance, at at, o outcome) {
 	} else {
 		t.emit(&runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: codeReset, reason: o.reason})
 	}
-	for _, f := range i.outermosts() {
-		if f.index > at.index && f.runs[at.node-f.first].State != unbegun {
-			t.goesBehind(i, f)
-		}
-	}
-	t.advanceInstance(i)
+	t.opens(i, at)
 }
 
 // reset sets an instance back, and begins what can begin of that.
@@ -272,6 +311,9 @@ func (t *turn) reset(e *instanceReset) {
 		t.activateFrom(i, at.node+1, i.frame(at))
 	}
 	t.reached += len(e.back)
+	if len(e.undo) > 0 {
+		t.undoBack(i)
+	}
 	t.goesBehind(i, i.activation(0, e.made))
 }
 
@@ -281,7 +323,10 @@ type instanceReset struct {
 	from   int32
 	back   []int
 	calls  []at // of these, what is to end before
+	undo   []at // what is undone before
 	reason string
+	// Whether what was completed was to be undone; there may be nothing.
+	compensate bool
 
 	made int32 // the index of the frame
 }
@@ -291,6 +336,9 @@ func (e *instanceReset) fill(d *v1.EventData) string {
 	d.InstanceId, d.Workflow, d.Version = e.i.rec.InstanceId, e.i.rec.Workflow, e.i.rec.Version
 	d.Name, d.Index, d.Count, d.Reason = e.i.graph.Nodes[e.from].ID, e.made, int32(len(e.back)), e.reason
 	d.Labels = pairMap(e.i.rec.Labels)
+	if e.compensate {
+		d.Code = codeCompensate
+	}
 	return e.i.subject()
 }
 func (e *instanceReset) evolve(t *turn) {
@@ -324,6 +372,12 @@ func (e *instanceReset) evolve(t *turn) {
 		t.stopCall(i, at)
 	}
 	i.leaving = append(slices.DeleteFunc(i.leaving, func(at at) bool { return !i.leaves(at) }), e.calls...)
+	if len(e.undo) > 0 {
+		t.beginUndo(i, i.backIn(e.back), e.undo)
+	}
+	for _, at := range e.undo {
+		i.leaving = append(i.leaving, at.beside(i.step(at).Compensation))
+	}
 	i.count(&f, tally{}, open)
 	for p := range f.pages {
 		f.pages[p] = true

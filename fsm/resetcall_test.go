@@ -28,6 +28,9 @@ func TestAResetCancelsWhatWasCalled(t *testing.T) {
 		}
 		r.unforked(resetOf("o", "ship", 1), v1.Code_CODE_STEP_NOT_BEGUN, "")
 		r.resets(resetOf("o", "ship", 0), 1, 2, true)
+		r.refuses(v1.Code_CODE_STOPPING, skip("o", "ship"), "is not wanted any more") // it ends with what it called
+		r.refuses(v1.Code_CODE_STOPPING, giveUp("o", "ship", "E"), "is not wanted any more")
+		r.refuses(v1.Code_CODE_STOPPING, update("o", "ship", func(u *v1.UpdateStepRequest) { u.AttemptsLeft = 1 }), "is not wanted any more")
 		r.tell(failOf(send, "BROKE"))
 		r.midway()
 		r.is("o:ship", "COMPENSATING pack=COMPLETED send=CANCELLED pack.compensate=READY")

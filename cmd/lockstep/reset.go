@@ -27,6 +27,8 @@ func (c *cli) instanceReset() *cobra.Command {
 				there := ""
 				if res.Existing {
 					there = fmt.Sprintf(", %s/%d was set back already", r.FromStep, r.Index)
+				} else if res.Undone > 0 {
+					there = fmt.Sprintf(" when %d completions are undone", res.Undone)
 				}
 				fmt.Fprintf(c.stdout, "%s  %s; %d steps begin anew from %s/%d%s\n", args[0], c.state(res.State), res.Steps, r.FromStep, res.Index, there)
 			})
@@ -35,6 +37,7 @@ func (c *cli) instanceReset() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&r.FromStep, "from", "", "the first step that is done anew")
 	f.Int32Var(&r.Index, "index", 0, "which activation of the step is set back: the newest")
+	f.BoolVar(&r.Compensate, "compensate", false, "undo what was completed from the step on before it begins anew; otherwise it is kept, and undone with the instance")
 	f.StringVar(&r.Reason, "reason", "", "why")
 	if err := cmd.MarkFlagRequired("from"); err != nil {
 		panic(err) // there is such a flag

@@ -78,7 +78,9 @@ func (r *run) inside(owner *run) bool { return owner == nil || slices.Contains(r
 
 // undoesInside: something inside a step is being undone.
 func (i *instance) undoesInside(owner *run) bool {
-	return slices.ContainsFunc(i.runs, func(r *run) bool { return (r.stage == stageUndoing || r.stops()) && !over(r.state) && r.inside(owner) })
+	return slices.ContainsFunc(i.runs, func(r *run) bool {
+		return (r.stage == stageUndoing || r.stops()) && !over(r.state) && r.inside(owner) || owner == nil && r.undoes != nil && !over(r.state) && r.undoer() == back{}
+	})
 }
 
 // busy: something inside a step is leased, or being undone.
@@ -93,8 +95,11 @@ func (r *run) undoer() any {
 			return o
 		}
 	}
-	if r.of.state == Compensating {
+	switch {
+	case r.of.state == Compensating:
 		return r.of
+	case r.undoes != nil && r.outermost().superseded():
+		return back{}
 	}
 	return nil
 }

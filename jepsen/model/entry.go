@@ -170,7 +170,8 @@ type Command struct {
 	Skip                     bool
 	Fork                     string // the id of a fork
 	Update                   Changes
-	Index                    int // the activation that is set back
+	Index                    int  // the activation that is set back
+	Compensate               bool // and what was completed is undone before
 	// Of a schedule: which of its name, behind which time which comes, and how many in between do not.
 	Schedule            string
 	Plan                Plan
@@ -199,7 +200,7 @@ type Answer struct {
 	Started              bool
 	Place                int32 // of a start that is queued
 	Copied               int32 // of a fork: runs
-	Index, Back          int   // of a reset: the newest activation, and how many steps were set back
+	Index, Back, Undone  int   // of a reset: the newest activation, how many steps were set back, and how many completions are undone
 	Drained              bool  // of a version
 	Live                 int64
 	State                string

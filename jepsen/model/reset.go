@@ -49,24 +49,40 @@ func (f *Workflow) back(from string) (steps []string) {
 	return steps
 }
 
-// gated: what is done anew waits until what was called before, by a step that it has too, has ended.
+// gated: what is done anew waits until what was called before, by a step that it has too, has ended, and what such a step did is undone.
 func (r *run) gated() bool {
 	if r.of.resets == 0 || r.frame.owner != nil || r.undoes != nil {
 		return false
 	}
 	return slices.ContainsFunc(r.of.runs, func(o *run) bool {
-		return o.frame.owner == nil && o.undoes == nil && o.frame.place < r.frame.place && o.calls() &&
-			slices.ContainsFunc(r.frame.runs, func(b *run) bool { return b.step == o.step })
+		outer := o.outermost()
+		return o.leaves() && outer.frame.place < r.frame.place && slices.ContainsFunc(r.frame.runs, func(b *run) bool { return b.step == outer.step })
 	})
 }
+
+// leaves: a run was set back and has called what did not end yet, or it undoes what was.
+func (r *run) leaves() bool {
+	return !over(r.state) && (r.undoes != nil || r.calls()) && r.outermost().superseded()
+}
+
+// outermost is the run of a step in no other that a run is, undoes, or is inside of.
+func (r *run) outermost() *run {
+	if r.undoes != nil {
+		r = r.undoes
+	}
+	for r.frame.owner != nil {
+		r = r.frame.owner
+	}
+	return r
+}
+
+// back is who undoes what was set back.
+type back struct{}
 
 // openOf are the runs of steps, and inside them, that have not ended, but for what was set back before.
 func (i *instance) openOf(steps []string) (open []*run) {
 	for _, r := range i.runs {
-		outer := r
-		for outer.frame.owner != nil {
-			outer = outer.frame.owner
-		}
+		outer := r.outermost()
 		if r.undoes == nil && !over(r.state) && slices.Contains(steps, outer.step.Name) && !outer.superseded() {
 			open = append(open, r)
 		}
@@ -110,7 +126,10 @@ func (s *State) askReset(c *Command) func() {
 		code = "STEP_NOT_BEGUN"
 	case c.Answer.Code == "OVERLOADED" && s.Limit > 0 && c != &s.e.Commands[0]:
 		return nil // the entry has done its share
-	case slices.ContainsFunc(i.openOf(back), func(r *run) bool { return r.stage != stageRunning || r.calls() && r.frame.owner != nil }):
+	case slices.ContainsFunc(i.openOf(back), func(r *run) bool {
+		return r.stage != stageRunning || r.calls() && (r.frame.owner != nil || c.Compensate)
+	}),
+		c.Compensate && slices.ContainsFunc(i.runs, (*run).leaves):
 		code = "RESET_BUSY"
 	}
 	if code != "" {
@@ -119,9 +138,12 @@ func (s *State) askReset(c *Command) func() {
 		return nil
 	}
 	s.must(c)
-	resets := i.resets
+	resets, undo := i.resets, 0
+	if c.Compensate {
+		undo = len(i.toUndoBack(back))
+	}
 	return func() {
-		if i.resets != resets+1 || c.Answer.Existing || c.Answer.Index != i.resets || c.Answer.Back != len(back) || c.Answer.State != i.state {
+		if i.resets != resets+1 || c.Answer.Undone != undo || c.Answer.Existing || c.Answer.Index != i.resets || c.Answer.Back != len(back) || c.Answer.State != i.state {
 			fault("S5", "%s is answered %+v, and %s was set back %d times", c.say(), c.Answer, i.id, i.resets)
 		}
 	}
@@ -158,6 +180,13 @@ func (s *State) setBack(f *Fact) {
 	if i.now(f.Name).state == Completed {
 		s.saw(SetBackDone)
 	}
+	var undo []*run
+	if c.Compensate {
+		undo = i.toUndoBack(back)
+	}
+	if (f.Code == "COMPENSATE") != c.Compensate {
+		fault("S5", "instance %s is set back as %q by %s", f.Instance, f.Code, c.say())
+	}
 	i.resets++
 	frame := &frame{place: i.resets}
 	for at := range i.flow.Steps {
@@ -169,6 +198,14 @@ func (s *State) setBack(f *Fact) {
 		r.other = r.names()
 		frame.runs, i.runs = append(frame.runs, r), append(i.runs, r)
 	}
+	if i.beginUndo(undo); len(undo) > 0 {
+		s.saw(SetBackUndoes)
+	}
 	s.changed = true
 	s.touch(i)
+}
+
+// toUndoBack are the runs that a reset undoes: what completed of steps that are set back, and inside them.
+func (i *instance) toUndoBack(steps []string) []*run {
+	return slices.DeleteFunc(i.toUndo(nil), func(r *run) bool { return !slices.Contains(steps, r.outermost().step.Name) })
 }

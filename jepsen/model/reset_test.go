@@ -77,3 +77,36 @@ func TestAResetOfACall(t *testing.T) {
 	done.Facts = append(backTo("a", 1).Facts, done.Facts...)
 	calling(t, Call{}).good(done.and(Fact{Kind: "step.completed", Instance: "i", Step: "a"}).and(anew...))
 }
+
+// What was completed is undone before anything of what is new begins, where that is asked for, and once.
+func TestAResetThatCompensates(t *testing.T) {
+	b := Fact{Kind: "step.cancelled", Instance: "i", Step: "b", Token: 9, Attempt: 1}
+	c := Fact{Kind: "step.cancelled", Instance: "i", Step: "c"}
+	undoes := func(undone int, facts ...Fact) Entry {
+		e := backTo("a", 3, facts...)
+		e.Commands[0].Compensate, e.Commands[0].Answer.Undone, e.Facts[0].Code = true, undone, "COMPENSATE"
+		return e
+	}
+	first := ready("a.compensate")
+	h := toReset(t)
+	h.good(undoes(1, b, c, first))
+	h.good(leased(1, "i", "a.compensate", 10, 1, 0))
+	h.bad("S1", "becomes ready", ticks(ready("a#1")))
+
+	h = toReset(t)
+	h.good(undoes(1, b, c, first))
+	h.good(leased(1, "i", "a.compensate", 10, 1, 0))
+	h.good(complete("i", "a.compensate", 10, Running, ready("a#1")))
+
+	h = toReset(t)
+	h.good(undoes(1, b, c, first))
+	h.good(leased(1, "i", "a.compensate", 10, 1, 0))
+	h.bad("liveness", "is not begun", complete("i", "a.compensate", 10, Running))
+
+	toReset(t).bad("S1", "becomes ready", undoes(1, b, c, first, ready("a#1")))
+	toReset(t).bad("saga", "is PENDING", undoes(1, b, c))
+	toReset(t).bad("S5", "is answered", undoes(0, b, c, first))
+	kept := undoes(1, b, c, first)
+	kept.Commands[0].Compensate = false
+	toReset(t).bad("S5", "is set back as", kept)
+}

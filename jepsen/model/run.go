@@ -216,7 +216,7 @@ func (s *State) instanceWhole(i *instance) {
 		}
 		s.waitWhole(r)
 		switch {
-		case r.state == Leased && r.superseded():
+		case r.state == Leased && r.undoes == nil && r.superseded():
 			fault("S1", "%s was set back, and its step %s is %s", i.id, r.name, r.state)
 		case r.state == Leased:
 			leased++

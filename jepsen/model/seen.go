@@ -181,6 +181,7 @@ const (
 	SetBackPaused  Class = "set back while paused"
 	SetBackStill   Class = "set back what stood still"
 	SetBackCall    Class = "set back with what it called"
+	SetBackUndoes  Class = "set back with what was completed undone"
 	SetBackDone    Class = "set back behind its completion"
 	SetBackBody    Class = "set back with what is inside it"
 	SetBackAgain   Class = "reset told again"
@@ -209,7 +210,7 @@ func Classes() []Class {
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 		InstancePaused, InstanceResumed, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
-		SetBack, SetBackLeased, SetBackPaused, SetBackStill, SetBackCall, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
+		SetBack, SetBackLeased, SetBackPaused, SetBackStill, SetBackCall, SetBackUndoes, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
 	}
 }
 

@@ -170,7 +170,7 @@ func command(c *logv1.Command) model.Command {
 		m.Kind, m.Instance, m.From, m.Fork, m.Version, m.Keys = model.Fork, p.InstanceId, p.FromStep, p.NewInstanceId, p.Version, keysOf(p.Keys)
 	case *logv1.Command_ResetInstance:
 		p := b.ResetInstance
-		m.Kind, m.Instance, m.From, m.Index = model.Reset, p.InstanceId, p.FromStep, int(p.Index)
+		m.Kind, m.Instance, m.From, m.Index, m.Compensate = model.Reset, p.InstanceId, p.FromStep, int(p.Index), p.Compensate
 	default:
 		operatorCommand(c, &m)
 		scheduleCommand(c, &m)
@@ -280,7 +280,7 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 	case *v1.ForkInstanceResponse:
 		m.Existing, m.Copied, m.State = r.Existing, r.Copied, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.ResetInstanceResponse:
-		m.Existing, m.Index, m.Back, m.State = r.Existing, int(r.Index), int(r.Steps), strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+		m.Existing, m.Index, m.Back, m.Undone, m.State = r.Existing, int(r.Index), int(r.Steps), int(r.Undone), strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.Workflow:
 		m.Drained, m.Live = r.Drained, r.LiveInstances
 	case *v1.CancelInstanceResponse:

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -30,10 +31,46 @@ func (r *resetter) next() {
 		if w.stopping {
 			return
 		}
-		if run, known := late(d, w.crew.runs); known {
+		switch run, known := late(d, w.crew.runs); {
+		case d.one(6):
+			r.still()
+		case d.one(5):
+			r.called()
+		case known:
 			r.reset(run)
 		}
 		r.next()
+	})
+}
+
+// still sets back something that stands still.
+func (r *resetter) still() {
+	list := &request{read: func(m *fsm.Machine) (proto.Message, error) {
+		return m.ListIncidents(&v1.ListIncidentsRequest{Standing: true, Limit: 100})
+	}}
+	r.s.c.call(list, options{kind: "read"}, func(res *response) {
+		if list, is := res.value.(*v1.ListIncidentsResponse); is && len(list.GetIncidents()) > 0 && !r.s.c.w.stopping {
+			i := pick(r.s.c.draws, list.Incidents)
+			r.reset(heard{instance: i.InstanceId, step: i.Step, index: i.Index})
+		}
+	})
+}
+
+// called sets back a step that has called an instance which runs.
+func (r *resetter) called() {
+	list := &request{read: func(m *fsm.Machine) (proto.Message, error) {
+		return m.ListInstances(&v1.ListInstancesRequest{State: v1.InstanceState_INSTANCE_STATE_RUNNING, Limit: 1000})
+	}}
+	r.s.c.call(list, options{kind: "read"}, func(res *response) {
+		list, is := res.value.(*v1.ListInstancesResponse)
+		if !is || r.s.c.w.stopping {
+			return
+		}
+		children := slices.DeleteFunc(slices.Clone(list.GetInstances()), func(i *v1.Instance) bool { return i.Parent == nil })
+		if len(children) > 0 {
+			p := pick(r.s.c.draws, children).Parent
+			r.reset(heard{instance: p.InstanceId, step: p.Step, index: p.Index})
+		}
 	})
 }
 
@@ -46,6 +83,7 @@ func (r *resetter) reset(run heard) {
 	case d.one(10):
 		back.Index = int32(d.IntN(4))
 	}
+	back.Compensate = d.one(2)
 	call := func(behind func(*response)) {
 		r.s.c.call(&request{commands: one(resetCommand(back))}, options{kind: "reset"}, behind)
 	}

@@ -54,7 +54,7 @@ func back(ctx context.Context, c *client.Client, id string, chance *rand.Rand) {
 	}
 	run := runs[chance.IntN(len(runs))]
 	for range 1 + chance.IntN(4)/3 {
-		_, _ = c.Reset(calling, id, run.Step, run.Index, "chance") // it may be refused
+		_, _ = c.Reset(calling, id, run.Step, client.ResetOptions{Index: run.Index, Reason: "chance"}) // it may be refused
 	}
 }
 

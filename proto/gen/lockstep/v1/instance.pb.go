@@ -1999,8 +1999,10 @@ type ResetInstanceRequest struct {
 	// The first step that is done anew. It is inside no other.
 	FromStep string `protobuf:"bytes,3,opt,name=from_step,json=fromStep,proto3" json:"from_step,omitempty"`
 	// The activation of the step that is set back: the newest. One that was set back already finds that, so that asking again is safe.
-	Index         int32  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
-	Reason        string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Index  int32  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// What was completed from the step on is undone before anything of what is new begins. Otherwise it is kept, and undone with the instance.
+	Compensate    bool `protobuf:"varint,6,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2070,6 +2072,13 @@ func (x *ResetInstanceRequest) GetReason() string {
 	return ""
 }
 
+func (x *ResetInstanceRequest) GetCompensate() bool {
+	if x != nil {
+		return x.Compensate
+	}
+	return false
+}
+
 type ResetInstanceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The activation of the step that is the newest.
@@ -2077,8 +2086,10 @@ type ResetInstanceResponse struct {
 	// How many steps began anew.
 	Steps int32 `protobuf:"varint,2,opt,name=steps,proto3" json:"steps,omitempty"`
 	// True when the run was set back before.
-	Existing      bool          `protobuf:"varint,3,opt,name=existing,proto3" json:"existing,omitempty"`
-	State         InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	Existing bool          `protobuf:"varint,3,opt,name=existing,proto3" json:"existing,omitempty"`
+	State    InstanceState `protobuf:"varint,4,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
+	// How many completions are undone before: of a reset that compensates, when it is made.
+	Undone        int32 `protobuf:"varint,5,opt,name=undone,proto3" json:"undone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2139,6 +2150,13 @@ func (x *ResetInstanceResponse) GetState() InstanceState {
 		return x.State
 	}
 	return InstanceState_INSTANCE_STATE_UNSPECIFIED
+}
+
+func (x *ResetInstanceResponse) GetUndone() int32 {
+	if x != nil {
+		return x.Undone
+	}
+	return 0
 }
 
 type ForkInstanceRequest struct {
@@ -4663,19 +4681,23 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"instanceId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"J\n" +
 	"\x16CancelInstanceResponse\x120\n" +
-	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xa0\x01\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xc0\x01\n" +
 	"\x14ResetInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
 	"instanceId\x12\x1b\n" +
 	"\tfrom_step\x18\x03 \x01(\tR\bfromStep\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\"\x91\x01\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1e\n" +
+	"\n" +
+	"compensate\x18\x06 \x01(\bR\n" +
+	"compensate\"\xa9\x01\n" +
 	"\x15ResetInstanceResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
 	"\x05steps\x18\x02 \x01(\x05R\x05steps\x12\x1a\n" +
 	"\bexisting\x18\x03 \x01(\bR\bexisting\x120\n" +
-	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\"\xc4\x02\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x16\n" +
+	"\x06undone\x18\x05 \x01(\x05R\x06undone\"\xc4\x02\n" +
 	"\x13ForkInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
