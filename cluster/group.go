@@ -108,6 +108,7 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.askStates)
 	g.tasks.Go(g.fireSchedules)
 	g.tasks.Go(g.retain)
+	g.tasks.Go(g.advance)
 	if g.config.Exchange != nil {
 		g.every(g.config.CompareEvery, g.compareStates)
 		g.every(g.config.CompareEvery, g.raiseLevel)

@@ -24,6 +24,9 @@ func TestCommandsAboveTheLevelAreRefused(t *testing.T) {
 		{Body: &logv1.Command_SkipStep{SkipStep: &v1.SkipStepRequest{}}},
 		{Body: &logv1.Command_ResolveStep{ResolveStep: &v1.ResolveStepRequest{}}},
 		{Body: &logv1.Command_UpdateStep{UpdateStep: &v1.UpdateStepRequest{}}},
+		{Body: &logv1.Command_StartBulk{StartBulk: &v1.StartBulkRequest{}}},
+		{Body: &logv1.Command_CancelBulk{CancelBulk: &v1.CancelBulkRequest{}}},
+		{Body: &logv1.Command_AdvanceBulk{AdvanceBulk: &logv1.AdvanceBulk{}}},
 	} {
 		var refusal *fsm.Refusal
 		if err := admit([]*logv1.Command{cancel, c}, at(fsm.LevelOf(c)-1)); !errors.As(err, &refusal) || refusal.Detail.Code != v1.Code_CODE_UNSUPPORTED {

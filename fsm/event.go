@@ -38,6 +38,9 @@ func (t *turn) append(e event) {
 	made.data.Reset()
 	stored, data := &made.event, &made.data
 	subject := e.fill(data)
+	if t.bulk != "" {
+		data.Bulk = t.bulk
+	}
 	ns.rec.Position++
 	t.m.dirtyNamespace(ns)
 	stored.Namespace, stored.Position, stored.Type = ns.rec.Namespace, ns.rec.Position, e.kind()

@@ -70,6 +70,9 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	for _, id := range d.Instances {
 		b = appendText(b, 60, id)
 	}
+	b = appendText(b, 67, d.Bulk)
+	b = appendNumber(b, 68, d.Changed)
+	b = appendNumber(b, 69, d.Refused)
 	b = appendNumber(b, 70, d.Removed)
 	b = appendNumber(b, 71, d.Through)
 	b = appendText(b, 72, d.Retention)
@@ -146,11 +149,11 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55, 70, 71:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55, 68, 69, 70, 71:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 72:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 67, 72:
 		return fieldText
 	}
 	return fieldUnknown
@@ -287,6 +290,8 @@ func setData(d *v1.EventData, f field, text string) {
 		d.Per = f.number
 	case 56:
 		d.ForkedFrom = text
+	case 67:
+		d.Bulk = text
 	case 72:
 		d.Retention = text
 	case 33:
@@ -305,6 +310,10 @@ func setLabel(d *v1.EventData, key, value string) {
 
 func setNumber(d *v1.EventData, f field) {
 	switch n := f.number; f.tag {
+	case 68:
+		d.Changed = n
+	case 69:
+		d.Refused = n
 	case 70:
 		d.Removed = n
 	case 71:

@@ -28,6 +28,7 @@ type Machine struct {
 
 	workMost               int // see work.go
 	removeMost, removeRows int // see retention.go
+	bulkMost, bulkLooked   int // see bulkslice.go
 
 	group      *logv1.Group
 	flushed    uint64
@@ -71,6 +72,7 @@ type dirt struct {
 	instances  []*instance
 	locks      []*lock
 	schedules  []*schedule
+	bulks      []*bulk
 	censuses   []*census
 	sessions   []int64
 	late       []lateRow
@@ -151,6 +153,8 @@ func OpenAt(engine table.Engine, begins uint32) (*Machine, error) {
 		workMost:   workMost,
 		removeMost: removeMost,
 		removeRows: removeRows,
+		bulkMost:   bulkMost,
+		bulkLooked: bulkLooked,
 		group:      &logv1.Group{Format: format},
 		planned:    1,
 		namespaces: map[string]*namespace{},
@@ -211,6 +215,7 @@ func (m *Machine) apply(index, term uint64, entry *logv1.Entry) Result {
 		t.slice = m.slice()
 	}
 	t.flushOrder(entry)
+	t.flushBulk(entry)
 	m.buildIndex()
 	if n := len(entry.Commands); n > 0 {
 		t.result.Outcomes = make([]Outcome, 0, n)

@@ -243,6 +243,9 @@ func dump(m *Machine) string {
 			q.parked.Ascend(func(x readyRun) bool { fmt.Fprintf(&b, "  parked %d %d %v\n", x.order, x.seq, x.run); return true })
 			q.waits.Ascend(func(x *wait) bool { fmt.Fprintf(&b, "  wait %d %d\n", x.rec.WaitId, x.rec.Remaining); return true })
 		}
+		for _, id := range ns.bulkIDs {
+			fmt.Fprintf(&b, "bulk %s %x, %d run\n", id, appendRow(nil, ns.bulks[id].rec), ns.bulksRun)
+		}
 		for _, plan := range ns.calendar {
 			fmt.Fprintf(&b, "schedule %s %x\n", plan, appendRow(nil, ns.schedules[plan].rec))
 		}

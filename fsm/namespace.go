@@ -22,6 +22,9 @@ type namespace struct {
 	leases    map[int64]leaseRef
 	schedules map[string]*schedule
 	calendar  []string // names of schedules, sorted
+	bulks     map[string]*bulk
+	bulkIDs   []string // sorted
+	bulksRun  int      // how many of them run
 	feed      feed
 	waits     dependencies // runs that wait for other instances
 	holds     *btree.BTreeG[holding]
@@ -56,6 +59,7 @@ func (ns *namespace) clear() {
 	ns.limits, ns.limited = map[string]*limit{}, btree.NewG(32, limitsByKey)
 	ns.leases = map[int64]leaseRef{}
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
+	ns.bulks, ns.bulkIDs, ns.bulksRun = map[string]*bulk{}, nil, 0
 	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits, ns.holds, ns.parties = newDependencies(), newHoldings(), newParties()
 	ns.censuses, ns.still = newCensuses(), newStill()
@@ -255,6 +259,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.instances = keep(d.instances, func(i *instance) bool { return i.ns != ns })
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
+	d.bulks = keep(d.bulks, func(b *bulk) bool { return b.ns != ns })
 	d.index = keep(d.index, func(r olderRow) bool { return r.namespace != ns.rec.Namespace })
 	d.censuses = keep(d.censuses, func(c *census) bool { return c.ns != ns })
 	d.fair = keep(d.fair, func(r fairRow) bool { return r.queue.ns != ns })

@@ -233,7 +233,40 @@ func (w *walk) entry() *logv1.Entry {
 		e.Commands = append(e.Commands, w.command())
 	}
 	w.retain(e)
+	w.bulk(e)
 	return e
+}
+
+// bulk has bulk operations be started, go on, and be cancelled.
+func (w *walk) bulk(e *logv1.Entry) {
+	switch n := w.index % 11; n {
+	case 1:
+		act := v1.BulkAct(1 + w.index/11%5)
+		start := &v1.StartBulkRequest{BulkId: fmt.Sprint("b", w.index/200%30), Act: act, Reason: "r", Filter: &v1.InstanceFilter{Workflow: fmt.Sprint("w", w.index/11%7)}}
+		switch w.index % 3 {
+		case 0:
+			start.Filter.State = v1.InstanceState_INSTANCE_STATE_RUNNING
+		case 1:
+			start.Filter = &v1.InstanceFilter{Labels: map[string]string{"b": "2"}}
+		}
+		if act == v1.BulkAct_BULK_ACT_SKIP {
+			start.Step = "b"
+		}
+		e.Commands = append(e.Commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_StartBulk{StartBulk: start}})
+	case 2, 3, 4, 5, 6:
+		e.Commands = append(e.Commands, advanceOf())
+		if n == 6 {
+			e.Commands = append([]*logv1.Command{advanceOf()}, e.Commands...)
+		}
+	case 7:
+		if w.index%5 == 0 {
+			e.Commands = append(e.Commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_CancelBulk{CancelBulk: &v1.CancelBulkRequest{BulkId: fmt.Sprint("b", w.index/200%30), Reason: "r"}}})
+		}
+	}
+}
+
+func advanceOf() *logv1.Command {
+	return &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AdvanceBulk{AdvanceBulk: &logv1.AdvanceBulk{}}}
 }
 
 // retain has what is over be kept for a while, and slices of it go.
@@ -600,6 +633,7 @@ func replay(t testing.TB, seed int64, entries int) (completed int) {
 	limited := func(m *Machine, err error) *Machine {
 		must(err)
 		m.LimitWork([]int{workMost, 1, 150, 2000}[uint64(seed)%4])
+		m.LimitBulk(1+int(uint64(seed)%5), 3+int(uint64(seed)%7))
 		return m
 	}
 	a := limited(Open(memory))

@@ -102,6 +102,11 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 			return appendRow(b, s.rec), nil
 		}
 		return appendStored(b, k, stored, &logv1.Schedule{})
+	case tableBulk:
+		if o := ns.bulks[id]; o != nil {
+			return appendRow(b, o.rec), nil
+		}
+		return appendStored(b, k, stored, &logv1.Bulk{})
 	}
 	return appendStored(b, k, stored, &logv1.LateResult{})
 }

@@ -53,9 +53,10 @@ func scenario(t *testing.T, story func(*rig)) {
 // midway is where a machine may be another one that has the same state: nobody may tell.
 func (r *rig) midway() {
 	r.t.Helper()
-	was, limit := dump(r.m), r.m.workMost
+	was, limit, most, looked := dump(r.m), r.m.workMost, r.m.bulkMost, r.m.bulkLooked
 	r.again(r)
 	r.m.LimitWork(limit)
+	r.m.LimitBulk(most, looked)
 	if dump(r.m) != was {
 		r.t.Fatalf("midway it is\n%s\nand was\n%s", dump(r.m), was)
 	}

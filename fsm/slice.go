@@ -44,10 +44,12 @@ var sliced = [...]byte{
 	tableHad, tableCensus, // from awaitsLevel on
 	tableIndex,               // from searchLevel on, once all is in it
 	tableEnded, tableArchive, // from retentionLevel on
+	tableBulk, // from bulkLevel on
 }
 
 // slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
-// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, slicedAwaits at awaitsLevel, and slicedSearch at searchLevel.
+// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, slicedAwaits at awaitsLevel, slicedSearch at searchLevel, and slicedRetention at
+// retentionLevel.
 const (
 	slicedFirst  = 12
 	slicedThen   = slicedFirst + 1
@@ -57,6 +59,8 @@ const (
 	slicedLimit  = slicedFair + 1
 	slicedAwaits = slicedLimit + 2
 	slicedSearch = slicedAwaits + 1
+
+	slicedRetention = slicedSearch + 2
 )
 
 // slicedAt are those of a cluster level.
@@ -78,6 +82,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedAwaits]
 	case level < retentionLevel:
 		return sliced[:slicedSearch]
+	case level < bulkLevel:
+		return sliced[:slicedRetention]
 	}
 	return sliced[:]
 }

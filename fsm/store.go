@@ -49,11 +49,12 @@ const (
 	tableIndex     = 'Y' // namespace, by what, its values, state, time, instance (searchrow.go)
 	tableEnded     = 'z' // namespace, position, instance -> when it ended (ended.go)
 	tableArchive   = 'Z' // namespace, instance, position -> an event that the feed has no more (compact.go)
+	tableBulk      = 'B' // namespace, id -> Bulk (bulk.go)
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive, tableBulk}
 
 // looseTables are those of loose rows (loose.go).
 var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad, tableEnded, tableArchive}
@@ -216,7 +217,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(m.loadHoldings(ns), m.loadCensuses(ns)); err != nil {
+	if err := errors.Join(m.loadHoldings(ns), m.loadCensuses(ns), m.loadBulks(ns)); err != nil {
 		return err
 	}
 	m.overAt(ns, m.nextOver(ns))
@@ -376,6 +377,9 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	}
 	for _, c := range d.censuses {
 		m.flushCensus(b, c)
+	}
+	for _, o := range d.bulks {
+		m.flushBulk(b, o)
 	}
 	m.flushFairness(b)
 	m.flushLimits(b)

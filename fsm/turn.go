@@ -42,6 +42,8 @@ type turn struct {
 	before   int        // what the entry had done when its second share began
 	data     data       // what evaluations have read
 
+	bulk string // the bulk operation by which it happens
+
 	events []byte // the canonical encoding of this entry's events
 
 	// checkpoint: the entry makes one, with a slice of the state as it found it.
@@ -182,7 +184,8 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 	return t.decideSchedule(cmd)
 }
 
-// decideOperator is decide of what somebody does to an instance, or to its runs, in the place of what else moves them.
+// decideOperator is decide of what somebody does to an instance, or to its runs, in the place of what else moves them; or to
+// many at once.
 func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal *Refusal, known bool) {
 	known = true
 	switch body := cmd.Body.(type) {
@@ -198,6 +201,12 @@ func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal 
 		reply, refusal = t.resolveStep(body.ResolveStep)
 	case *logv1.Command_UpdateStep:
 		reply, refusal = t.updateStep(body.UpdateStep)
+	case *logv1.Command_StartBulk:
+		reply, refusal = t.startBulk(body.StartBulk)
+	case *logv1.Command_CancelBulk:
+		reply, refusal = t.cancelBulk(body.CancelBulk)
+	case *logv1.Command_AdvanceBulk:
+		reply, refusal = t.advanceBulk()
 	default:
 		known = false
 	}

@@ -133,6 +133,9 @@ const (
 	ResetNotUndone Bug = "reset-not-undone"
 	ResetUnordered Bug = "reset-unordered"
 	ResetUngated   Bug = "reset-ungated"
+	BulkEdgeLost   Bug = "bulk-edge-lost"
+	BulkEdgeTwice  Bug = "bulk-edge-twice"
+	BulkNewer      Bug = "bulk-newer"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -218,6 +221,9 @@ var All = []Row{
 	{OldTokenKept, "S1", "a run that is leased is completed by hand under the token of its lease"},
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 	{PageSkips, "S4", "a page of a list that is full goes on behind the one after it"},
+	{BulkEdgeLost, "S4", "a bulk operation goes on behind the instance after the one at which a slice ended"},
+	{BulkEdgeTwice, "S4", "a bulk operation comes to the instance at which a slice ended again"},
+	{BulkNewer, "S4", "a bulk operation comes to instances that were started behind it"},
 	{IncidentLeftOut, "S4", "a run that stands still is not among what needs a person"},
 	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},
 	{RemovedEarly, "retention", "an instance is removed when half of the time for which it is kept is over"},

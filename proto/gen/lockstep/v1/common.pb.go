@@ -61,7 +61,7 @@ const (
 	// The id is taken by an instance with another workflow, version or input.
 	// Next: choose another id if this is other work; if it is the same work, look at what is there.
 	Code_CODE_INSTANCE_EXISTS Code = 11
-	// The instance has ended.
+	// The instance has ended, or the bulk operation.
 	// Next: nothing; its state says how it ended.
 	Code_CODE_ALREADY_ENDED Code = 12
 	// The input does not fit the workflow's inputSchema.
@@ -151,6 +151,15 @@ const (
 	// What was there before the cluster came to its level is still being added to the index of instances.
 	// Next: leave the order out, or begin the list again without a page; in some seconds there is an order.
 	Code_CODE_INDEX_NOT_READY Code = 55
+	// There is no such bulk operation, or it ended and others have since.
+	// Next: correct the id; `lockstep bulk list` shows those that run, and the last that ended.
+	Code_CODE_BULK_NOT_FOUND Code = 56
+	// The id is taken by a bulk operation that says something else.
+	// Next: choose another id.
+	Code_CODE_BULK_EXISTS Code = 57
+	// As many bulk operations run in the namespace as may.
+	// Next: wait for one to end, or cancel one.
+	Code_CODE_BULK_LIMIT Code = 58
 	// A step before the one from which an instance is to be forked has not ended.
 	// Next: ask again when it has, or fork from that step or one before it.
 	Code_CODE_UPSTREAM_PENDING Code = 41
@@ -213,6 +222,9 @@ var (
 		46: "CODE_KEY_REFUSED",
 		49: "CODE_STOPPING",
 		55: "CODE_INDEX_NOT_READY",
+		56: "CODE_BULK_NOT_FOUND",
+		57: "CODE_BULK_EXISTS",
+		58: "CODE_BULK_LIMIT",
 		41: "CODE_UPSTREAM_PENDING",
 		42: "CODE_UPSTREAM_UNFIT",
 		62: "CODE_NOT_RUNNING",
@@ -262,6 +274,9 @@ var (
 		"CODE_KEY_REFUSED":         46,
 		"CODE_STOPPING":            49,
 		"CODE_INDEX_NOT_READY":     55,
+		"CODE_BULK_NOT_FOUND":      56,
+		"CODE_BULK_EXISTS":         57,
+		"CODE_BULK_LIMIT":          58,
 		"CODE_UPSTREAM_PENDING":    41,
 		"CODE_UPSTREAM_UNFIT":      42,
 		"CODE_NOT_RUNNING":         62,
@@ -723,7 +738,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\x88\t\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xcc\t\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -767,7 +782,10 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x14CODE_VERSION_DRAINED\x10&\x12\x14\n" +
 	"\x10CODE_KEY_REFUSED\x10.\x12\x11\n" +
 	"\rCODE_STOPPING\x101\x12\x18\n" +
-	"\x14CODE_INDEX_NOT_READY\x107\x12\x19\n" +
+	"\x14CODE_INDEX_NOT_READY\x107\x12\x17\n" +
+	"\x13CODE_BULK_NOT_FOUND\x108\x12\x14\n" +
+	"\x10CODE_BULK_EXISTS\x109\x12\x13\n" +
+	"\x0fCODE_BULK_LIMIT\x10:\x12\x19\n" +
 	"\x15CODE_UPSTREAM_PENDING\x10)\x12\x17\n" +
 	"\x13CODE_UPSTREAM_UNFIT\x10*\x12\x14\n" +
 	"\x10CODE_NOT_RUNNING\x10>\x12\x17\n" +

@@ -195,6 +195,11 @@ type EventData struct {
 	ForkedFrom string `protobuf:"bytes,56,opt,name=forked_from,json=forkedFrom,proto3" json:"forked_from,omitempty"`
 	// Of a step that waited by a key: the first of the instances that completed, by id.
 	Instances []string `protobuf:"bytes,60,rep,name=instances,proto3" json:"instances,omitempty"`
+	// The bulk operation that it is about, or by which it happened. Of one that goes on, or has ended: the count is how many instances matched, of which
+	// so many were changed, and so many refused; the other instance is the last that it looked at, and due when the start of that was accepted.
+	Bulk    string `protobuf:"bytes,67,opt,name=bulk,proto3" json:"bulk,omitempty"`
+	Changed int64  `protobuf:"varint,68,opt,name=changed,proto3" json:"changed,omitempty"`
+	Refused int64  `protobuf:"varint,69,opt,name=refused,proto3" json:"refused,omitempty"`
 	// How many finished instances, or events of the feed, were removed, and up to which position; or up to where they were exported.
 	Removed int64 `protobuf:"varint,70,opt,name=removed,proto3" json:"removed,omitempty"`
 	Through int64 `protobuf:"varint,71,opt,name=through,proto3" json:"through,omitempty"`
@@ -486,6 +491,27 @@ func (x *EventData) GetInstances() []string {
 	return nil
 }
 
+func (x *EventData) GetBulk() string {
+	if x != nil {
+		return x.Bulk
+	}
+	return ""
+}
+
+func (x *EventData) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *EventData) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
 func (x *EventData) GetRemoved() int64 {
 	if x != nil {
 		return x.Removed
@@ -662,7 +688,7 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xf2\b\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xba\t\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -705,7 +731,10 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\x03per\x187 \x01(\x03R\x03per\x12\x1f\n" +
 	"\vforked_from\x188 \x01(\tR\n" +
 	"forkedFrom\x12\x1c\n" +
-	"\tinstances\x18< \x03(\tR\tinstances\x12\x18\n" +
+	"\tinstances\x18< \x03(\tR\tinstances\x12\x12\n" +
+	"\x04bulk\x18C \x01(\tR\x04bulk\x12\x18\n" +
+	"\achanged\x18D \x01(\x03R\achanged\x12\x18\n" +
+	"\arefused\x18E \x01(\x03R\arefused\x12\x18\n" +
 	"\aremoved\x18F \x01(\x03R\aremoved\x12\x18\n" +
 	"\athrough\x18G \x01(\x03R\athrough\x12\x1c\n" +
 	"\tretention\x18H \x01(\tR\tretention\x1a9\n" +

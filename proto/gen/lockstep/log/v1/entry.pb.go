@@ -402,6 +402,9 @@ type Command struct {
 	//	*Command_SkipStep
 	//	*Command_ResolveStep
 	//	*Command_UpdateStep
+	//	*Command_StartBulk
+	//	*Command_CancelBulk
+	//	*Command_AdvanceBulk
 	//	*Command_Retain
 	//	*Command_AckExport
 	//	*Command_ResetInstance
@@ -805,6 +808,33 @@ func (x *Command) GetUpdateStep() *v1.UpdateStepRequest {
 	return nil
 }
 
+func (x *Command) GetStartBulk() *v1.StartBulkRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_StartBulk); ok {
+			return x.StartBulk
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCancelBulk() *v1.CancelBulkRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_CancelBulk); ok {
+			return x.CancelBulk
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdvanceBulk() *AdvanceBulk {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AdvanceBulk); ok {
+			return x.AdvanceBulk
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetRetain() *Retain {
 	if x != nil {
 		if x, ok := x.Body.(*Command_Retain); ok {
@@ -999,6 +1029,19 @@ type Command_UpdateStep struct {
 	UpdateStep *v1.UpdateStepRequest `protobuf:"bytes,65,opt,name=update_step,json=updateStep,proto3,oneof"`
 }
 
+type Command_StartBulk struct {
+	// From cluster level 25 on.
+	StartBulk *v1.StartBulkRequest `protobuf:"bytes,70,opt,name=start_bulk,json=startBulk,proto3,oneof"`
+}
+
+type Command_CancelBulk struct {
+	CancelBulk *v1.CancelBulkRequest `protobuf:"bytes,71,opt,name=cancel_bulk,json=cancelBulk,proto3,oneof"`
+}
+
+type Command_AdvanceBulk struct {
+	AdvanceBulk *AdvanceBulk `protobuf:"bytes,72,opt,name=advance_bulk,json=advanceBulk,proto3,oneof"`
+}
+
 type Command_Retain struct {
 	// From cluster level 21 on.
 	Retain *Retain `protobuf:"bytes,75,opt,name=retain,proto3,oneof"`
@@ -1090,6 +1133,12 @@ func (*Command_SkipStep) isCommand_Body() {}
 func (*Command_ResolveStep) isCommand_Body() {}
 
 func (*Command_UpdateStep) isCommand_Body() {}
+
+func (*Command_StartBulk) isCommand_Body() {}
+
+func (*Command_CancelBulk) isCommand_Body() {}
+
+func (*Command_AdvanceBulk) isCommand_Body() {}
 
 func (*Command_Retain) isCommand_Body() {}
 
@@ -1223,6 +1272,97 @@ func (x *ScheduleFired) GetTaken() bool {
 	return false
 }
 
+// AdvanceBulk is the leader's word that a bulk operation of the namespace may go on: the one that has rested the longest comes to its next
+// instances.
+type AdvanceBulk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvanceBulk) Reset() {
+	*x = AdvanceBulk{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvanceBulk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvanceBulk) ProtoMessage() {}
+
+func (x *AdvanceBulk) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvanceBulk.ProtoReflect.Descriptor instead.
+func (*AdvanceBulk) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
+}
+
+// BulkAdvanced is the answer: which did, and how many instances it looked at; none where none runs.
+type BulkAdvanced struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BulkId        string                 `protobuf:"bytes,1,opt,name=bulk_id,json=bulkId,proto3" json:"bulk_id,omitempty"`
+	Looked        int32                  `protobuf:"varint,2,opt,name=looked,proto3" json:"looked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BulkAdvanced) Reset() {
+	*x = BulkAdvanced{}
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BulkAdvanced) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BulkAdvanced) ProtoMessage() {}
+
+func (x *BulkAdvanced) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BulkAdvanced.ProtoReflect.Descriptor instead.
+func (*BulkAdvanced) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BulkAdvanced) GetBulkId() string {
+	if x != nil {
+		return x.BulkId
+	}
+	return ""
+}
+
+func (x *BulkAdvanced) GetLooked() int32 {
+	if x != nil {
+		return x.Looked
+	}
+	return 0
+}
+
 type RegisterWorkflow struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Workflow string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -1239,7 +1379,7 @@ type RegisterWorkflow struct {
 
 func (x *RegisterWorkflow) Reset() {
 	*x = RegisterWorkflow{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +1391,7 @@ func (x *RegisterWorkflow) String() string {
 func (*RegisterWorkflow) ProtoMessage() {}
 
 func (x *RegisterWorkflow) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +1404,7 @@ func (x *RegisterWorkflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterWorkflow.ProtoReflect.Descriptor instead.
 func (*RegisterWorkflow) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RegisterWorkflow) GetWorkflow() string {
@@ -1319,7 +1459,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1471,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1484,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -1364,7 +1504,7 @@ type LevelRaised struct {
 
 func (x *LevelRaised) Reset() {
 	*x = LevelRaised{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1516,7 @@ func (x *LevelRaised) String() string {
 func (*LevelRaised) ProtoMessage() {}
 
 func (x *LevelRaised) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1529,7 @@ func (x *LevelRaised) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelRaised.ProtoReflect.Descriptor instead.
 func (*LevelRaised) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *LevelRaised) GetLevel() uint32 {
@@ -1410,7 +1550,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1562,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1575,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OpenSession) GetTtl() int64 {
@@ -1462,7 +1602,7 @@ type CloseSession struct {
 
 func (x *CloseSession) Reset() {
 	*x = CloseSession{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1614,7 @@ func (x *CloseSession) String() string {
 func (*CloseSession) ProtoMessage() {}
 
 func (x *CloseSession) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1627,7 @@ func (x *CloseSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSession.ProtoReflect.Descriptor instead.
 func (*CloseSession) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CloseSession) GetSession() int64 {
@@ -1520,7 +1660,7 @@ type PollSteps struct {
 
 func (x *PollSteps) Reset() {
 	*x = PollSteps{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1672,7 @@ func (x *PollSteps) String() string {
 func (*PollSteps) ProtoMessage() {}
 
 func (x *PollSteps) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1685,7 @@ func (x *PollSteps) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PollSteps.ProtoReflect.Descriptor instead.
 func (*PollSteps) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PollSteps) GetSession() int64 {
@@ -1596,7 +1736,7 @@ type LeaseStep struct {
 
 func (x *LeaseStep) Reset() {
 	*x = LeaseStep{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1748,7 @@ func (x *LeaseStep) String() string {
 func (*LeaseStep) ProtoMessage() {}
 
 func (x *LeaseStep) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1761,7 @@ func (x *LeaseStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseStep.ProtoReflect.Descriptor instead.
 func (*LeaseStep) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LeaseStep) GetSession() int64 {
@@ -1674,7 +1814,7 @@ type AcquireLock struct {
 
 func (x *AcquireLock) Reset() {
 	*x = AcquireLock{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1826,7 @@ func (x *AcquireLock) String() string {
 func (*AcquireLock) ProtoMessage() {}
 
 func (x *AcquireLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1839,7 @@ func (x *AcquireLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireLock.ProtoReflect.Descriptor instead.
 func (*AcquireLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AcquireLock) GetSession() int64 {
@@ -1761,7 +1901,7 @@ type EndWait struct {
 
 func (x *EndWait) Reset() {
 	*x = EndWait{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +1913,7 @@ func (x *EndWait) String() string {
 func (*EndWait) ProtoMessage() {}
 
 func (x *EndWait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +1926,7 @@ func (x *EndWait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndWait.ProtoReflect.Descriptor instead.
 func (*EndWait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EndWait) GetWaitId() uint64 {
@@ -1807,7 +1947,7 @@ type OpenStream struct {
 
 func (x *OpenStream) Reset() {
 	*x = OpenStream{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1959,7 @@ func (x *OpenStream) String() string {
 func (*OpenStream) ProtoMessage() {}
 
 func (x *OpenStream) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1972,7 @@ func (x *OpenStream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenStream.ProtoReflect.Descriptor instead.
 func (*OpenStream) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *OpenStream) GetSession() int64 {
@@ -1851,7 +1991,7 @@ type Retain struct {
 
 func (x *Retain) Reset() {
 	*x = Retain{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2003,7 @@ func (x *Retain) String() string {
 func (*Retain) ProtoMessage() {}
 
 func (x *Retain) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2016,7 @@ func (x *Retain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retain.ProtoReflect.Descriptor instead.
 func (*Retain) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{19}
 }
 
 // Retained is the answer: how many instances and events are gone, or were put in order.
@@ -1891,7 +2031,7 @@ type Retained struct {
 
 func (x *Retained) Reset() {
 	*x = Retained{}
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2043,7 @@ func (x *Retained) String() string {
 func (*Retained) ProtoMessage() {}
 
 func (x *Retained) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_entry_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_entry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2056,7 @@ func (x *Retained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retained.ProtoReflect.Descriptor instead.
 func (*Retained) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Retained) GetInstances() int32 {
@@ -1944,7 +2084,7 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -1972,7 +2112,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\x88\x18\n" +
+	" \x01(\fR\x04salt\"\xce\x19\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -2022,7 +2162,12 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\tskip_step\x18? \x01(\v2\x1c.lockstep.v1.SkipStepRequestH\x00R\bskipStep\x12D\n" +
 	"\fresolve_step\x18@ \x01(\v2\x1f.lockstep.v1.ResolveStepRequestH\x00R\vresolveStep\x12A\n" +
 	"\vupdate_step\x18A \x01(\v2\x1e.lockstep.v1.UpdateStepRequestH\x00R\n" +
-	"updateStep\x121\n" +
+	"updateStep\x12>\n" +
+	"\n" +
+	"start_bulk\x18F \x01(\v2\x1d.lockstep.v1.StartBulkRequestH\x00R\tstartBulk\x12A\n" +
+	"\vcancel_bulk\x18G \x01(\v2\x1e.lockstep.v1.CancelBulkRequestH\x00R\n" +
+	"cancelBulk\x12A\n" +
+	"\fadvance_bulk\x18H \x01(\v2\x1c.lockstep.log.v1.AdvanceBulkH\x00R\vadvanceBulk\x121\n" +
 	"\x06retain\x18K \x01(\v2\x17.lockstep.log.v1.RetainH\x00R\x06retain\x12>\n" +
 	"\n" +
 	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExport\x12J\n" +
@@ -2035,7 +2180,11 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06missed\x18\x04 \x01(\x05R\x06missed\x12\x14\n" +
 	"\x05after\x18\x05 \x01(\x03R\x05after\"%\n" +
 	"\rScheduleFired\x12\x14\n" +
-	"\x05taken\x18\x01 \x01(\bR\x05taken\"\xa6\x01\n" +
+	"\x05taken\x18\x01 \x01(\bR\x05taken\"\r\n" +
+	"\vAdvanceBulk\"?\n" +
+	"\fBulkAdvanced\x12\x17\n" +
+	"\abulk_id\x18\x01 \x01(\tR\x06bulkId\x12\x16\n" +
+	"\x06looked\x18\x02 \x01(\x05R\x06looked\"\xa6\x01\n" +
 	"\x10RegisterWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -2098,7 +2247,7 @@ func file_lockstep_log_v1_entry_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_entry_proto_rawDescData
 }
 
-var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_lockstep_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Entry)(nil),                        // 0: lockstep.log.v1.Entry
 	(*Header)(nil),                       // 1: lockstep.log.v1.Header
@@ -2107,104 +2256,111 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*Command)(nil),                      // 4: lockstep.log.v1.Command
 	(*FireSchedule)(nil),                 // 5: lockstep.log.v1.FireSchedule
 	(*ScheduleFired)(nil),                // 6: lockstep.log.v1.ScheduleFired
-	(*RegisterWorkflow)(nil),             // 7: lockstep.log.v1.RegisterWorkflow
-	(*RaiseLevel)(nil),                   // 8: lockstep.log.v1.RaiseLevel
-	(*LevelRaised)(nil),                  // 9: lockstep.log.v1.LevelRaised
-	(*OpenSession)(nil),                  // 10: lockstep.log.v1.OpenSession
-	(*CloseSession)(nil),                 // 11: lockstep.log.v1.CloseSession
-	(*PollSteps)(nil),                    // 12: lockstep.log.v1.PollSteps
-	(*LeaseStep)(nil),                    // 13: lockstep.log.v1.LeaseStep
-	(*AcquireLock)(nil),                  // 14: lockstep.log.v1.AcquireLock
-	(*EndWait)(nil),                      // 15: lockstep.log.v1.EndWait
-	(*OpenStream)(nil),                   // 16: lockstep.log.v1.OpenStream
-	(*Retain)(nil),                       // 17: lockstep.log.v1.Retain
-	(*Retained)(nil),                     // 18: lockstep.log.v1.Retained
-	(*v1.Author)(nil),                    // 19: lockstep.v1.Author
-	(*v1.CreateNamespaceRequest)(nil),    // 20: lockstep.v1.CreateNamespaceRequest
-	(*v1.UpdateNamespaceRequest)(nil),    // 21: lockstep.v1.UpdateNamespaceRequest
-	(*v1.DeleteNamespaceRequest)(nil),    // 22: lockstep.v1.DeleteNamespaceRequest
-	(*v1.StartInstanceRequest)(nil),      // 23: lockstep.v1.StartInstanceRequest
-	(*v1.CancelInstanceRequest)(nil),     // 24: lockstep.v1.CancelInstanceRequest
-	(*v1.SendSignalRequest)(nil),         // 25: lockstep.v1.SendSignalRequest
-	(*v1.CompleteStepRequest)(nil),       // 26: lockstep.v1.CompleteStepRequest
-	(*v1.FailStepRequest)(nil),           // 27: lockstep.v1.FailStepRequest
-	(*v1.ReleaseStepRequest)(nil),        // 28: lockstep.v1.ReleaseStepRequest
-	(*v1.ReportProgressRequest)(nil),     // 29: lockstep.v1.ReportProgressRequest
-	(*v1.ReleaseLockRequest)(nil),        // 30: lockstep.v1.ReleaseLockRequest
-	(*v1.RevokeLeaseRequest)(nil),        // 31: lockstep.v1.RevokeLeaseRequest
-	(*v1.CompensateInstanceRequest)(nil), // 32: lockstep.v1.CompensateInstanceRequest
-	(*v1.ApproveStepRequest)(nil),        // 33: lockstep.v1.ApproveStepRequest
-	(*v1.RejectStepRequest)(nil),         // 34: lockstep.v1.RejectStepRequest
-	(*v1.CreateScheduleRequest)(nil),     // 35: lockstep.v1.CreateScheduleRequest
-	(*v1.PauseScheduleRequest)(nil),      // 36: lockstep.v1.PauseScheduleRequest
-	(*v1.ResumeScheduleRequest)(nil),     // 37: lockstep.v1.ResumeScheduleRequest
-	(*v1.DeleteScheduleRequest)(nil),     // 38: lockstep.v1.DeleteScheduleRequest
-	(*v1.TriggerScheduleRequest)(nil),    // 39: lockstep.v1.TriggerScheduleRequest
-	(*v1.DrainVersionRequest)(nil),       // 40: lockstep.v1.DrainVersionRequest
-	(*v1.UndrainVersionRequest)(nil),     // 41: lockstep.v1.UndrainVersionRequest
-	(*v1.ForkInstanceRequest)(nil),       // 42: lockstep.v1.ForkInstanceRequest
-	(*v1.PauseInstanceRequest)(nil),      // 43: lockstep.v1.PauseInstanceRequest
-	(*v1.ResumeInstanceRequest)(nil),     // 44: lockstep.v1.ResumeInstanceRequest
-	(*v1.RetryStepRequest)(nil),          // 45: lockstep.v1.RetryStepRequest
-	(*v1.SkipStepRequest)(nil),           // 46: lockstep.v1.SkipStepRequest
-	(*v1.ResolveStepRequest)(nil),        // 47: lockstep.v1.ResolveStepRequest
-	(*v1.UpdateStepRequest)(nil),         // 48: lockstep.v1.UpdateStepRequest
-	(*v1.AckExportRequest)(nil),          // 49: lockstep.v1.AckExportRequest
-	(*v1.ResetInstanceRequest)(nil),      // 50: lockstep.v1.ResetInstanceRequest
+	(*AdvanceBulk)(nil),                  // 7: lockstep.log.v1.AdvanceBulk
+	(*BulkAdvanced)(nil),                 // 8: lockstep.log.v1.BulkAdvanced
+	(*RegisterWorkflow)(nil),             // 9: lockstep.log.v1.RegisterWorkflow
+	(*RaiseLevel)(nil),                   // 10: lockstep.log.v1.RaiseLevel
+	(*LevelRaised)(nil),                  // 11: lockstep.log.v1.LevelRaised
+	(*OpenSession)(nil),                  // 12: lockstep.log.v1.OpenSession
+	(*CloseSession)(nil),                 // 13: lockstep.log.v1.CloseSession
+	(*PollSteps)(nil),                    // 14: lockstep.log.v1.PollSteps
+	(*LeaseStep)(nil),                    // 15: lockstep.log.v1.LeaseStep
+	(*AcquireLock)(nil),                  // 16: lockstep.log.v1.AcquireLock
+	(*EndWait)(nil),                      // 17: lockstep.log.v1.EndWait
+	(*OpenStream)(nil),                   // 18: lockstep.log.v1.OpenStream
+	(*Retain)(nil),                       // 19: lockstep.log.v1.Retain
+	(*Retained)(nil),                     // 20: lockstep.log.v1.Retained
+	(*v1.Author)(nil),                    // 21: lockstep.v1.Author
+	(*v1.CreateNamespaceRequest)(nil),    // 22: lockstep.v1.CreateNamespaceRequest
+	(*v1.UpdateNamespaceRequest)(nil),    // 23: lockstep.v1.UpdateNamespaceRequest
+	(*v1.DeleteNamespaceRequest)(nil),    // 24: lockstep.v1.DeleteNamespaceRequest
+	(*v1.StartInstanceRequest)(nil),      // 25: lockstep.v1.StartInstanceRequest
+	(*v1.CancelInstanceRequest)(nil),     // 26: lockstep.v1.CancelInstanceRequest
+	(*v1.SendSignalRequest)(nil),         // 27: lockstep.v1.SendSignalRequest
+	(*v1.CompleteStepRequest)(nil),       // 28: lockstep.v1.CompleteStepRequest
+	(*v1.FailStepRequest)(nil),           // 29: lockstep.v1.FailStepRequest
+	(*v1.ReleaseStepRequest)(nil),        // 30: lockstep.v1.ReleaseStepRequest
+	(*v1.ReportProgressRequest)(nil),     // 31: lockstep.v1.ReportProgressRequest
+	(*v1.ReleaseLockRequest)(nil),        // 32: lockstep.v1.ReleaseLockRequest
+	(*v1.RevokeLeaseRequest)(nil),        // 33: lockstep.v1.RevokeLeaseRequest
+	(*v1.CompensateInstanceRequest)(nil), // 34: lockstep.v1.CompensateInstanceRequest
+	(*v1.ApproveStepRequest)(nil),        // 35: lockstep.v1.ApproveStepRequest
+	(*v1.RejectStepRequest)(nil),         // 36: lockstep.v1.RejectStepRequest
+	(*v1.CreateScheduleRequest)(nil),     // 37: lockstep.v1.CreateScheduleRequest
+	(*v1.PauseScheduleRequest)(nil),      // 38: lockstep.v1.PauseScheduleRequest
+	(*v1.ResumeScheduleRequest)(nil),     // 39: lockstep.v1.ResumeScheduleRequest
+	(*v1.DeleteScheduleRequest)(nil),     // 40: lockstep.v1.DeleteScheduleRequest
+	(*v1.TriggerScheduleRequest)(nil),    // 41: lockstep.v1.TriggerScheduleRequest
+	(*v1.DrainVersionRequest)(nil),       // 42: lockstep.v1.DrainVersionRequest
+	(*v1.UndrainVersionRequest)(nil),     // 43: lockstep.v1.UndrainVersionRequest
+	(*v1.ForkInstanceRequest)(nil),       // 44: lockstep.v1.ForkInstanceRequest
+	(*v1.PauseInstanceRequest)(nil),      // 45: lockstep.v1.PauseInstanceRequest
+	(*v1.ResumeInstanceRequest)(nil),     // 46: lockstep.v1.ResumeInstanceRequest
+	(*v1.RetryStepRequest)(nil),          // 47: lockstep.v1.RetryStepRequest
+	(*v1.SkipStepRequest)(nil),           // 48: lockstep.v1.SkipStepRequest
+	(*v1.ResolveStepRequest)(nil),        // 49: lockstep.v1.ResolveStepRequest
+	(*v1.UpdateStepRequest)(nil),         // 50: lockstep.v1.UpdateStepRequest
+	(*v1.StartBulkRequest)(nil),          // 51: lockstep.v1.StartBulkRequest
+	(*v1.CancelBulkRequest)(nil),         // 52: lockstep.v1.CancelBulkRequest
+	(*v1.AckExportRequest)(nil),          // 53: lockstep.v1.AckExportRequest
+	(*v1.ResetInstanceRequest)(nil),      // 54: lockstep.v1.ResetInstanceRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
 	2,  // 1: lockstep.log.v1.Entry.renewals:type_name -> lockstep.log.v1.Renewal
 	4,  // 2: lockstep.log.v1.Entry.commands:type_name -> lockstep.log.v1.Command
-	19, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
+	21, // 3: lockstep.log.v1.Envelope.author:type_name -> lockstep.v1.Author
 	3,  // 4: lockstep.log.v1.Command.envelope:type_name -> lockstep.log.v1.Envelope
-	20, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
-	21, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
-	22, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
-	7,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
-	23, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
-	24, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
-	25, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
-	10, // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
-	11, // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
-	12, // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
-	13, // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
-	26, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
-	27, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
-	28, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
-	29, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
-	14, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
-	30, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
-	31, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
-	15, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
-	16, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
-	32, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
-	33, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
-	34, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
-	8,  // 28: lockstep.log.v1.Command.raise_level:type_name -> lockstep.log.v1.RaiseLevel
-	35, // 29: lockstep.log.v1.Command.create_schedule:type_name -> lockstep.v1.CreateScheduleRequest
-	36, // 30: lockstep.log.v1.Command.pause_schedule:type_name -> lockstep.v1.PauseScheduleRequest
-	37, // 31: lockstep.log.v1.Command.resume_schedule:type_name -> lockstep.v1.ResumeScheduleRequest
-	38, // 32: lockstep.log.v1.Command.delete_schedule:type_name -> lockstep.v1.DeleteScheduleRequest
-	39, // 33: lockstep.log.v1.Command.trigger_schedule:type_name -> lockstep.v1.TriggerScheduleRequest
+	22, // 5: lockstep.log.v1.Command.create_namespace:type_name -> lockstep.v1.CreateNamespaceRequest
+	23, // 6: lockstep.log.v1.Command.update_namespace:type_name -> lockstep.v1.UpdateNamespaceRequest
+	24, // 7: lockstep.log.v1.Command.delete_namespace:type_name -> lockstep.v1.DeleteNamespaceRequest
+	9,  // 8: lockstep.log.v1.Command.register_workflow:type_name -> lockstep.log.v1.RegisterWorkflow
+	25, // 9: lockstep.log.v1.Command.start_instance:type_name -> lockstep.v1.StartInstanceRequest
+	26, // 10: lockstep.log.v1.Command.cancel_instance:type_name -> lockstep.v1.CancelInstanceRequest
+	27, // 11: lockstep.log.v1.Command.send_signal:type_name -> lockstep.v1.SendSignalRequest
+	12, // 12: lockstep.log.v1.Command.open_session:type_name -> lockstep.log.v1.OpenSession
+	13, // 13: lockstep.log.v1.Command.close_session:type_name -> lockstep.log.v1.CloseSession
+	14, // 14: lockstep.log.v1.Command.poll_steps:type_name -> lockstep.log.v1.PollSteps
+	15, // 15: lockstep.log.v1.Command.lease_step:type_name -> lockstep.log.v1.LeaseStep
+	28, // 16: lockstep.log.v1.Command.complete_step:type_name -> lockstep.v1.CompleteStepRequest
+	29, // 17: lockstep.log.v1.Command.fail_step:type_name -> lockstep.v1.FailStepRequest
+	30, // 18: lockstep.log.v1.Command.release_step:type_name -> lockstep.v1.ReleaseStepRequest
+	31, // 19: lockstep.log.v1.Command.report_progress:type_name -> lockstep.v1.ReportProgressRequest
+	16, // 20: lockstep.log.v1.Command.acquire_lock:type_name -> lockstep.log.v1.AcquireLock
+	32, // 21: lockstep.log.v1.Command.release_lock:type_name -> lockstep.v1.ReleaseLockRequest
+	33, // 22: lockstep.log.v1.Command.revoke_lease:type_name -> lockstep.v1.RevokeLeaseRequest
+	17, // 23: lockstep.log.v1.Command.end_wait:type_name -> lockstep.log.v1.EndWait
+	18, // 24: lockstep.log.v1.Command.open_stream:type_name -> lockstep.log.v1.OpenStream
+	34, // 25: lockstep.log.v1.Command.compensate_instance:type_name -> lockstep.v1.CompensateInstanceRequest
+	35, // 26: lockstep.log.v1.Command.approve_step:type_name -> lockstep.v1.ApproveStepRequest
+	36, // 27: lockstep.log.v1.Command.reject_step:type_name -> lockstep.v1.RejectStepRequest
+	10, // 28: lockstep.log.v1.Command.raise_level:type_name -> lockstep.log.v1.RaiseLevel
+	37, // 29: lockstep.log.v1.Command.create_schedule:type_name -> lockstep.v1.CreateScheduleRequest
+	38, // 30: lockstep.log.v1.Command.pause_schedule:type_name -> lockstep.v1.PauseScheduleRequest
+	39, // 31: lockstep.log.v1.Command.resume_schedule:type_name -> lockstep.v1.ResumeScheduleRequest
+	40, // 32: lockstep.log.v1.Command.delete_schedule:type_name -> lockstep.v1.DeleteScheduleRequest
+	41, // 33: lockstep.log.v1.Command.trigger_schedule:type_name -> lockstep.v1.TriggerScheduleRequest
 	5,  // 34: lockstep.log.v1.Command.fire_schedule:type_name -> lockstep.log.v1.FireSchedule
-	40, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
-	41, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
-	42, // 37: lockstep.log.v1.Command.fork_instance:type_name -> lockstep.v1.ForkInstanceRequest
-	43, // 38: lockstep.log.v1.Command.pause_instance:type_name -> lockstep.v1.PauseInstanceRequest
-	44, // 39: lockstep.log.v1.Command.resume_instance:type_name -> lockstep.v1.ResumeInstanceRequest
-	45, // 40: lockstep.log.v1.Command.retry_step:type_name -> lockstep.v1.RetryStepRequest
-	46, // 41: lockstep.log.v1.Command.skip_step:type_name -> lockstep.v1.SkipStepRequest
-	47, // 42: lockstep.log.v1.Command.resolve_step:type_name -> lockstep.v1.ResolveStepRequest
-	48, // 43: lockstep.log.v1.Command.update_step:type_name -> lockstep.v1.UpdateStepRequest
-	17, // 44: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
-	49, // 45: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
-	50, // 46: lockstep.log.v1.Command.reset_instance:type_name -> lockstep.v1.ResetInstanceRequest
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	42, // 35: lockstep.log.v1.Command.drain_version:type_name -> lockstep.v1.DrainVersionRequest
+	43, // 36: lockstep.log.v1.Command.undrain_version:type_name -> lockstep.v1.UndrainVersionRequest
+	44, // 37: lockstep.log.v1.Command.fork_instance:type_name -> lockstep.v1.ForkInstanceRequest
+	45, // 38: lockstep.log.v1.Command.pause_instance:type_name -> lockstep.v1.PauseInstanceRequest
+	46, // 39: lockstep.log.v1.Command.resume_instance:type_name -> lockstep.v1.ResumeInstanceRequest
+	47, // 40: lockstep.log.v1.Command.retry_step:type_name -> lockstep.v1.RetryStepRequest
+	48, // 41: lockstep.log.v1.Command.skip_step:type_name -> lockstep.v1.SkipStepRequest
+	49, // 42: lockstep.log.v1.Command.resolve_step:type_name -> lockstep.v1.ResolveStepRequest
+	50, // 43: lockstep.log.v1.Command.update_step:type_name -> lockstep.v1.UpdateStepRequest
+	51, // 44: lockstep.log.v1.Command.start_bulk:type_name -> lockstep.v1.StartBulkRequest
+	52, // 45: lockstep.log.v1.Command.cancel_bulk:type_name -> lockstep.v1.CancelBulkRequest
+	7,  // 46: lockstep.log.v1.Command.advance_bulk:type_name -> lockstep.log.v1.AdvanceBulk
+	19, // 47: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
+	53, // 48: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
+	54, // 49: lockstep.log.v1.Command.reset_instance:type_name -> lockstep.v1.ResetInstanceRequest
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2252,6 +2408,9 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_SkipStep)(nil),
 		(*Command_ResolveStep)(nil),
 		(*Command_UpdateStep)(nil),
+		(*Command_StartBulk)(nil),
+		(*Command_CancelBulk)(nil),
+		(*Command_AdvanceBulk)(nil),
 		(*Command_Retain)(nil),
 		(*Command_AckExport)(nil),
 		(*Command_ResetInstance)(nil),
@@ -2262,7 +2421,7 @@ func file_lockstep_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_entry_proto_rawDesc), len(file_lockstep_log_v1_entry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

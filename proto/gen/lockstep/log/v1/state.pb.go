@@ -3323,6 +3323,356 @@ func (x *LateResult) GetReceivedWall() int64 {
 	return 0
 }
 
+// Bulk is a bulk operation. Of its filter zero is any; times are unix nanoseconds.
+type Bulk struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	BulkId      string                 `protobuf:"bytes,1,opt,name=bulk_id,json=bulkId,proto3" json:"bulk_id,omitempty"`
+	Act         v1.BulkAct             `protobuf:"varint,2,opt,name=act,proto3,enum=lockstep.v1.BulkAct" json:"act,omitempty"`
+	Step        string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Reason      string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Author      *v1.Author             `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	Traceparent string                 `protobuf:"bytes,6,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
+	State       v1.BulkState           `protobuf:"varint,7,opt,name=state,proto3,enum=lockstep.v1.BulkState" json:"state,omitempty"`
+	Workflow    string                 `protobuf:"bytes,8,opt,name=workflow,proto3" json:"workflow,omitempty"`
+	Version     int32                  `protobuf:"varint,9,opt,name=version,proto3" json:"version,omitempty"`
+	OfState     v1.InstanceState       `protobuf:"varint,10,opt,name=of_state,json=ofState,proto3,enum=lockstep.v1.InstanceState" json:"of_state,omitempty"`
+	Labels      []*Pair                `protobuf:"bytes,11,rep,name=labels,proto3" json:"labels,omitempty"`
+	Keys        []*Pair                `protobuf:"bytes,12,rep,name=keys,proto3" json:"keys,omitempty"`
+	StartedFrom int64                  `protobuf:"varint,13,opt,name=started_from,json=startedFrom,proto3" json:"started_from,omitempty"`
+	StartedTo   int64                  `protobuf:"varint,14,opt,name=started_to,json=startedTo,proto3" json:"started_to,omitempty"`
+	EndedFrom   int64                  `protobuf:"varint,15,opt,name=ended_from,json=endedFrom,proto3" json:"ended_from,omitempty"`
+	EndedTo     int64                  `protobuf:"varint,16,opt,name=ended_to,json=endedTo,proto3" json:"ended_to,omitempty"`
+	// How long nothing had happened when it started.
+	StuckFor int64 `protobuf:"varint,17,opt,name=stuck_for,json=stuckFor,proto3" json:"stuck_for,omitempty"`
+	// The entry in which it started, the position of the event that says so, and when.
+	Index       uint64 `protobuf:"varint,18,opt,name=index,proto3" json:"index,omitempty"`
+	Position    int64  `protobuf:"varint,19,opt,name=position,proto3" json:"position,omitempty"`
+	StartedWall int64  `protobuf:"varint,20,opt,name=started_wall,json=startedWall,proto3" json:"started_wall,omitempty"`
+	EndedWall   int64  `protobuf:"varint,21,opt,name=ended_wall,json=endedWall,proto3" json:"ended_wall,omitempty"`
+	// Of the event that ended it.
+	EndedPosition int64 `protobuf:"varint,22,opt,name=ended_position,json=endedPosition,proto3" json:"ended_position,omitempty"`
+	// The last instance that it looked at: when its start was accepted, and its id.
+	At           int64          `protobuf:"varint,23,opt,name=at,proto3" json:"at,omitempty"`
+	AtId         string         `protobuf:"bytes,24,opt,name=at_id,json=atId,proto3" json:"at_id,omitempty"`
+	Looked       int64          `protobuf:"varint,25,opt,name=looked,proto3" json:"looked,omitempty"`
+	Matched      int64          `protobuf:"varint,26,opt,name=matched,proto3" json:"matched,omitempty"`
+	Changed      int64          `protobuf:"varint,27,opt,name=changed,proto3" json:"changed,omitempty"`
+	Refusals     []*BulkRefusal `protobuf:"bytes,28,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	CancelReason string         `protobuf:"bytes,29,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
+	CancelledBy  *v1.Author     `protobuf:"bytes,30,opt,name=cancelled_by,json=cancelledBy,proto3" json:"cancelled_by,omitempty"`
+	// Position of the event by which it last went on.
+	Advanced      int64 `protobuf:"varint,31,opt,name=advanced,proto3" json:"advanced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bulk) Reset() {
+	*x = Bulk{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bulk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bulk) ProtoMessage() {}
+
+func (x *Bulk) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bulk.ProtoReflect.Descriptor instead.
+func (*Bulk) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Bulk) GetBulkId() string {
+	if x != nil {
+		return x.BulkId
+	}
+	return ""
+}
+
+func (x *Bulk) GetAct() v1.BulkAct {
+	if x != nil {
+		return x.Act
+	}
+	return v1.BulkAct(0)
+}
+
+func (x *Bulk) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Bulk) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Bulk) GetAuthor() *v1.Author {
+	if x != nil {
+		return x.Author
+	}
+	return nil
+}
+
+func (x *Bulk) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
+	}
+	return ""
+}
+
+func (x *Bulk) GetState() v1.BulkState {
+	if x != nil {
+		return x.State
+	}
+	return v1.BulkState(0)
+}
+
+func (x *Bulk) GetWorkflow() string {
+	if x != nil {
+		return x.Workflow
+	}
+	return ""
+}
+
+func (x *Bulk) GetVersion() int32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Bulk) GetOfState() v1.InstanceState {
+	if x != nil {
+		return x.OfState
+	}
+	return v1.InstanceState(0)
+}
+
+func (x *Bulk) GetLabels() []*Pair {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
+func (x *Bulk) GetKeys() []*Pair {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *Bulk) GetStartedFrom() int64 {
+	if x != nil {
+		return x.StartedFrom
+	}
+	return 0
+}
+
+func (x *Bulk) GetStartedTo() int64 {
+	if x != nil {
+		return x.StartedTo
+	}
+	return 0
+}
+
+func (x *Bulk) GetEndedFrom() int64 {
+	if x != nil {
+		return x.EndedFrom
+	}
+	return 0
+}
+
+func (x *Bulk) GetEndedTo() int64 {
+	if x != nil {
+		return x.EndedTo
+	}
+	return 0
+}
+
+func (x *Bulk) GetStuckFor() int64 {
+	if x != nil {
+		return x.StuckFor
+	}
+	return 0
+}
+
+func (x *Bulk) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Bulk) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Bulk) GetStartedWall() int64 {
+	if x != nil {
+		return x.StartedWall
+	}
+	return 0
+}
+
+func (x *Bulk) GetEndedWall() int64 {
+	if x != nil {
+		return x.EndedWall
+	}
+	return 0
+}
+
+func (x *Bulk) GetEndedPosition() int64 {
+	if x != nil {
+		return x.EndedPosition
+	}
+	return 0
+}
+
+func (x *Bulk) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Bulk) GetAtId() string {
+	if x != nil {
+		return x.AtId
+	}
+	return ""
+}
+
+func (x *Bulk) GetLooked() int64 {
+	if x != nil {
+		return x.Looked
+	}
+	return 0
+}
+
+func (x *Bulk) GetMatched() int64 {
+	if x != nil {
+		return x.Matched
+	}
+	return 0
+}
+
+func (x *Bulk) GetChanged() int64 {
+	if x != nil {
+		return x.Changed
+	}
+	return 0
+}
+
+func (x *Bulk) GetRefusals() []*BulkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+func (x *Bulk) GetCancelReason() string {
+	if x != nil {
+		return x.CancelReason
+	}
+	return ""
+}
+
+func (x *Bulk) GetCancelledBy() *v1.Author {
+	if x != nil {
+		return x.CancelledBy
+	}
+	return nil
+}
+
+func (x *Bulk) GetAdvanced() int64 {
+	if x != nil {
+		return x.Advanced
+	}
+	return 0
+}
+
+type BulkRefusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          v1.Code                `protobuf:"varint,1,opt,name=code,proto3,enum=lockstep.v1.Code" json:"code,omitempty"`
+	Count         int64                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Instances     []string               `protobuf:"bytes,3,rep,name=instances,proto3" json:"instances,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BulkRefusal) Reset() {
+	*x = BulkRefusal{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BulkRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BulkRefusal) ProtoMessage() {}
+
+func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BulkRefusal.ProtoReflect.Descriptor instead.
+func (*BulkRefusal) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *BulkRefusal) GetCode() v1.Code {
+	if x != nil {
+		return x.Code
+	}
+	return v1.Code(0)
+}
+
+func (x *BulkRefusal) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *BulkRefusal) GetInstances() []string {
+	if x != nil {
+		return x.Instances
+	}
+	return nil
+}
+
 // EventBlock held consecutive events of a namespace, in the first format of rows.
 type EventBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3333,7 +3683,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +3695,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +3708,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -3379,7 +3729,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3741,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3754,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3425,7 +3775,7 @@ var File_lockstep_log_v1_state_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\"\xe6\x03\n" +
+	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\"\xe6\x03\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
@@ -3786,7 +4136,47 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12,\n" +
 	"\x06output\x18\x05 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12+\n" +
 	"\x06author\x18\x06 \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12#\n" +
-	"\rreceived_wall\x18\a \x01(\x03R\freceivedWall\"8\n" +
+	"\rreceived_wall\x18\a \x01(\x03R\freceivedWall\"\x8f\b\n" +
+	"\x04Bulk\x12\x17\n" +
+	"\abulk_id\x18\x01 \x01(\tR\x06bulkId\x12&\n" +
+	"\x03act\x18\x02 \x01(\x0e2\x14.lockstep.v1.BulkActR\x03act\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12+\n" +
+	"\x06author\x18\x05 \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12 \n" +
+	"\vtraceparent\x18\x06 \x01(\tR\vtraceparent\x12,\n" +
+	"\x05state\x18\a \x01(\x0e2\x16.lockstep.v1.BulkStateR\x05state\x12\x1a\n" +
+	"\bworkflow\x18\b \x01(\tR\bworkflow\x12\x18\n" +
+	"\aversion\x18\t \x01(\x05R\aversion\x125\n" +
+	"\bof_state\x18\n" +
+	" \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\aofState\x12-\n" +
+	"\x06labels\x18\v \x03(\v2\x15.lockstep.log.v1.PairR\x06labels\x12)\n" +
+	"\x04keys\x18\f \x03(\v2\x15.lockstep.log.v1.PairR\x04keys\x12!\n" +
+	"\fstarted_from\x18\r \x01(\x03R\vstartedFrom\x12\x1d\n" +
+	"\n" +
+	"started_to\x18\x0e \x01(\x03R\tstartedTo\x12\x1d\n" +
+	"\n" +
+	"ended_from\x18\x0f \x01(\x03R\tendedFrom\x12\x19\n" +
+	"\bended_to\x18\x10 \x01(\x03R\aendedTo\x12\x1b\n" +
+	"\tstuck_for\x18\x11 \x01(\x03R\bstuckFor\x12\x14\n" +
+	"\x05index\x18\x12 \x01(\x04R\x05index\x12\x1a\n" +
+	"\bposition\x18\x13 \x01(\x03R\bposition\x12!\n" +
+	"\fstarted_wall\x18\x14 \x01(\x03R\vstartedWall\x12\x1d\n" +
+	"\n" +
+	"ended_wall\x18\x15 \x01(\x03R\tendedWall\x12%\n" +
+	"\x0eended_position\x18\x16 \x01(\x03R\rendedPosition\x12\x0e\n" +
+	"\x02at\x18\x17 \x01(\x03R\x02at\x12\x13\n" +
+	"\x05at_id\x18\x18 \x01(\tR\x04atId\x12\x16\n" +
+	"\x06looked\x18\x19 \x01(\x03R\x06looked\x12\x18\n" +
+	"\amatched\x18\x1a \x01(\x03R\amatched\x12\x18\n" +
+	"\achanged\x18\x1b \x01(\x03R\achanged\x128\n" +
+	"\brefusals\x18\x1c \x03(\v2\x1c.lockstep.log.v1.BulkRefusalR\brefusals\x12#\n" +
+	"\rcancel_reason\x18\x1d \x01(\tR\fcancelReason\x126\n" +
+	"\fcancelled_by\x18\x1e \x01(\v2\x13.lockstep.v1.AuthorR\vcancelledBy\x12\x1a\n" +
+	"\badvanced\x18\x1f \x01(\x03R\badvanced\"h\n" +
+	"\vBulkRefusal\x12%\n" +
+	"\x04code\x18\x01 \x01(\x0e2\x11.lockstep.v1.CodeR\x04code\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1c\n" +
+	"\tinstances\x18\x03 \x03(\tR\tinstances\"8\n" +
 	"\n" +
 	"EventBlock\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.lockstep.v1.EventR\x06events\"V\n" +
@@ -3806,7 +4196,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
@@ -3835,65 +4225,79 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Outcome)(nil),        // 24: lockstep.log.v1.Outcome
 	(*Wait)(nil),           // 25: lockstep.log.v1.Wait
 	(*LateResult)(nil),     // 26: lockstep.log.v1.LateResult
-	(*EventBlock)(nil),     // 27: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 28: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 29: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 30: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 31: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 32: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 33: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 34: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 35: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 36: lockstep.v1.Refusal
-	(*v1.Event)(nil),       // 37: lockstep.v1.Event
+	(*Bulk)(nil),           // 27: lockstep.log.v1.Bulk
+	(*BulkRefusal)(nil),    // 28: lockstep.log.v1.BulkRefusal
+	(*EventBlock)(nil),     // 29: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 30: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 31: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 32: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 33: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 34: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 35: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 36: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 37: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 38: lockstep.v1.Refusal
+	(v1.BulkAct)(0),        // 39: lockstep.v1.BulkAct
+	(v1.BulkState)(0),      // 40: lockstep.v1.BulkState
+	(v1.Code)(0),           // 41: lockstep.v1.Code
+	(*v1.Event)(nil),       // 42: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	29, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	30, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	31, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	31, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	31, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	32, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	33, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	33, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	4,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	4,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
 	12, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
 	13, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	30, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	32, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
 	7,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
 	6,  // 10: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
 	9,  // 11: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
-	31, // 12: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	33, // 12: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
 	4,  // 13: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	32, // 14: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	34, // 14: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
 	11, // 15: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	33, // 16: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	31, // 17: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	35, // 16: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	33, // 17: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
 	16, // 18: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	34, // 19: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	31, // 20: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	31, // 21: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	31, // 22: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	36, // 19: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	33, // 20: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	33, // 21: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	33, // 22: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
 	18, // 23: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
 	19, // 24: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	34, // 25: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	36, // 25: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
 	18, // 26: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	34, // 27: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	36, // 27: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
 	21, // 28: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
 	21, // 29: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
 	21, // 30: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
 	24, // 31: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
 	23, // 32: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
 	25, // 33: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	35, // 34: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	36, // 35: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	37, // 34: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	38, // 35: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
 	18, // 36: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	31, // 37: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	35, // 38: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	37, // 39: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 40: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	33, // 37: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	37, // 38: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	39, // 39: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
+	37, // 40: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
+	40, // 41: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
+	32, // 42: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
+	4,  // 43: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
+	4,  // 44: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
+	28, // 45: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
+	37, // 46: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
+	41, // 47: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
+	42, // 48: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 49: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -3907,7 +4311,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
