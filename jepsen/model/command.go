@@ -21,10 +21,15 @@ var kinds = [...]string{
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
 	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport", "ForkInstance",
 	"PauseInstance", "ResumeInstance", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep", "ResetInstance",
+	"StartBulk", "CancelBulk", "AdvanceBulk", "RetryAll",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
 func (s *State) command(ordinal int, c *Command) {
+	if c.Kind == Advance {
+		s.advances(ordinal, c)
+		return
+	}
 	s.begin(cause{command: c})
 	s.sawAnswer(c)
 	if s.recall(c) {
@@ -86,6 +91,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.askRetention(c)
 	case Halt, Unhalt:
 		return s.pauses(c)
+	case Bulk, Unbulk:
+		return s.askBulk(c)
 	case Retry, SkipRun, Resolve, Update:
 		return s.operate(c)
 	case ReleaseLock:

@@ -239,11 +239,13 @@ func (s *State) byHand(r *run, skip bool) bool {
 
 // runResumed: what stands still is tried again with all its attempts.
 func (s *State) runResumed(f *Fact, r *run) {
-	if !s.byHand(r, false) && !(s.byOperator(Retry, f) && r.state == Incident) {
+	c := s.cause.command
+	all := c != nil && c.Kind == RetryAll && c.Instance == f.Instance && (r.undoes != nil || r.wanted())
+	if !s.byHand(r, false) && !((all || s.byOperator(Retry, f)) && r.state == Incident) {
 		fault("saga", "%s of %s, which is %s, is tried again by %s", f.Step, f.Instance, r.state, s.cause.command.say())
 	}
 	s.dropLapsed(r)
-	r.used, r.totalDeadline = 0, 0
+	r.used, r.totalDeadline, r.retried = 0, 0, s.causes
 	s.enter(r, Pending)
 	s.saw(map[bool]Class{true: Resumed, false: StepRetried}[r.undoes != nil])
 }

@@ -132,6 +132,10 @@ const (
 	Resolve
 	Update
 	Reset
+	Bulk
+	Unbulk
+	Advance  // a bulk operation
+	RetryAll // of an instance: by a bulk operation alone
 )
 
 // Changes of a run. Times are nanoseconds from now on; zero leaves what there is.
@@ -170,8 +174,10 @@ type Command struct {
 	Skip                     bool
 	Fork                     string // the id of a fork
 	Update                   Changes
-	Index                    int  // the activation that is set back
-	Compensate               bool // and what was completed is undone before
+	Index                    int    // the activation that is set back
+	Compensate               bool   // and what was completed is undone before
+	Bulk                     string // the id of a bulk operation
+	Plans                    BulkPlan
 	// Of a schedule: which of its name, behind which time which comes, and how many in between do not.
 	Schedule            string
 	Plan                Plan
@@ -209,6 +215,7 @@ type Answer struct {
 	Outcome, Why string
 	Steps        []string // that stood still
 	Grants       []Grant
+	Bulk         string // which bulk operation goes on
 	Sum          uint64 // of all its bytes
 }
 
@@ -252,4 +259,6 @@ type Fact struct {
 	Count                    int32
 	Instances                []string // that have completed for a wait by a key
 	Removed, Through         int64    // of retention
+	Bulk                     string   // the bulk operation that it is about, or by which it happened
+	Changed, Refused         int64
 }

@@ -1,6 +1,9 @@
 package model
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // fact takes an event in, if the present cause may have it.
 func (s *State) fact(f *Fact) {
@@ -13,6 +16,13 @@ func (s *State) fact(f *Fact) {
 	}
 	if s.keeps != nil && f.Kind != "lock.held" {
 		s.over()
+	}
+	if strings.HasPrefix(f.Kind, "bulk.") {
+		s.bulkFact(f)
+		return
+	}
+	if f.Bulk != s.cause.bulk {
+		fault("S4", "%s of %q tells bulk operation %q; it is by %q", f.Kind, f.Instance, f.Bulk, s.cause.bulk)
 	}
 	switch f.Kind {
 	case "session.opened":

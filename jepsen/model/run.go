@@ -46,12 +46,14 @@ type instance struct {
 	from, ends string
 	// When it fails unless it has ended; zero is never.
 	deadline  int64
-	startedAt int64   // by the wall time of the log
-	changedAt int64   // likewise: of the last fact about it
-	keys      []Key   // by name, and behind them those that steps gave
-	ran       bool    // it had its id, if it waited for that
-	fork      *origin // what it was forked from
-	resets    int     // how often it was set back
+	startedAt int64 // by the wall time of the log
+	changedAt int64 // likewise: of the last fact about it
+	// Of the first: when, and its position.
+	acceptedAt, acceptedPosition int64
+	keys                         []Key   // by name, and behind them those that steps gave
+	ran                          bool    // it had its id, if it waited for that
+	fork                         *origin // what it was forked from
+	resets                       int     // how often it was set back
 	// Signals that are kept, oldest first, and those that were seen, by id.
 	messages []message
 	seen     map[string]*seen
@@ -75,6 +77,7 @@ type run struct {
 	// A step that waits has what it waited for, or was rejected; its timer's time, and whether its date had passed before.
 	delivered, rejected bool
 	byHand              bool   // somebody gives it its end
+	retried             int    // the cause by which somebody had it tried again
 	begun               bool   // of a call: it has started its instance
 	other               string // the id of the instance that it waits for, if it is to wait for one
 	fires               int64

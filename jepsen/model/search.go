@@ -14,8 +14,21 @@ type Filter struct {
 // grown keeps when there was a fact about an instance.
 func (s *State) grown(f *Fact) {
 	if i := s.instances[f.Instance]; i != nil {
-		i.changedAt = s.Wall
+		if i.changedAt = s.Wall; i.acceptedPosition == 0 {
+			i.acceptedAt, i.acceptedPosition = s.Wall, f.Position
+		}
 	}
+}
+
+// is says whether an instance is what a filter says, but for its version. How long nothing has happened is counted from a time.
+func (s *State) is(i *instance, f Filter, now int64) bool {
+	switch {
+	case f.State != "" && f.State != i.state, f.Workflow != "" && f.Workflow != i.flow.Name:
+		return false
+	case f.Key != Key{} && !slices.Contains(i.keys, f.Key):
+		return false
+	}
+	return f.StuckFor <= 0 || !over(i.state) && i.changedAt <= now-f.StuckFor
 }
 
 // Matching lists the instances that are so, by id. Of a version it lists those alone of which the version is known; unsure says that
@@ -23,9 +36,7 @@ func (s *State) grown(f *Fact) {
 func (s *State) Matching(f Filter) (ids []string, unsure bool) {
 	for id, i := range s.instances {
 		switch {
-		case f.State != "" && f.State != i.state, f.Workflow != "" && f.Workflow != i.flow.Name:
-		case f.Key != Key{} && !slices.Contains(i.keys, f.Key):
-		case f.StuckFor > 0 && (over(i.state) || i.changedAt > s.Wall-f.StuckFor):
+		case !s.is(i, f, s.Wall):
 		case f.Version > 0 && i.version == nil:
 			unsure = true
 		case f.Version > 0 && i.version.number != f.Version:

@@ -188,6 +188,14 @@ const (
 	SetBackTwice   Class = "set back once more"
 	SetBackRefused Class = "reset refused"
 	SetBackUndone  Class = "undone though it was set back"
+	BulkChanged    Class = "changed by a bulk operation"
+	BulkSame       Class = "left as it was by a bulk operation"
+	BulkRefused    Class = "refused a bulk operation"
+	BulkRetried    Class = "retried by a bulk operation"
+	BulkSlices     Class = "bulk operation in several slices"
+	BulkTurns      Class = "bulk operations in turns"
+	BulkDone       Class = "bulk operation done"
+	BulkCancelled  Class = "bulk operation cancelled"
 )
 
 // Classes lists them all.
@@ -211,6 +219,7 @@ func Classes() []Class {
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
 		InstancePaused, InstanceResumed, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
 		SetBack, SetBackLeased, SetBackPaused, SetBackStill, SetBackCall, SetBackUndoes, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
+		BulkChanged, BulkSame, BulkRefused, BulkRetried, BulkSlices, BulkTurns, BulkDone, BulkCancelled,
 	}
 }
 

@@ -47,6 +47,9 @@ type State struct {
 
 	retention retention
 
+	bulks   map[string]*bulk
+	matched map[*bulk]map[string]bool // instances, as the entry began
+
 	Limit   Limit
 	left    map[*run]uint64 // runs that are to be begun, by the entry that left them
 	started int             // in this entry
@@ -69,6 +72,7 @@ type State struct {
 // cause is what facts follow from: a command, a renewal, or the tick.
 type cause struct {
 	command *Command
+	bulk    string // the operation that it is part of
 	renewal bool
 	tick    bool
 	ended   []*session  // that ended by it
@@ -97,6 +101,7 @@ func New() *State {
 		workflows: map[string]*Workflow{}, sessions: map[int64]*session{}, instances: map[string]*instance{},
 		locks: map[string]*lock{}, leases: map[int64]*lease{}, ready: map[string][]*run{}, Seen: map[Class]int{}, told: map[int64]bool{},
 		schedules: map[string]*schedule{}, versions: map[string][]*version{}, meeting: map[string][]*run{}, turns: map[string]*turns{}, taken: map[string][]int64{}, left: map[*run]uint64{},
+		bulks: map[string]*bulk{},
 	}
 }
 
@@ -127,6 +132,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	events := len(e.Facts)
 	s.advance(e)
 	s.positions(e)
+	s.bulksBegin(e)
 	for i := range e.Renewals {
 		s.renew(&e.Renewals[i])
 	}

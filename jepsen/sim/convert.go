@@ -172,6 +172,7 @@ func command(c *logv1.Command) model.Command {
 		p := b.ResetInstance
 		m.Kind, m.Instance, m.From, m.Index, m.Compensate = model.Reset, p.InstanceId, p.FromStep, int(p.Index), p.Compensate
 	default:
+		bulkCommand(c, &m)
 		operatorCommand(c, &m)
 		scheduleCommand(c, &m)
 	}
@@ -269,6 +270,10 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Duplicate, m.State, m.Token = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_"), r.Token
 	case *v1.UpdateStepResponse:
 		m.State = strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
+	case *v1.BulkOperation:
+		m.Existing = r.Existing
+	case *logv1.BulkAdvanced:
+		m.Bulk = r.BulkId
 	case *logv1.ScheduleFired:
 		m.Taken = r.Taken
 	case *v1.TriggerScheduleResponse:
@@ -329,7 +334,7 @@ func factOf(e *v1.Event) model.Fact {
 		Other: d.OtherInstance, OtherStep: otherStep,
 		Due: unix(d.Due), Count: d.Count, Removed: d.Removed, Through: d.Through,
 		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
-		Instances: d.Instances, Forked: d.ForkedFrom, Index: int(d.Index),
+		Instances: d.Instances, Forked: d.ForkedFrom, Index: int(d.Index), Bulk: d.Bulk, Changed: d.Changed, Refused: d.Refused,
 	}
 }
 

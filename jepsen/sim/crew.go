@@ -88,6 +88,9 @@ func (w *world) hire() {
 	if steers := newDraws(w.config.Seed, "steerer"); steers.one(2) {
 		w.steerer(steers)
 	}
+	if bulks := newDraws(w.config.Seed, "bulker"); bulks.one(2) {
+		w.bulker(bulks)
+	}
 	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
 		w.crew.planner = w.planner(plans)
 	}

@@ -56,6 +56,7 @@ func (n *node) start() {
 	n.timetable = timetable{}
 	n.plan(schedulesEvery)
 	n.retain(time.Second)
+	n.advance(time.Second)
 }
 
 // open finds the state to go on from: the engine's, or the newest snapshot's when that is ahead.
@@ -88,6 +89,9 @@ func (n *node) machineOf(engine table.Engine) (*fsm.Machine, error) {
 	m, err := fsm.Open(engine)
 	if err == nil && n.w.mostWork > 0 {
 		m.LimitWork(n.w.mostWork)
+	}
+	if err == nil {
+		m.LimitBulk(n.w.slices[0], n.w.slices[1])
 	}
 	return m, err
 }

@@ -84,6 +84,8 @@ func (k *reader) read() *request {
 			return k.list()
 		case d.one(8):
 			return k.incidents()
+		case d.one(8):
+			return k.bulks()
 		}
 	}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {

@@ -46,7 +46,8 @@ type world struct {
 	flushes   time.Duration
 	flushy    bool // machines also flush behind any entry: what is clean may be forgotten
 	workflows []model.Workflow
-	mostWork  int // see fsm.Machine.LimitWork; zero is as in production
+	mostWork  int    // see fsm.Machine.LimitWork; zero is as in production
+	slices    [2]int // see fsm.Machine.LimitBulk
 	crew      crew
 	stopping  bool
 }
@@ -133,6 +134,9 @@ func (w *world) build() {
 		w.mostWork = pick(d, []int{1, 1, 200, 500})
 		w.history.model.Limit = model.Limit((w.mostWork + fsm.RunWork - 1) / fsm.RunWork)
 	}
+	bulks := newDraws(w.config.Seed, "slices")
+	w.slices[0] = 1 + bulks.IntN(12)
+	w.slices[1] = w.slices[0] + bulks.IntN(20)
 	w.register = &register{w: w, at: w.process("register"), values: map[string]int64{}}
 	for _, n := range w.nodes {
 		n.start()

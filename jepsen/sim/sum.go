@@ -114,13 +114,13 @@ func eventSum(e *v1.Event) uint64 {
 	if d == nil {
 		return s
 	}
-	for _, text := range [...]string{d.InstanceId, d.Workflow, d.Step, d.SessionId, d.Queue, d.Lock, d.Code, d.Reason, d.Name, d.OtherInstance, d.OtherStep, d.KeyName, d.KeyValue, d.FairnessKey, d.LimitKey, d.ForkedFrom, d.Retention} {
+	for _, text := range [...]string{d.InstanceId, d.Workflow, d.Step, d.SessionId, d.Queue, d.Lock, d.Code, d.Reason, d.Name, d.OtherInstance, d.OtherStep, d.KeyName, d.KeyValue, d.FairnessKey, d.LimitKey, d.ForkedFrom, d.Bulk, d.Retention} {
 		s = hashedText(s, text)
 	}
 	for _, v := range [...]int64{
 		int64(d.Version), int64(d.Index), int64(d.Attempt), d.Token, d.PayloadSize, d.Delay, int64(d.Used), int64(d.Take), int64(d.Slot),
 		d.Due.GetSeconds(), int64(d.Due.GetNanos()), d.Lag, int64(d.OtherIndex), int64(d.Count),
-		int64(d.Limit), d.Per, d.Removed, d.Through,
+		int64(d.Limit), d.Per, d.Changed, d.Refused, d.Removed, d.Through,
 	} {
 		s = mixed(s, uint64(v))
 	}
