@@ -73,7 +73,7 @@ func completed(steps ...string) (needs []check.Need) {
 }
 
 // waits are the signals that steps of the workloads wait for.
-var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "move/heard": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go", "hand/heard": "go"}
+var waits = map[string]string{"saga/heard": "go", "row/heard": "go", "row/again": "go", "move/heard": "go", "offer/bought": "go", "rush/bought": "go", "letter/heard": "go", "hand/heard": "go", "crowd/heard": "go"}
 
 // offers are the workloads' instances that wait for anything else.
 var offers = map[string]check.Waiting{
@@ -95,6 +95,7 @@ func (w *world) needs() map[string][]string {
 		"offer/close": nil, "offer/signed": {"close"}, "offer/end": {"signed"},
 		"beat/rest": nil, "beat/end": {"rest"}, "letter/heard": nil, "letter/end": {"heard"}, "turn/take": nil, "turn/end": {"take"},
 		"redo/plan": nil, "redo/cut": {"plan"}, "redo/sew": {"cut"}, "redo/label": {"plan"}, "redo/end": {"sew", "label"},
+		"crowd/heard": nil, "crowd/end": {"heard"},
 		"rush/write": nil, "rush/agreed": {"write"}, "rush/bought": {"write"}, "rush/lapses": {"write"}, "rush/close": nil, "rush/cool": {"close"}, "rush/signed": {"cool"}, "rush/end": {"signed"},
 	}
 	for flow, steps := range failures {
@@ -158,6 +159,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.check("what waits ends once, and in its time", "S1", check.Waits(ops, events, offers))
 	w.report.check("each time of a schedule is decided once", "schedule", check.Schedules(ops, events, plans()))
 	w.report.check("operators are obeyed", "S1", check.Operators(ops, events))
+	w.report.check("a bulk operation comes to each once", "S4", check.Bulks(events, workload.Crowd))
 	w.report.check("one at a time has an id", "id", check.Lines(events, "turn"))
 	w.report.check("answers fit the feed", "S3", check.Answers(ops, events))
 	w.report.check("locks are linearizable", "S4", check.Locks(ops, time.Minute))
@@ -183,6 +185,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.forked(events)
 	w.report.operated(events)
 	w.report.reset(events)
+	w.report.bulked(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -199,6 +202,7 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 		facts = append(facts, check.Fact{Guarantee: "liveness", What: err.Error()})
 	}
 	workload.HandRest(moving, w.client, started(ops, "hand"))
+	workload.CrowdRest(moving, w.client, started(ops, "crowd"))
 	facts = append(facts, w.settle(ctx, moving)...)
 	for _, id := range started(ops) {
 		workload.End(moving, w.client, id)
@@ -262,12 +266,12 @@ func undoes(id string) bool {
 	return is || bodies[workflow] != nil
 }
 
-// mayEnd says that an instance may end for the reason that it has: who is asked says no, its time is over, another took its id, or an operator
-// failed it.
+// mayEnd says that an instance may end for the reason that it has: who is asked says no, its time is over, another took its id, an operator
+// failed it, or it was cancelled with a crowd.
 func mayEnd(id, code string) bool {
 	workflow, _, _ := strings.Cut(id, "-")
 	is, waits := offers[workflow]
-	return workflow == "turn" && code == "REPLACED" || workflow == "hand" && code == "BY_HAND" || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
+	return workload.InCrowd(id) || workflow == "turn" && code == "REPLACED" || workflow == "hand" && code == "BY_HAND" || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
 }
 
 func (w *world) explain(ctx context.Context, id string) string {
@@ -363,6 +367,9 @@ func event(e *v1.Event) check.Event {
 		out.Name, out.Count = d.GetName(), int64(d.GetCount())
 	case kind == "instance.keyed", kind == "step.waiting" && out.Code == "KEY":
 		out.Key, out.Count = d.GetKeyName()+"="+d.GetKeyValue(), int64(d.GetCount())
+	}
+	if out.Bulk, out.Changed = d.GetBulk(), d.GetChanged(); strings.HasPrefix(kind, "bulk.") {
+		out.Count = int64(d.GetCount())
 	}
 	out.Instances, out.Reason = d.GetInstances(), d.GetReason()
 	return out

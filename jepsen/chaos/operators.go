@@ -6,6 +6,9 @@ import "github.com/lockstep-dev/lockstep/jepsen/check"
 func (r *report) operated(events []check.Event) {
 	held := map[[2]string]bool{}
 	for _, e := range events {
+		if e.Bulk != "" { // that was not done to this one alone
+			continue
+		}
 		run := [2]string{e.Instance, e.Step}
 		switch e.Type {
 		case "instance.paused":

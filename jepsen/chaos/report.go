@@ -55,6 +55,9 @@ type report struct {
 	Halted         int               `json:"halted"`         // instances that operators paused
 	ByHand         int               `json:"byHand"`         // steps that they ended or skipped
 	Unhanded       int               `json:"unhanded"`       // and of these what a worker held
+	Bulks          int               `json:"bulks"`          // bulk operations that came to all
+	Bulked         int               `json:"bulked"`         // instances that they came to
+	Unbulked       int               `json:"unbulked"`       // and operations that were cancelled
 	Broadcast      int               `json:"broadcast"`      // that several had
 	Removed        int               `json:"removed"`        // finished instances
 	ExporterKilled int               `json:"exporterKilled"` // so often
@@ -395,6 +398,7 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "\t%d finished instances removed\t%d times the exporter was killed, %d of them when it had written\n", r.Removed, r.ExporterKilled, r.ExporterTorn)
 	fmt.Fprintf(t, "\t%d times an operator paused an instance\t%d steps were ended or skipped by hand, %d of them while leased\n", r.Halted, r.ByHand, r.Unhanded)
 	fmt.Fprintf(t, "\t%d times an instance was set back\t%d steps were leased then\n", r.Resets, r.ResetLeased)
+	fmt.Fprintf(t, "\t%d bulk operations came to all\t%d instances they came to\t%d were cancelled\n", r.Bulks, r.Bulked, r.Unbulked)
 	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
 	fmt.Fprintln(t, "FAULT\tINJECTED\tOBSERVED\t")
 	for _, name := range slices.Sorted(maps.Keys(r.Faults)) {

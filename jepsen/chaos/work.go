@@ -29,6 +29,7 @@ const (
 	turning       = 2
 	operating     = 2
 	redoing       = 1
+	crowding      = 2
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -74,6 +75,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range redoing {
 		lane(func(c *client.Client, n int) { w.history.Redos(ctx, c, n, w.Seed) })
+	}
+	for range crowding {
+		lane(func(c *client.Client, n int) { w.history.Bulks(ctx, c, n, w.Seed) })
 	}
 	for range scheduling {
 		lane(func(c *client.Client, n int) { w.history.Schedules(ctx, c, n, w.Seed) })

@@ -28,6 +28,8 @@ func (op *Op) caused() (key string, ok bool) {
 		return fmt.Sprint("step.completed ", op.Token), true
 	case "halt", "unhalt", "retry", "skip", "resolve", "update":
 		return "by hand: " + op.Reason, op.Reason != ""
+	case "bulk":
+		return "bulk.started " + op.Reason, true
 	case "acquire":
 		return fmt.Sprint("lock.granted ", op.Token), true
 	case "unlock":
@@ -41,6 +43,8 @@ func (e *Event) key() string {
 		return "by hand: " + e.Reason
 	}
 	switch e.Type {
+	case "bulk.started":
+		return e.Type + " " + e.Bulk
 	case "instance.started", "instance.queued": // what waits was started by who is told that
 		return "instance.started " + e.Instance
 	case "schedule.created", "schedule.paused", "schedule.resumed", "schedule.deleted":
@@ -72,6 +76,6 @@ func positions(events []Event) map[string]int64 {
 }
 
 // again are the kinds of which the same once more is told yes for what happened before.
-var again = []string{"start", "message", "schedule", "pause", "resume", "unschedule", "trigger", "signal", "cancel", "approve", "reject", "unlock"}
+var again = []string{"start", "message", "schedule", "pause", "resume", "unschedule", "trigger", "signal", "cancel", "approve", "reject", "unlock", "bulk"}
 
 func (op *Op) retold() bool { return slices.Contains(again, op.Kind) }

@@ -20,7 +20,7 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, halt, unhalt, retry, skip, resolve, update, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, halt, unhalt, retry, skip, resolve, update, bulk, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
@@ -71,6 +71,8 @@ type Event struct {
 	Through          int64    // the position up to which removal took what had ended; Count is how many that was
 	Reason           string
 	Index            int32 // of a reset: the activation that begins
+	Bulk             string // the operation that it is about, or by which it happened; Count is how many matched, and so many were changed
+	Changed          int64
 }
 
 // Fact is a violation.
