@@ -13,8 +13,8 @@ const (
 	advanceEvery = 100 * time.Millisecond
 	// advanceShare is which part of the time bulk operations take at most: behind a slice they rest for so many times as long as that took, from
 	// proposing it until it was applied. So a cluster that is busy, and answers later, does less of them.
-	advanceShare = 1
-	advanceRest  = 5 * time.Millisecond // at least
+	advanceShare = 4
+	advanceRest  = 10 * time.Millisecond // at least
 )
 
 // advance has bulk operations go on, a slice an entry, while this node leads and until the group ends. Where none runs it proposes nothing.

@@ -3,7 +3,7 @@ package fsm
 import v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 
 // countedLeft bounds how many instances GetBulk counts that are still to be looked at.
-const countedLeft = 100_000
+const countedLeft = 10_000
 
 // GetBulk returns a bulk operation: while it runs, with how many instances there are still to be looked at.
 func (m *Machine) GetBulk(r *v1.GetBulkRequest) (*v1.BulkOperation, error) {

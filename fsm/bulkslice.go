@@ -17,8 +17,10 @@ import (
 // of the operation and its reason. The entry is flushed before (flushBulk), so that the engine has the same on every replica.
 
 const (
-	bulkMost   = 100 // instances that a slice does something to
-	bulkLooked = 500 // and looks at
+	// An instance is read, changed and written by that, on every replica, and what came behind a slice waits for it: 25 take 0.7 ms by
+	// BenchmarkBulkSlice, with the flush.
+	bulkMost   = 25  // instances that a slice does something to
+	bulkLooked = 250 // and looks at
 )
 
 // LimitBulk has slices be smaller, for tests: all replicas of a log have the same limits.
@@ -112,6 +114,9 @@ func (t *turn) bulkAhead(b *bulk) (spots []spot, ends bool) {
 	defer in.Close()
 	ranges, err := b.query(in).fewest()
 	must(err)
+	for _, s := range ranges {
+		s.bit = min(s.bit, bulkMost+1) // most slices end at what they do
+	}
 	for len(spots) < t.m.bulkLooked {
 		next, err := ranges.next()
 		must(err)

@@ -57,7 +57,7 @@ the servers use. Status 1 when an output is wrong, or the load costs the cluster
 	f.IntVar(&config.Watchers, "watchers", 10_000, "watches on one server, each of one instance (watchers)")
 	f.IntVar(&config.Finished, "finished", 1_000_000, "finished instances that are kept (kept)")
 	f.IntVar(&config.Remove, "remove", 500_000, "of these, how many are removed while steps go on (kept)")
-	f.IntVar(&config.Live, "live", 100_000, "live instances beside them (kept)")
+	f.IntVar(&config.Live, "live", 100_000, "live instances beside them (kept), or that operations are about (bulk)")
 	f.StringVar(&config.Dir, "dir", "", "where our own servers keep their data; default: the directory for temporary files")
 	f.StringVar(&html, "html", "", "file for a page with curves of throughput and latency")
 	f.StringVar(&config.Profile, "profile", "", "directory for profiles of the servers under load")

@@ -40,7 +40,7 @@ type Config struct {
 	Heartbeat time.Duration
 	// Sessions to be kept alive; Watchers on one server.
 	Sessions, Watchers int
-	// Finished instances are kept, beside Live ones; Remove of them go at the end.
+	// Finished instances are kept, beside Live ones; Remove of them go at the end. Bulk operations are over Live ones.
 	Finished, Live, Remove int
 	// Profile is a directory for profiles of the servers, taken under load; empty takes none.
 	Profile string
@@ -62,11 +62,12 @@ const (
 	Starts    = "starts"
 	Watchers  = "watchers"
 	Kept      = "kept"
+	Bulk      = "bulk"
 )
 
 // Kinds lists every kind.
 func Kinds() []string {
-	return []string{Steps, Workflows, Starts, Locks, Sessions, Reads, Watchers, Kept, Failover}
+	return []string{Steps, Workflows, Starts, Locks, Sessions, Reads, Watchers, Kept, Bulk, Failover}
 }
 
 // measure is one run of a kind, on a cluster.
@@ -92,6 +93,8 @@ func measureOf(kind string) (headline string, m measure) {
 		return "toldP99Ms", watchers
 	case Kept:
 		return "stepWhileRemovedP99Ms", kept
+	case Bulk:
+		return "stepWhileBulkP99Ms", bulks
 	}
 	return "", nil
 }

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -82,44 +81,14 @@ func (k *store) fill(ctx context.Context, figures Figures) error {
 			return err
 		}
 	}
-	c := &chain{t: k.t, pad: string(slices.Repeat([]byte("x"), k.t.Payload))}
 	all := int64(k.t.Finished + k.t.Live)
 	k.began = time.Now()
-	var next atomic.Int64
-	telling, stop := context.WithCancel(ctx)
-	defer stop()
-	go func() { // ends with this call, or a moment later
-		for pause(telling, time.Second) == nil {
-			k.t.Say(fmt.Sprintf("%d of %d instances started", min(all, next.Load()), all))
-		}
-	}()
-	err := together(ctx, c.starters(), func(ctx context.Context, _ int) error {
-		for {
-			first := next.Add(maxBatch) - maxBatch
-			if first >= all {
-				return nil
-			}
-			r := &v1.StartInstancesRequest{Namespace: k.namespace}
-			for n := first; n < min(all, first+maxBatch); n++ {
-				start := &v1.StartInstanceRequest{
-					Namespace: k.namespace, InstanceId: keptID(n), Workflow: "ends", InputPayload: c.payload(keptID(n)),
-					Labels: map[string]string{"region": fmt.Sprint("r", n%keptRegions), "batch": fmt.Sprint("b", n/1000)},
-					Keys:   map[string]string{"customer": fmt.Sprint("c", n%keptCustomers)},
-				}
-				if k.lives(n) {
-					start.Workflow = "lives"
-				}
-				r.Instances = append(r.Instances, start)
-			}
-			reply, err := k.client.Instances.StartInstances(ctx, connect.NewRequest(r))
-			if err != nil {
-				return fmt.Errorf("start instances: %w", err)
-			}
-			for _, o := range reply.Msg.Outcomes {
-				if o.Refusal != nil {
-					return errors.New(o.Refusal.Reason)
-				}
-			}
+	err := k.t.fill(ctx, k.client, k.namespace, all, func(n int64, start *v1.StartInstanceRequest) {
+		start.Workflow = "ends"
+		start.Labels = map[string]string{"region": fmt.Sprint("r", n%keptRegions), "batch": fmt.Sprint("b", n/1000)}
+		start.Keys = map[string]string{"customer": fmt.Sprint("c", n%keptCustomers)}
+		if k.lives(n) {
+			start.Workflow = "lives"
 		}
 	})
 	figures["fillPerSecond"] = float64(all) / time.Since(k.began).Seconds()
