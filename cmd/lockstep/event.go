@@ -55,6 +55,14 @@ func eventRow(e *v1.Event) []string {
 	if strings.HasPrefix(e.Subject, "barrier/") {
 		add("parties", fmt.Sprint(d.Count))
 	}
+	add("bulk", d.Bulk)
+	if strings.HasPrefix(e.Subject, "bulk/") {
+		if add("act", d.Name); kind != "bulk.applied" {
+			add("matched", fmt.Sprint(d.Count))
+		}
+		add("changed", fmt.Sprint(d.Changed))
+		add("refused", fmt.Sprint(d.Refused))
+	}
 	if add("step", d.Step); d.Index > 0 {
 		add("index", fmt.Sprint(d.Index))
 	}

@@ -140,7 +140,7 @@ func (s *State) meant(b *bulk, i *instance) (is, unsure bool) {
 	return f.Version == 0 || i.version == nil || i.version.number == f.Version, f.Version > 0 && i.version == nil
 }
 
-// rested is the operation that has rested the longest.
+// restedBulk is the operation that has rested the longest.
 func (s *State) restedBulk() (next *bulk) {
 	for _, b := range s.bulks {
 		if b.runs && b.index < s.Index && (next == nil || b.advanced < next.advanced) {
