@@ -70,7 +70,7 @@ type Event struct {
 	Forked           string   // what an instance that is started was forked from
 	Through          int64    // the position up to which removal took what had ended; Count is how many that was
 	Reason           string
-	Index            int32 // of a reset: the activation that begins
+	Index            int32  // of a reset: the activation that begins
 	Bulk             string // the operation that it is about, or by which it happened; Count is how many matched, and so many were changed
 	Changed          int64
 }
