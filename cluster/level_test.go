@@ -18,6 +18,8 @@ func TestCommandsAboveTheLevelAreRefused(t *testing.T) {
 		{Body: &logv1.Command_CompensateInstance{CompensateInstance: &v1.CompensateInstanceRequest{}}},
 		{Body: &logv1.Command_ApproveStep{ApproveStep: &v1.ApproveStepRequest{}}},
 		{Body: &logv1.Command_RejectStep{RejectStep: &v1.RejectStepRequest{}}},
+		{Body: &logv1.Command_ResolveIncident{ResolveIncident: &v1.ResolveIncidentRequest{}}},
+		{Body: &logv1.Command_ReopenIncident{ReopenIncident: &v1.ReopenIncidentRequest{}}},
 		{Body: &logv1.Command_PauseInstance{PauseInstance: &v1.PauseInstanceRequest{}}},
 		{Body: &logv1.Command_ResumeInstance{ResumeInstance: &v1.ResumeInstanceRequest{}}},
 		{Body: &logv1.Command_RetryStep{RetryStep: &v1.RetryStepRequest{}}},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -85,4 +86,54 @@ steps:
 		}
 		s.is("FAILED", "a.compensate SKIPPED")
 	}
+}
+
+// A failed instance is left out of what needs a person from when somebody says so until that is taken back. Who says it, and why, is kept
+// with the instance, and goes with it.
+func TestAFailureIsResolved(t *testing.T) {
+	resolve := func(id string) *logv1.Command {
+		return byAnn(&logv1.Command{Body: &logv1.Command_ResolveIncident{ResolveIncident: &v1.ResolveIncidentRequest{InstanceId: id, Reason: "paid by hand"}}})
+	}
+	reopen := func(id string) *logv1.Command {
+		return byAnn(&logv1.Command{Body: &logv1.Command_ReopenIncident{ReopenIncident: &v1.ReopenIncidentRequest{InstanceId: id, Reason: "it came back"}}})
+	}
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q, retry: {attempts: 1}}\n")
+		worker := r.session(3600 * second)
+		for _, id := range []string{"i1", "i2", "i3"} {
+			r.start("w", id, `{}`)
+			r.tick(second)
+		}
+		for range 3 {
+			if run := r.poll(worker, "q", 1)[0]; run.InstanceId == "i3" {
+				r.done(run, `{}`)
+			} else {
+				r.fail(run, "GONE", true)
+			}
+			r.tick(second)
+		}
+		r.needs("EXHAUSTED i2 a, EXHAUSTED i1 a")
+		r.did(r.tell(resolve("i1")), "instance.resolved")
+		r.did(r.tell(resolve("i1")))
+		r.midway()
+		r.needs("EXHAUSTED i2 a")
+		if all := r.incidents(&v1.ListIncidentsRequest{Resolved: true}); sayIncidents(all) != "EXHAUSTED i2 a, EXHAUSTED i1 a" || all[0].Resolution != nil || all[1].Resolution.By != "ann" || all[1].Resolution.Reason != "paid by hand" {
+			r.t.Fatalf("with what was resolved there are %v", all)
+		}
+		if i, err := r.m.GetInstance(&v1.GetInstanceRequest{InstanceId: "i1"}); err != nil || i.Resolution.GetBy() != "ann" || i.Resolution.At.AsTime().IsZero() {
+			r.t.Fatalf("shown as %v, %v", i, err)
+		}
+		r.did(r.tell(resolve("i2")), "instance.resolved")
+		r.did(r.tell(reopen("i1")), "instance.reopened")
+		r.did(r.tell(reopen("i1")))
+		r.midway()
+		r.needs("EXHAUSTED i1 a")
+		for id, code := range map[string]v1.Code{"i3": v1.Code_CODE_NOT_FAILED, "i9": v1.Code_CODE_INSTANCE_NOT_FOUND} {
+			for _, c := range []*logv1.Command{resolve(id), reopen(id)} {
+				if _, refusal := r.do(c); refusal.GetCode() != code {
+					r.t.Fatalf("of %s it is refused with %v", id, refusal)
+				}
+			}
+		}
+	})
 }

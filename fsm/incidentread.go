@@ -121,7 +121,7 @@ func (m *Machine) ListIncidents(r *v1.ListIncidentsRequest) (*v1.ListIncidentsRe
 		if err != nil {
 			return nil, err
 		}
-		if incident != nil && (r.Workflow == "" || r.Workflow == incident.Workflow) && (r.Kind == 0 || r.Kind == incident.Kind) {
+		if incident != nil && (r.Resolved || incident.Resolution == nil) && (r.Workflow == "" || r.Workflow == incident.Workflow) && (r.Kind == 0 || r.Kind == incident.Kind) {
 			out.Incidents = append(out.Incidents, incident)
 		}
 	}
@@ -252,7 +252,13 @@ func (i *instance) tellFailed(out *v1.Incident) {
 	if i.rec.Code == deadlock {
 		out.Kind = v1.IncidentKind_INCIDENT_KIND_DEADLOCK
 	}
-	out.Commands = []string{"lockstep instance history " + shellWord(i.rec.InstanceId), "lockstep instance show " + shellWord(i.rec.InstanceId)}
+	out.Resolution = i.resolutionReply()
+	then := "resolve"
+	if i.resolved() {
+		then = "reopen"
+	}
+	id := shellWord(i.rec.InstanceId)
+	out.Commands = []string{"lockstep instance history " + id, "lockstep instance show " + id, "lockstep incident " + then + " " + id + " --reason WHY"}
 }
 
 // tellAttempts tells what was tried.

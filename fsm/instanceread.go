@@ -101,7 +101,7 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		Started: stamp(i.rec.StartedWall), Ended: stamp(i.rec.EndedWall), Code: i.rec.Code, Reason: i.rec.Reason,
 		Parent: i.parent(), Depth: i.rec.Depth,
 		Schedule: i.rec.Schedule, Scheduled: stamp(i.rec.ScheduledWall),
-		Line: i.lineReply(), Pause: i.pauseReply(), Accepted: stamp(max(0, i.rec.AcceptedWall)), Changed: i.changed(), ForkedFrom: i.forkedFrom(),
+		Line: i.lineReply(), Pause: i.pauseReply(), Resolution: i.resolutionReply(), Accepted: stamp(max(0, i.rec.AcceptedWall)), Changed: i.changed(), ForkedFrom: i.forkedFrom(),
 	}, err
 }
 

@@ -76,6 +76,8 @@ func LevelOf(c *logv1.Command) uint32 {
 		return operateLevel
 	case *logv1.Command_StartBulk, *logv1.Command_CancelBulk, *logv1.Command_AdvanceBulk:
 		return bulkLevel
+	case *logv1.Command_ResolveIncident, *logv1.Command_ReopenIncident:
+		return incidentLevel
 	case *logv1.Command_StartInstance:
 		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
 			return lineLevel

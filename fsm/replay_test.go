@@ -420,7 +420,11 @@ func (w *walk) operate(c *logv1.Command) {
 		id, step, index = run.InstanceId, run.Step, run.Index
 	}
 	c.Envelope.Author = &v1.Author{Principal: "ann"}
-	switch w.pick(10) {
+	switch w.pick(12) {
+	case 10:
+		c.Body = &logv1.Command_ResolveIncident{ResolveIncident: &v1.ResolveIncidentRequest{InstanceId: id, Reason: "done outside"}}
+	case 11:
+		c.Body = &logv1.Command_ReopenIncident{ReopenIncident: &v1.ReopenIncidentRequest{InstanceId: id, Reason: "it is not"}}
 	case 0, 1:
 		c.Body = &logv1.Command_PauseInstance{PauseInstance: &v1.PauseInstanceRequest{InstanceId: id, Reason: "wait"}}
 	case 2, 3, 4:

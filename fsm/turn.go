@@ -207,6 +207,10 @@ func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal 
 		reply, refusal = t.cancelBulk(body.CancelBulk)
 	case *logv1.Command_AdvanceBulk:
 		reply, refusal = t.advanceBulk()
+	case *logv1.Command_ResolveIncident:
+		reply, refusal = t.resolveIncident(body.ResolveIncident)
+	case *logv1.Command_ReopenIncident:
+		reply, refusal = t.reopenIncident(body.ReopenIncident)
 	default:
 		known = false
 	}

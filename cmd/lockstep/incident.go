@@ -15,7 +15,7 @@ import (
 const incidentKind = "INCIDENT_KIND_"
 
 func (c *cli) incidentCommand() *cobra.Command {
-	parent := &cobra.Command{Use: "incident", Short: "See what needs a person"}
+	parent := &cobra.Command{Use: "incident", Short: "See what needs a person, and say what was done about it"}
 	r := &v1.ListIncidentsRequest{}
 	var kind string
 	list := &cobra.Command{
@@ -52,8 +52,46 @@ func (c *cli) incidentCommand() *cobra.Command {
 	f.BoolVar(&r.Standing, "standing", false, "only steps that stand still, and no instances that have failed")
 	f.Int32Var(&r.Limit, "limit", 100, "how many, up to 1000")
 	f.StringVar(&r.Page, "page", "", "go on behind a page")
-	parent.AddCommand(list)
+	f.BoolVar(&r.Resolved, "resolved", false, "also instances that have failed and were resolved")
+	parent.AddCommand(list, c.incidentResolve(), c.incidentReopen())
 	return parent
+}
+
+func (c *cli) incidentResolve() *cobra.Command {
+	r := &v1.ResolveIncidentRequest{}
+	cmd := &cobra.Command{Use: "resolve INSTANCE", Short: "Say that an instance which has failed needs nobody any more", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		r.Namespace, r.InstanceId = c.namespace, args[0]
+		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.ResolveIncidentRequest]) (*connect.Response[v1.ResolveIncidentResponse], error) {
+			return a.incidents.ResolveIncident
+		}, r)
+		if err != nil {
+			return err
+		}
+		return c.print(res, func() { c.settled(res.Duplicate, "resolved", args[0]) })
+	}}
+	return withReason(cmd, &r.Reason)
+}
+
+func (c *cli) incidentReopen() *cobra.Command {
+	r := &v1.ReopenIncidentRequest{}
+	cmd := &cobra.Command{Use: "reopen INSTANCE", Short: "Have it be listed again", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		r.Namespace, r.InstanceId = c.namespace, args[0]
+		res, err := ask(cmd.Context(), c, func(a *services) func(context.Context, *connect.Request[v1.ReopenIncidentRequest]) (*connect.Response[v1.ReopenIncidentResponse], error) {
+			return a.incidents.ReopenIncident
+		}, r)
+		if err != nil {
+			return err
+		}
+		return c.print(res, func() { c.settled(res.Duplicate, "open", args[0]) })
+	}}
+	return withReason(cmd, &r.Reason)
+}
+
+func (c *cli) settled(before bool, what, id string) {
+	if before {
+		what += " already"
+	}
+	fmt.Fprintf(c.stdout, "%s: %s\n", id, what)
 }
 
 // incidents follows short pages until there are as many as were asked for.
@@ -86,6 +124,13 @@ func (c *cli) sayIncident(i *v1.Incident) {
 	fmt.Fprintf(c.stdout, "%s  %s  %s (%s)\n  %s\n", i.Since.AsTime().Local().Format(time.DateTime), of, strings.TrimPrefix(i.Kind.String(), incidentKind), i.Code, i.Cause)
 	for _, line := range i.Evidence {
 		fmt.Fprintf(c.stdout, "  %s\n", line)
+	}
+	if s := i.Resolution; s != nil {
+		by := ""
+		if s.By != "" {
+			by = " by " + s.By
+		}
+		fmt.Fprintf(c.stdout, "  Resolved%s, %s: %s\n", by, s.At.AsTime().Local().Format(time.DateTime), s.Reason)
 	}
 	for _, line := range i.Commands {
 		fmt.Fprintf(c.stdout, "    %s\n", line)

@@ -156,6 +156,9 @@ func (c *cli) showInstance(i *v1.Instance) error {
 		if p := i.Pause; p != nil {
 			fmt.Fprintf(c.stdout, "paused  %s by %s: %s\n", when(p.Since), cmp.Or(p.By, "somebody"), p.Reason)
 		}
+		if s := i.Resolution; s != nil {
+			fmt.Fprintf(c.stdout, "resolved  %s by %s: %s\n", when(s.At), cmp.Or(s.By, "somebody"), s.Reason)
+		}
 		if i.Reason != "" {
 			fmt.Fprintf(c.stdout, "reason  %s %s\n", i.Code, i.Reason)
 		}

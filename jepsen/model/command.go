@@ -20,7 +20,7 @@ var kinds = [...]string{
 	"OpenSession", "CloseSession", "OpenStream", "PollSteps", "LeaseStep", "CompleteStep", "FailStep", "ReleaseStep",
 	"ReportProgress", "AcquireLock", "ReleaseLock", "RevokeLease", "StartInstance", "CancelInstance", "EndWait", "RegisterWorkflow", "SendSignal", "CompensateInstance",
 	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport", "ForkInstance",
-	"PauseInstance", "ResumeInstance", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep", "ResetInstance",
+	"PauseInstance", "ResumeInstance", "ResolveIncident", "ReopenIncident", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep", "ResetInstance",
 	"StartBulk", "CancelBulk", "AdvanceBulk", "RetryAll",
 }
 
@@ -93,6 +93,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.pauses(c)
 	case Bulk, Unbulk:
 		return s.askBulk(c)
+	case ResolveWhole, Reopen:
+		return s.resolvesWhole(c)
 	case Retry, SkipRun, Resolve, Update:
 		return s.operate(c)
 	case ReleaseLock:

@@ -127,6 +127,8 @@ const (
 	Fork
 	Halt // an instance is paused, and resumed
 	Unhalt
+	ResolveWhole // a failed instance is resolved, and reopened
+	Reopen
 	Retry
 	SkipRun
 	Resolve

@@ -122,6 +122,10 @@ func (s *State) instanceChanged(f *Fact, i *instance) {
 		s.pauseFact(f, i)
 		return
 	}
+	if f.Kind == "instance.resolved" || f.Kind == "instance.reopened" {
+		s.resolutionFact(f, i)
+		return
+	}
 	if f.Kind == "instance.compensating" {
 		s.compensationBegun(f, i)
 		return

@@ -51,6 +51,36 @@ func (s *State) pauseFact(f *Fact, i *instance) {
 	s.touch(i)
 }
 
+// resolvesWhole decides on what says that a failed instance needs nobody any more, or takes that back.
+func (s *State) resolvesWhole(c *Command) func() {
+	i, resolves := s.instance(c.Instance), c.Kind == ResolveWhole
+	switch {
+	case i == nil:
+		s.refused(c, "INSTANCE_NOT_FOUND")
+		return nil
+	case i.state != Failed:
+		s.refused(c, "NOT_FAILED")
+		return nil
+	}
+	again := i.resolved == resolves
+	s.must(c)
+	return func() {
+		if c.Answer.Duplicate != again || i.resolved != resolves {
+			fault("S4", "%s is answered %+v; %s is resolved: %v, and was before: %v", c.say(), c.Answer, i.id, i.resolved, again)
+		}
+	}
+}
+
+// resolutionFact has a failed instance be resolved, or not any more.
+func (s *State) resolutionFact(f *Fact, i *instance) {
+	resolves, c := f.Kind == "instance.resolved", s.cause.command
+	if c == nil || c.Kind != map[bool]Kind{true: ResolveWhole, false: Reopen}[resolves] || c.Instance != i.id || i.resolved == resolves || i.state != Failed {
+		fault("S4", "%s of %s, which is %s, by %s", f.Kind, i.id, i.state, c.say())
+	}
+	i.resolved = resolves
+	s.saw(map[bool]Class{true: FailureResolved, false: FailureReopened}[resolves])
+}
+
 // joinsQueue has a run be among those that are given to who asks.
 func (s *State) joinsQueue(r *run) {
 	if r.free() {

@@ -30,6 +30,7 @@ type instance struct {
 	flow      *Workflow
 	state     string
 	paused    bool
+	resolved  bool // it failed, and was resolved
 	wasPaused bool // now or before: frames may have been begun of which nothing was told
 	// The version of the workflow; none where it is not known.
 	version *version

@@ -49,10 +49,10 @@ func (s *State) Matching(f Filter) (ids []string, unsure bool) {
 }
 
 // Troubled lists what needs a person: runs that stand still, by instance and name, and instances that have failed unless only the first are
-// asked for.
-func (s *State) Troubled(standing bool) (names []string) {
+// asked for; of these, those that were resolved only if they are asked for too.
+func (s *State) Troubled(standing, resolved bool) (names []string) {
 	for id, i := range s.instances {
-		if i.state == Failed && !standing {
+		if i.state == Failed && !standing && (resolved || !i.resolved) {
 			names = append(names, id)
 		}
 		for _, r := range i.runs {

@@ -39,7 +39,7 @@ func TestMatching(t *testing.T) {
 func TestWhatNeedsAPerson(t *testing.T) {
 	h := tell(t, flow(Step{Name: "a", When: &When{Above: 3, Unsound: true}}))
 	h.good(began(3, incident("a", "CONDITION_INVALID")))
-	if got := h.s.Troubled(true); len(got) != 1 || got[0] != "i/a" {
+	if got := h.s.Troubled(true, true); len(got) != 1 || got[0] != "i/a" {
 		t.Errorf("%v", got)
 	}
 	h = tell(t, flow(Step{Name: "a"}))
@@ -48,7 +48,7 @@ func TestWhatNeedsAPerson(t *testing.T) {
 	h.good(leased(1, "i", "a", 7, 1, 0))
 	h.good(one(Command{Kind: Fail, Instance: "i", Step: "a", Token: 7, Code: "E", Answer: Answer{State: Failed}},
 		Fact{Kind: "step.failed", Instance: "i", Step: "a", Token: 7, Attempt: 1, Used: 1, Code: "E"}, Fact{Kind: "instance.failing", Instance: "i", Code: "E"}, Fact{Kind: "instance.failed", Instance: "i", Code: "E"}))
-	if got := h.s.Troubled(false); len(got) != 1 || got[0] != "i" || len(h.s.Troubled(true)) != 0 {
+	if got := h.s.Troubled(false, false); len(got) != 1 || got[0] != "i" || len(h.s.Troubled(true, true)) != 0 {
 		t.Errorf("%v", got)
 	}
 }

@@ -169,6 +169,8 @@ const (
 
 	InstancePaused  Class = "instance paused"
 	InstanceResumed Class = "instance resumed"
+	FailureResolved Class = "failed instance resolved"
+	FailureReopened Class = "failed instance reopened"
 	StepRetried     Class = "step that stood still retried"
 	StepSkipped     Class = "step skipped by an operator"
 	StepUpdated     Class = "step updated"
@@ -217,7 +219,7 @@ func Classes() []Class {
 		Drained, Undrained, StartDrained, StartOlder, CallDrained, TimeDrained,
 		Removed, PutBehind, KeptForKey, Dropped,
 		ForkLive, ForkEnded, ForkAgain, ForkRefused, Copied, CopiedSkip, CopiedFailure,
-		InstancePaused, InstanceResumed, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
+		InstancePaused, InstanceResumed, FailureResolved, FailureReopened, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
 		SetBack, SetBackLeased, SetBackPaused, SetBackStill, SetBackCall, SetBackUndoes, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
 		BulkChanged, BulkSame, BulkRefused, BulkRetried, BulkSlices, BulkTurns, BulkDone, BulkCancelled,
 	}

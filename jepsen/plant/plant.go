@@ -130,12 +130,13 @@ const (
 
 	IncidentLeftOut Bug = "incident-left-out"
 
-	ResetNotUndone Bug = "reset-not-undone"
-	ResetUnordered Bug = "reset-unordered"
-	ResetUngated   Bug = "reset-ungated"
-	BulkEdgeLost   Bug = "bulk-edge-lost"
-	BulkEdgeTwice  Bug = "bulk-edge-twice"
-	BulkNewer      Bug = "bulk-newer"
+	ResetNotUndone    Bug = "reset-not-undone"
+	ResetUnordered    Bug = "reset-unordered"
+	ResetUngated      Bug = "reset-ungated"
+	BulkEdgeLost      Bug = "bulk-edge-lost"
+	BulkEdgeTwice     Bug = "bulk-edge-twice"
+	BulkNewer         Bug = "bulk-newer"
+	ResolvedForgotten Bug = "resolved-forgotten"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -225,6 +226,7 @@ var All = []Row{
 	{BulkEdgeTwice, "S4", "a bulk operation comes to the instance at which a slice ended again"},
 	{BulkNewer, "S4", "a bulk operation comes to instances that were started behind it"},
 	{IncidentLeftOut, "S4", "a run that stands still is not among what needs a person"},
+	{ResolvedForgotten, "S4", "that a failed instance needs nobody any more is told, and not kept"},
 	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},
 	{RemovedEarly, "retention", "an instance is removed when half of the time for which it is kept is over"},
 	{RemovedShown, "S4", "an instance that was removed is still shown"},

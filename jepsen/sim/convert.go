@@ -184,6 +184,10 @@ func operatorCommand(c *logv1.Command, m *model.Command) {
 	switch b := c.Body.(type) {
 	case *logv1.Command_PauseInstance:
 		m.Kind, m.Instance = model.Halt, b.PauseInstance.InstanceId
+	case *logv1.Command_ResolveIncident:
+		m.Kind, m.Instance = model.ResolveWhole, b.ResolveIncident.InstanceId
+	case *logv1.Command_ReopenIncident:
+		m.Kind, m.Instance = model.Reopen, b.ReopenIncident.InstanceId
 	case *logv1.Command_ResumeInstance:
 		m.Kind, m.Instance = model.Unhalt, b.ResumeInstance.InstanceId
 	case *logv1.Command_RetryStep:
@@ -262,6 +266,10 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	case *v1.ResumeInstanceResponse:
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
+	case *v1.ResolveIncidentResponse:
+		m.Duplicate = r.Duplicate
+	case *v1.ReopenIncidentResponse:
+		m.Duplicate = r.Duplicate
 	case *v1.RetryStepResponse:
 		m.Duplicate, m.State = r.Duplicate, strings.TrimPrefix(r.InstanceState.String(), "INSTANCE_STATE_")
 	case *v1.SkipStepResponse:

@@ -112,7 +112,7 @@ func (k *reader) walk() {
 // incidents lists what needs a person, page by page, of one moment, and has all of it compared.
 func (k *reader) incidents() *request {
 	d, h := k.c.draws, k.c.w.history
-	first := &v1.ListIncidentsRequest{Limit: int32(1 + d.IntN(50)), Standing: d.one(2)}
+	first := &v1.ListIncidentsRequest{Limit: int32(1 + d.IntN(50)), Standing: d.one(3), Resolved: d.one(2)}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
 		all, ask := &v1.ListIncidentsResponse{}, proto.CloneOf(first)
 		for {
@@ -138,7 +138,7 @@ func (k *reader) incidents() *request {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		if want := h.model.Troubled(first.Standing); !slices.Equal(names, want) {
+		if want := h.model.Troubled(first.Standing, first.Resolved); !slices.Equal(names, want) {
 			return fmt.Sprintf("of what needs a person there is %v; it is %v", names, want)
 		}
 		return ""

@@ -30,9 +30,12 @@ func (k *steerer) next() {
 		if w.stopping {
 			return
 		}
-		if run, known := late(d, w.crew.runs); known && d.one(3) {
+		switch run, known := late(d, w.crew.runs); {
+		case d.one(6):
+			k.settle()
+		case known && d.one(3):
 			k.steer(run)
-		} else {
+		default:
 			k.look()
 		}
 		k.next()
@@ -70,6 +73,30 @@ func (k *steerer) look() {
 				k.steer(heard{instance: id, step: run.Step, index: run.Index})
 			}
 		})
+	})
+}
+
+// settle resolves one of what has failed, or reopens it, and now and then what has not.
+func (k *steerer) settle() {
+	d := k.c.draws
+	list := &request{read: func(m *fsm.Machine) (proto.Message, error) {
+		if d.one(8) {
+			return m.ListInstances(&v1.ListInstancesRequest{Limit: 100})
+		}
+		return m.ListInstances(&v1.ListInstancesRequest{State: v1.InstanceState_INSTANCE_STATE_FAILED, Limit: 4})
+	}}
+	k.c.call(list, options{kind: "read"}, func(res *response) {
+		list, is := res.value.(*v1.ListInstancesResponse)
+		if !is || len(list.Instances) == 0 {
+			return
+		}
+		id, c := pick(d, list.Instances).InstanceId, &logv1.Command{Envelope: &logv1.Envelope{}}
+		if d.one(2) {
+			c.Body = &logv1.Command_ResolveIncident{ResolveIncident: &v1.ResolveIncidentRequest{InstanceId: id, Reason: "f"}}
+		} else {
+			c.Body = &logv1.Command_ReopenIncident{ReopenIncident: &v1.ReopenIncidentRequest{InstanceId: id, Reason: "g"}}
+		}
+		k.c.call(&request{commands: one(c)}, options{kind: "steer"}, func(*response) {})
 	})
 }
 

@@ -60,6 +60,7 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_BULK_NOT_FOUND:      connect.CodeNotFound,
 	v1.Code_CODE_BULK_EXISTS:         connect.CodeAlreadyExists,
 	v1.Code_CODE_BULK_LIMIT:          connect.CodeResourceExhausted,
+	v1.Code_CODE_NOT_FAILED:          connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_PENDING:    connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_UNFIT:      connect.CodeFailedPrecondition,
 	v1.Code_CODE_NOT_RUNNING:         connect.CodeFailedPrecondition,

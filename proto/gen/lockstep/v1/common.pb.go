@@ -160,6 +160,9 @@ const (
 	// As many bulk operations run in the namespace as may.
 	// Next: wait for one to end, or cancel one.
 	Code_CODE_BULK_LIMIT Code = 58
+	// The instance has not failed, so there is nothing to resolve, or to reopen.
+	// Next: of what stands still, retry the step, skip it, or end it by hand, as the list of incidents says.
+	Code_CODE_NOT_FAILED Code = 65
 	// A step before the one from which an instance is to be forked has not ended.
 	// Next: ask again when it has, or fork from that step or one before it.
 	Code_CODE_UPSTREAM_PENDING Code = 41
@@ -225,6 +228,7 @@ var (
 		56: "CODE_BULK_NOT_FOUND",
 		57: "CODE_BULK_EXISTS",
 		58: "CODE_BULK_LIMIT",
+		65: "CODE_NOT_FAILED",
 		41: "CODE_UPSTREAM_PENDING",
 		42: "CODE_UPSTREAM_UNFIT",
 		62: "CODE_NOT_RUNNING",
@@ -277,6 +281,7 @@ var (
 		"CODE_BULK_NOT_FOUND":      56,
 		"CODE_BULK_EXISTS":         57,
 		"CODE_BULK_LIMIT":          58,
+		"CODE_NOT_FAILED":          65,
 		"CODE_UPSTREAM_PENDING":    41,
 		"CODE_UPSTREAM_UNFIT":      42,
 		"CODE_NOT_RUNNING":         62,
@@ -738,7 +743,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xcc\t\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xe1\t\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -785,7 +790,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x14CODE_INDEX_NOT_READY\x107\x12\x17\n" +
 	"\x13CODE_BULK_NOT_FOUND\x108\x12\x14\n" +
 	"\x10CODE_BULK_EXISTS\x109\x12\x13\n" +
-	"\x0fCODE_BULK_LIMIT\x10:\x12\x19\n" +
+	"\x0fCODE_BULK_LIMIT\x10:\x12\x13\n" +
+	"\x0fCODE_NOT_FAILED\x10A\x12\x19\n" +
 	"\x15CODE_UPSTREAM_PENDING\x10)\x12\x17\n" +
 	"\x13CODE_UPSTREAM_UNFIT\x10*\x12\x14\n" +
 	"\x10CODE_NOT_RUNNING\x10>\x12\x17\n" +

@@ -109,7 +109,9 @@ type Incident struct {
 	// What can be done, as it is typed. WHY stands for a reason, and JSON for an output.
 	Commands []string `protobuf:"bytes,12,rep,name=commands,proto3" json:"commands,omitempty"`
 	// Since when it stands still, or when it ended.
-	Since         *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=since,proto3" json:"since,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=since,proto3" json:"since,omitempty"`
+	// Of one that was resolved.
+	Resolution    *Resolution `protobuf:"bytes,14,opt,name=resolution,proto3" json:"resolution,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +237,13 @@ func (x *Incident) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Incident) GetResolution() *Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
 type ListIncidentsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -244,8 +253,10 @@ type ListIncidentsRequest struct {
 	Workflow string       `protobuf:"bytes,4,opt,name=workflow,proto3" json:"workflow,omitempty"`
 	Kind     IncidentKind `protobuf:"varint,5,opt,name=kind,proto3,enum=lockstep.v1.IncidentKind" json:"kind,omitempty"`
 	// Only runs that stand still: what has ended is left out.
-	Standing      bool        `protobuf:"varint,6,opt,name=standing,proto3" json:"standing,omitempty"`
-	Consistency   Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
+	Standing    bool        `protobuf:"varint,6,opt,name=standing,proto3" json:"standing,omitempty"`
+	Consistency Consistency `protobuf:"varint,7,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
+	// Those that were resolved too.
+	Resolved      bool `protobuf:"varint,8,opt,name=resolved,proto3" json:"resolved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -329,6 +340,13 @@ func (x *ListIncidentsRequest) GetConsistency() Consistency {
 	return Consistency_CONSISTENCY_UNSPECIFIED
 }
 
+func (x *ListIncidentsRequest) GetResolved() bool {
+	if x != nil {
+		return x.Resolved
+	}
+	return false
+}
+
 type ListIncidentsResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Incidents []*Incident            `protobuf:"bytes,1,rep,name=incidents,proto3" json:"incidents,omitempty"`
@@ -382,11 +400,222 @@ func (x *ListIncidentsResponse) GetNextPage() string {
 	return ""
 }
 
+type ResolveIncidentRequest struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Namespace  string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	// What was done about it. It must not be empty.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveIncidentRequest) Reset() {
+	*x = ResolveIncidentRequest{}
+	mi := &file_lockstep_v1_incident_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveIncidentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveIncidentRequest) ProtoMessage() {}
+
+func (x *ResolveIncidentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_incident_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveIncidentRequest.ProtoReflect.Descriptor instead.
+func (*ResolveIncidentRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_incident_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ResolveIncidentRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ResolveIncidentRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ResolveIncidentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResolveIncidentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True when it was resolved before: that stays, with its reason.
+	Duplicate     bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveIncidentResponse) Reset() {
+	*x = ResolveIncidentResponse{}
+	mi := &file_lockstep_v1_incident_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveIncidentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveIncidentResponse) ProtoMessage() {}
+
+func (x *ResolveIncidentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_incident_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveIncidentResponse.ProtoReflect.Descriptor instead.
+func (*ResolveIncidentResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_incident_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ResolveIncidentResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
+type ReopenIncidentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	InstanceId    string                 `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenIncidentRequest) Reset() {
+	*x = ReopenIncidentRequest{}
+	mi := &file_lockstep_v1_incident_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenIncidentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenIncidentRequest) ProtoMessage() {}
+
+func (x *ReopenIncidentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_incident_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenIncidentRequest.ProtoReflect.Descriptor instead.
+func (*ReopenIncidentRequest) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_incident_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ReopenIncidentRequest) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *ReopenIncidentRequest) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *ReopenIncidentRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ReopenIncidentResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// True when it was not resolved.
+	Duplicate     bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReopenIncidentResponse) Reset() {
+	*x = ReopenIncidentResponse{}
+	mi := &file_lockstep_v1_incident_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReopenIncidentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReopenIncidentResponse) ProtoMessage() {}
+
+func (x *ReopenIncidentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_incident_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReopenIncidentResponse.ProtoReflect.Descriptor instead.
+func (*ReopenIncidentResponse) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_incident_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReopenIncidentResponse) GetDuplicate() bool {
+	if x != nil {
+		return x.Duplicate
+	}
+	return false
+}
+
 var File_lockstep_v1_incident_proto protoreflect.FileDescriptor
 
 const file_lockstep_v1_incident_proto_rawDesc = "" +
 	"\n" +
-	"\x1alockstep/v1/incident.proto\x12\vlockstep.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\"\x9e\x03\n" +
+	"\x1alockstep/v1/incident.proto\x12\vlockstep.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lockstep/v1/common.proto\x1a\x1alockstep/v1/instance.proto\"\xd7\x03\n" +
 	"\bIncident\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -402,7 +631,10 @@ const file_lockstep_v1_incident_proto_rawDesc = "" +
 	" \x01(\tR\x05cause\x12\x1a\n" +
 	"\bevidence\x18\v \x03(\tR\bevidence\x12\x1a\n" +
 	"\bcommands\x18\f \x03(\tR\bcommands\x120\n" +
-	"\x05since\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x81\x02\n" +
+	"\x05since\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x127\n" +
+	"\n" +
+	"resolution\x18\x0e \x01(\v2\x17.lockstep.v1.ResolutionR\n" +
+	"resolution\"\x9d\x02\n" +
 	"\x14ListIncidentsRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04page\x18\x02 \x01(\tR\x04page\x12\x14\n" +
@@ -410,10 +642,25 @@ const file_lockstep_v1_incident_proto_rawDesc = "" +
 	"\bworkflow\x18\x04 \x01(\tR\bworkflow\x12-\n" +
 	"\x04kind\x18\x05 \x01(\x0e2\x19.lockstep.v1.IncidentKindR\x04kind\x12\x1a\n" +
 	"\bstanding\x18\x06 \x01(\bR\bstanding\x12:\n" +
-	"\vconsistency\x18\a \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"i\n" +
+	"\vconsistency\x18\a \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\x12\x1a\n" +
+	"\bresolved\x18\b \x01(\bR\bresolved\"i\n" +
 	"\x15ListIncidentsResponse\x123\n" +
 	"\tincidents\x18\x01 \x03(\v2\x15.lockstep.v1.IncidentR\tincidents\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage*\xd9\x01\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage\"o\n" +
+	"\x16ResolveIncidentRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"7\n" +
+	"\x17ResolveIncidentResponse\x12\x1c\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate\"n\n" +
+	"\x15ReopenIncidentRequest\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
+	"\vinstance_id\x18\x02 \x01(\tR\n" +
+	"instanceId\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"6\n" +
+	"\x16ReopenIncidentResponse\x12\x1c\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate*\xd9\x01\n" +
 	"\fIncidentKind\x12\x1d\n" +
 	"\x19INCIDENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18INCIDENT_KIND_EXPRESSION\x10\x01\x12\x19\n" +
@@ -421,9 +668,11 @@ const file_lockstep_v1_incident_proto_rawDesc = "" +
 	"\x1aINCIDENT_KIND_COMPENSATION\x10\x03\x12\x1a\n" +
 	"\x16INCIDENT_KIND_DEADLOCK\x10\x04\x12\x1b\n" +
 	"\x17INCIDENT_KIND_EXHAUSTED\x10\x05\x12\x18\n" +
-	"\x14INCIDENT_KIND_FAILED\x10\x062n\n" +
+	"\x14INCIDENT_KIND_FAILED\x10\x062\xa7\x02\n" +
 	"\x0fIncidentService\x12[\n" +
-	"\rListIncidents\x12!.lockstep.v1.ListIncidentsRequest\x1a\".lockstep.v1.ListIncidentsResponse\"\x03\x90\x02\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
+	"\rListIncidents\x12!.lockstep.v1.ListIncidentsRequest\x1a\".lockstep.v1.ListIncidentsResponse\"\x03\x90\x02\x01\x12\\\n" +
+	"\x0fResolveIncident\x12#.lockstep.v1.ResolveIncidentRequest\x1a$.lockstep.v1.ResolveIncidentResponse\x12Y\n" +
+	"\x0eReopenIncident\x12\".lockstep.v1.ReopenIncidentRequest\x1a#.lockstep.v1.ReopenIncidentResponseBCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"
 
 var (
 	file_lockstep_v1_incident_proto_rawDescOnce sync.Once
@@ -438,30 +687,40 @@ func file_lockstep_v1_incident_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_incident_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lockstep_v1_incident_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_lockstep_v1_incident_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_lockstep_v1_incident_proto_goTypes = []any{
-	(IncidentKind)(0),             // 0: lockstep.v1.IncidentKind
-	(*Incident)(nil),              // 1: lockstep.v1.Incident
-	(*ListIncidentsRequest)(nil),  // 2: lockstep.v1.ListIncidentsRequest
-	(*ListIncidentsResponse)(nil), // 3: lockstep.v1.ListIncidentsResponse
-	(InstanceState)(0),            // 4: lockstep.v1.InstanceState
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(Consistency)(0),              // 6: lockstep.v1.Consistency
+	(IncidentKind)(0),               // 0: lockstep.v1.IncidentKind
+	(*Incident)(nil),                // 1: lockstep.v1.Incident
+	(*ListIncidentsRequest)(nil),    // 2: lockstep.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil),   // 3: lockstep.v1.ListIncidentsResponse
+	(*ResolveIncidentRequest)(nil),  // 4: lockstep.v1.ResolveIncidentRequest
+	(*ResolveIncidentResponse)(nil), // 5: lockstep.v1.ResolveIncidentResponse
+	(*ReopenIncidentRequest)(nil),   // 6: lockstep.v1.ReopenIncidentRequest
+	(*ReopenIncidentResponse)(nil),  // 7: lockstep.v1.ReopenIncidentResponse
+	(InstanceState)(0),              // 8: lockstep.v1.InstanceState
+	(*timestamppb.Timestamp)(nil),   // 9: google.protobuf.Timestamp
+	(*Resolution)(nil),              // 10: lockstep.v1.Resolution
+	(Consistency)(0),                // 11: lockstep.v1.Consistency
 }
 var file_lockstep_v1_incident_proto_depIdxs = []int32{
-	0, // 0: lockstep.v1.Incident.kind:type_name -> lockstep.v1.IncidentKind
-	4, // 1: lockstep.v1.Incident.state:type_name -> lockstep.v1.InstanceState
-	5, // 2: lockstep.v1.Incident.since:type_name -> google.protobuf.Timestamp
-	0, // 3: lockstep.v1.ListIncidentsRequest.kind:type_name -> lockstep.v1.IncidentKind
-	6, // 4: lockstep.v1.ListIncidentsRequest.consistency:type_name -> lockstep.v1.Consistency
-	1, // 5: lockstep.v1.ListIncidentsResponse.incidents:type_name -> lockstep.v1.Incident
-	2, // 6: lockstep.v1.IncidentService.ListIncidents:input_type -> lockstep.v1.ListIncidentsRequest
-	3, // 7: lockstep.v1.IncidentService.ListIncidents:output_type -> lockstep.v1.ListIncidentsResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	0,  // 0: lockstep.v1.Incident.kind:type_name -> lockstep.v1.IncidentKind
+	8,  // 1: lockstep.v1.Incident.state:type_name -> lockstep.v1.InstanceState
+	9,  // 2: lockstep.v1.Incident.since:type_name -> google.protobuf.Timestamp
+	10, // 3: lockstep.v1.Incident.resolution:type_name -> lockstep.v1.Resolution
+	0,  // 4: lockstep.v1.ListIncidentsRequest.kind:type_name -> lockstep.v1.IncidentKind
+	11, // 5: lockstep.v1.ListIncidentsRequest.consistency:type_name -> lockstep.v1.Consistency
+	1,  // 6: lockstep.v1.ListIncidentsResponse.incidents:type_name -> lockstep.v1.Incident
+	2,  // 7: lockstep.v1.IncidentService.ListIncidents:input_type -> lockstep.v1.ListIncidentsRequest
+	4,  // 8: lockstep.v1.IncidentService.ResolveIncident:input_type -> lockstep.v1.ResolveIncidentRequest
+	6,  // 9: lockstep.v1.IncidentService.ReopenIncident:input_type -> lockstep.v1.ReopenIncidentRequest
+	3,  // 10: lockstep.v1.IncidentService.ListIncidents:output_type -> lockstep.v1.ListIncidentsResponse
+	5,  // 11: lockstep.v1.IncidentService.ResolveIncident:output_type -> lockstep.v1.ResolveIncidentResponse
+	7,  // 12: lockstep.v1.IncidentService.ReopenIncident:output_type -> lockstep.v1.ReopenIncidentResponse
+	10, // [10:13] is the sub-list for method output_type
+	7,  // [7:10] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_incident_proto_init() }
@@ -477,7 +736,7 @@ func file_lockstep_v1_incident_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_incident_proto_rawDesc), len(file_lockstep_v1_incident_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

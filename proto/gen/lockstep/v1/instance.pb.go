@@ -734,7 +734,9 @@ type Instance struct {
 	// While it lives: when something was last added to its history.
 	Changed *timestamppb.Timestamp `protobuf:"bytes,42,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Of one that is paused.
-	Pause         *Pause `protobuf:"bytes,37,opt,name=pause,proto3" json:"pause,omitempty"`
+	Pause *Pause `protobuf:"bytes,37,opt,name=pause,proto3" json:"pause,omitempty"`
+	// Of one that has failed, and needs nobody any more.
+	Resolution    *Resolution `protobuf:"bytes,44,opt,name=resolution,proto3" json:"resolution,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -965,6 +967,13 @@ func (x *Instance) GetPause() *Pause {
 	return nil
 }
 
+func (x *Instance) GetResolution() *Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
 // Pause says since when an instance is paused, by whom, and why.
 type Pause struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1026,6 +1035,67 @@ func (x *Pause) GetReason() string {
 	return ""
 }
 
+// Resolution says when somebody said that an instance which has failed needs nobody any more, who that was, and why.
+type Resolution struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resolution) Reset() {
+	*x = Resolution{}
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resolution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resolution) ProtoMessage() {}
+
+func (x *Resolution) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
+func (*Resolution) Descriptor() ([]byte, []int) {
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Resolution) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Resolution) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Resolution) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Line is the starts of an id, of which one at a time has it. Who has it and who waits are told in GetInstance and WaitInstance alone.
 type Line struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1042,7 +1112,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1124,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[4]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1137,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Line) GetId() string {
@@ -1109,7 +1179,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1191,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[5]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1204,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Key) GetName() string {
@@ -1174,7 +1244,7 @@ type StartInstanceRequest struct {
 
 func (x *StartInstanceRequest) Reset() {
 	*x = StartInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1186,7 +1256,7 @@ func (x *StartInstanceRequest) String() string {
 func (*StartInstanceRequest) ProtoMessage() {}
 
 func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[6]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1199,7 +1269,7 @@ func (x *StartInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceRequest.ProtoReflect.Descriptor instead.
 func (*StartInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StartInstanceRequest) GetNamespace() string {
@@ -1287,7 +1357,7 @@ type StartInstanceResponse struct {
 
 func (x *StartInstanceResponse) Reset() {
 	*x = StartInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1299,7 +1369,7 @@ func (x *StartInstanceResponse) String() string {
 func (*StartInstanceResponse) ProtoMessage() {}
 
 func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[7]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1312,7 +1382,7 @@ func (x *StartInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstanceResponse.ProtoReflect.Descriptor instead.
 func (*StartInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StartInstanceResponse) GetInstanceId() string {
@@ -1360,7 +1430,7 @@ type StartInstancesRequest struct {
 
 func (x *StartInstancesRequest) Reset() {
 	*x = StartInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1442,7 @@ func (x *StartInstancesRequest) String() string {
 func (*StartInstancesRequest) ProtoMessage() {}
 
 func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[8]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1455,7 @@ func (x *StartInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesRequest.ProtoReflect.Descriptor instead.
 func (*StartInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StartInstancesRequest) GetNamespace() string {
@@ -1411,7 +1481,7 @@ type StartInstancesResponse struct {
 
 func (x *StartInstancesResponse) Reset() {
 	*x = StartInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1493,7 @@ func (x *StartInstancesResponse) String() string {
 func (*StartInstancesResponse) ProtoMessage() {}
 
 func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[9]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1506,7 @@ func (x *StartInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartInstancesResponse.ProtoReflect.Descriptor instead.
 func (*StartInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StartInstancesResponse) GetOutcomes() []*StartOutcome {
@@ -1456,7 +1526,7 @@ type StartOutcome struct {
 
 func (x *StartOutcome) Reset() {
 	*x = StartOutcome{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1538,7 @@ func (x *StartOutcome) String() string {
 func (*StartOutcome) ProtoMessage() {}
 
 func (x *StartOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[10]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1551,7 @@ func (x *StartOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartOutcome.ProtoReflect.Descriptor instead.
 func (*StartOutcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StartOutcome) GetStarted() *StartInstanceResponse {
@@ -1509,7 +1579,7 @@ type GetInstanceRequest struct {
 
 func (x *GetInstanceRequest) Reset() {
 	*x = GetInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1591,7 @@ func (x *GetInstanceRequest) String() string {
 func (*GetInstanceRequest) ProtoMessage() {}
 
 func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[11]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1604,7 @@ func (x *GetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetInstanceRequest) GetNamespace() string {
@@ -1569,7 +1639,7 @@ type WaitInstanceRequest struct {
 
 func (x *WaitInstanceRequest) Reset() {
 	*x = WaitInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1651,7 @@ func (x *WaitInstanceRequest) String() string {
 func (*WaitInstanceRequest) ProtoMessage() {}
 
 func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[12]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1664,7 @@ func (x *WaitInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceRequest.ProtoReflect.Descriptor instead.
 func (*WaitInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WaitInstanceRequest) GetNamespace() string {
@@ -1628,7 +1698,7 @@ type WaitInstanceResponse struct {
 
 func (x *WaitInstanceResponse) Reset() {
 	*x = WaitInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1710,7 @@ func (x *WaitInstanceResponse) String() string {
 func (*WaitInstanceResponse) ProtoMessage() {}
 
 func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[13]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1723,7 @@ func (x *WaitInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitInstanceResponse.ProtoReflect.Descriptor instead.
 func (*WaitInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WaitInstanceResponse) GetDone() bool {
@@ -1702,7 +1772,7 @@ type ListInstancesRequest struct {
 
 func (x *ListInstancesRequest) Reset() {
 	*x = ListInstancesRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1784,7 @@ func (x *ListInstancesRequest) String() string {
 func (*ListInstancesRequest) ProtoMessage() {}
 
 func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[14]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1797,7 @@ func (x *ListInstancesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesRequest.ProtoReflect.Descriptor instead.
 func (*ListInstancesRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListInstancesRequest) GetNamespace() string {
@@ -1845,7 +1915,7 @@ type ListInstancesResponse struct {
 
 func (x *ListInstancesResponse) Reset() {
 	*x = ListInstancesResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1857,7 +1927,7 @@ func (x *ListInstancesResponse) String() string {
 func (*ListInstancesResponse) ProtoMessage() {}
 
 func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[15]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1870,7 +1940,7 @@ func (x *ListInstancesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInstancesResponse.ProtoReflect.Descriptor instead.
 func (*ListInstancesResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListInstancesResponse) GetInstances() []*Instance {
@@ -1898,7 +1968,7 @@ type CancelInstanceRequest struct {
 
 func (x *CancelInstanceRequest) Reset() {
 	*x = CancelInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +1980,7 @@ func (x *CancelInstanceRequest) String() string {
 func (*CancelInstanceRequest) ProtoMessage() {}
 
 func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[16]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +1993,7 @@ func (x *CancelInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CancelInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelInstanceRequest) GetNamespace() string {
@@ -1956,7 +2026,7 @@ type CancelInstanceResponse struct {
 
 func (x *CancelInstanceResponse) Reset() {
 	*x = CancelInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2038,7 @@ func (x *CancelInstanceResponse) String() string {
 func (*CancelInstanceResponse) ProtoMessage() {}
 
 func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[17]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2051,7 @@ func (x *CancelInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CancelInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelInstanceResponse) GetState() InstanceState {
@@ -2009,7 +2079,7 @@ type ResetInstanceRequest struct {
 
 func (x *ResetInstanceRequest) Reset() {
 	*x = ResetInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2091,7 @@ func (x *ResetInstanceRequest) String() string {
 func (*ResetInstanceRequest) ProtoMessage() {}
 
 func (x *ResetInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[18]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2104,7 @@ func (x *ResetInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ResetInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResetInstanceRequest) GetNamespace() string {
@@ -2096,7 +2166,7 @@ type ResetInstanceResponse struct {
 
 func (x *ResetInstanceResponse) Reset() {
 	*x = ResetInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2178,7 @@ func (x *ResetInstanceResponse) String() string {
 func (*ResetInstanceResponse) ProtoMessage() {}
 
 func (x *ResetInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[19]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2191,7 @@ func (x *ResetInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ResetInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResetInstanceResponse) GetIndex() int32 {
@@ -2179,7 +2249,7 @@ type ForkInstanceRequest struct {
 
 func (x *ForkInstanceRequest) Reset() {
 	*x = ForkInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2191,7 +2261,7 @@ func (x *ForkInstanceRequest) String() string {
 func (*ForkInstanceRequest) ProtoMessage() {}
 
 func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[20]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2204,7 +2274,7 @@ func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ForkInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForkInstanceRequest) GetNamespace() string {
@@ -2271,7 +2341,7 @@ type ForkInstanceResponse struct {
 
 func (x *ForkInstanceResponse) Reset() {
 	*x = ForkInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2353,7 @@ func (x *ForkInstanceResponse) String() string {
 func (*ForkInstanceResponse) ProtoMessage() {}
 
 func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2366,7 @@ func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ForkInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForkInstanceResponse) GetInstanceId() string {
@@ -2349,7 +2419,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2361,7 +2431,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2374,7 +2444,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -2423,7 +2493,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2435,7 +2505,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2448,7 +2518,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -2489,7 +2559,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2571,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2584,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -2604,7 +2674,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2686,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2699,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -2680,7 +2750,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2762,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2775,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -2754,7 +2824,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2836,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +2849,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -2809,7 +2879,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2821,7 +2891,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2834,7 +2904,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -2883,7 +2953,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +2965,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +2978,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -2937,7 +3007,7 @@ type PauseInstanceRequest struct {
 
 func (x *PauseInstanceRequest) Reset() {
 	*x = PauseInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3019,7 @@ func (x *PauseInstanceRequest) String() string {
 func (*PauseInstanceRequest) ProtoMessage() {}
 
 func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3032,7 @@ func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseInstanceRequest.ProtoReflect.Descriptor instead.
 func (*PauseInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PauseInstanceRequest) GetNamespace() string {
@@ -2997,7 +3067,7 @@ type PauseInstanceResponse struct {
 
 func (x *PauseInstanceResponse) Reset() {
 	*x = PauseInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3079,7 @@ func (x *PauseInstanceResponse) String() string {
 func (*PauseInstanceResponse) ProtoMessage() {}
 
 func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3092,7 @@ func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseInstanceResponse.ProtoReflect.Descriptor instead.
 func (*PauseInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PauseInstanceResponse) GetState() InstanceState {
@@ -3051,7 +3121,7 @@ type ResumeInstanceRequest struct {
 
 func (x *ResumeInstanceRequest) Reset() {
 	*x = ResumeInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3133,7 @@ func (x *ResumeInstanceRequest) String() string {
 func (*ResumeInstanceRequest) ProtoMessage() {}
 
 func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3146,7 @@ func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ResumeInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeInstanceRequest) GetNamespace() string {
@@ -3111,7 +3181,7 @@ type ResumeInstanceResponse struct {
 
 func (x *ResumeInstanceResponse) Reset() {
 	*x = ResumeInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3193,7 @@ func (x *ResumeInstanceResponse) String() string {
 func (*ResumeInstanceResponse) ProtoMessage() {}
 
 func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3206,7 @@ func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ResumeInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeInstanceResponse) GetState() InstanceState {
@@ -3167,7 +3237,7 @@ type RetryStepRequest struct {
 
 func (x *RetryStepRequest) Reset() {
 	*x = RetryStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3249,7 @@ func (x *RetryStepRequest) String() string {
 func (*RetryStepRequest) ProtoMessage() {}
 
 func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3262,7 @@ func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepRequest.ProtoReflect.Descriptor instead.
 func (*RetryStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetryStepRequest) GetNamespace() string {
@@ -3242,7 +3312,7 @@ type RetryStepResponse struct {
 
 func (x *RetryStepResponse) Reset() {
 	*x = RetryStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3254,7 +3324,7 @@ func (x *RetryStepResponse) String() string {
 func (*RetryStepResponse) ProtoMessage() {}
 
 func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3267,7 +3337,7 @@ func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepResponse.ProtoReflect.Descriptor instead.
 func (*RetryStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RetryStepResponse) GetInstanceState() InstanceState {
@@ -3305,7 +3375,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3317,7 +3387,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3330,7 +3400,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SkipStepRequest) GetNamespace() string {
@@ -3379,7 +3449,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3391,7 +3461,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3404,7 +3474,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SkipStepResponse) GetInstanceState() InstanceState {
@@ -3440,7 +3510,7 @@ type ResolveStepRequest struct {
 
 func (x *ResolveStepRequest) Reset() {
 	*x = ResolveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3452,7 +3522,7 @@ func (x *ResolveStepRequest) String() string {
 func (*ResolveStepRequest) ProtoMessage() {}
 
 func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3465,7 +3535,7 @@ func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveStepRequest.ProtoReflect.Descriptor instead.
 func (*ResolveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveStepRequest) GetNamespace() string {
@@ -3537,7 +3607,7 @@ type ResolveStepResponse struct {
 
 func (x *ResolveStepResponse) Reset() {
 	*x = ResolveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3549,7 +3619,7 @@ func (x *ResolveStepResponse) String() string {
 func (*ResolveStepResponse) ProtoMessage() {}
 
 func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +3632,7 @@ func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveStepResponse.ProtoReflect.Descriptor instead.
 func (*ResolveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ResolveStepResponse) GetInstanceState() InstanceState {
@@ -3610,7 +3680,7 @@ type UpdateStepRequest struct {
 
 func (x *UpdateStepRequest) Reset() {
 	*x = UpdateStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +3692,7 @@ func (x *UpdateStepRequest) String() string {
 func (*UpdateStepRequest) ProtoMessage() {}
 
 func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +3705,7 @@ func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStepRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpdateStepRequest) GetNamespace() string {
@@ -3719,7 +3789,7 @@ type UpdateStepResponse struct {
 
 func (x *UpdateStepResponse) Reset() {
 	*x = UpdateStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +3801,7 @@ func (x *UpdateStepResponse) String() string {
 func (*UpdateStepResponse) ProtoMessage() {}
 
 func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +3814,7 @@ func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStepResponse.ProtoReflect.Descriptor instead.
 func (*UpdateStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UpdateStepResponse) GetInstanceState() InstanceState {
@@ -3782,7 +3852,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +3864,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +3877,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -3856,7 +3926,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +3938,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +3951,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -3928,7 +3998,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3940,7 +4010,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3953,7 +4023,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -4078,7 +4148,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4090,7 +4160,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4103,7 +4173,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -4189,7 +4259,7 @@ type AwaitedKey struct {
 
 func (x *AwaitedKey) Reset() {
 	*x = AwaitedKey{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4201,7 +4271,7 @@ func (x *AwaitedKey) String() string {
 func (*AwaitedKey) ProtoMessage() {}
 
 func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4214,7 +4284,7 @@ func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitedKey.ProtoReflect.Descriptor instead.
 func (*AwaitedKey) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AwaitedKey) GetName() string {
@@ -4285,7 +4355,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4297,7 +4367,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4310,7 +4380,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -4346,7 +4416,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4358,7 +4428,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4371,7 +4441,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -4402,7 +4472,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4414,7 +4484,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4427,7 +4497,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{49}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -4474,7 +4544,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4486,7 +4556,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4499,7 +4569,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{50}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -4548,7 +4618,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\xbc\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xf5\n" +
 	"\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
@@ -4581,7 +4651,10 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"forkedFrom\x126\n" +
 	"\baccepted\x18) \x01(\v2\x1a.google.protobuf.TimestampR\baccepted\x124\n" +
 	"\achanged\x18* \x01(\v2\x1a.google.protobuf.TimestampR\achanged\x12(\n" +
-	"\x05pause\x18% \x01(\v2\x12.lockstep.v1.PauseR\x05pause\x1a9\n" +
+	"\x05pause\x18% \x01(\v2\x12.lockstep.v1.PauseR\x05pause\x127\n" +
+	"\n" +
+	"resolution\x18, \x01(\v2\x17.lockstep.v1.ResolutionR\n" +
+	"resolution\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -4590,6 +4663,11 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
 	"\x05Pause\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"`\n" +
+	"\n" +
+	"Resolution\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"a\n" +
 	"\x04Line\x12\x0e\n" +
@@ -4997,7 +5075,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -5008,206 +5086,209 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*RunName)(nil),                    // 6: lockstep.v1.RunName
 	(*Instance)(nil),                   // 7: lockstep.v1.Instance
 	(*Pause)(nil),                      // 8: lockstep.v1.Pause
-	(*Line)(nil),                       // 9: lockstep.v1.Line
-	(*Key)(nil),                        // 10: lockstep.v1.Key
-	(*StartInstanceRequest)(nil),       // 11: lockstep.v1.StartInstanceRequest
-	(*StartInstanceResponse)(nil),      // 12: lockstep.v1.StartInstanceResponse
-	(*StartInstancesRequest)(nil),      // 13: lockstep.v1.StartInstancesRequest
-	(*StartInstancesResponse)(nil),     // 14: lockstep.v1.StartInstancesResponse
-	(*StartOutcome)(nil),               // 15: lockstep.v1.StartOutcome
-	(*GetInstanceRequest)(nil),         // 16: lockstep.v1.GetInstanceRequest
-	(*WaitInstanceRequest)(nil),        // 17: lockstep.v1.WaitInstanceRequest
-	(*WaitInstanceResponse)(nil),       // 18: lockstep.v1.WaitInstanceResponse
-	(*ListInstancesRequest)(nil),       // 19: lockstep.v1.ListInstancesRequest
-	(*ListInstancesResponse)(nil),      // 20: lockstep.v1.ListInstancesResponse
-	(*CancelInstanceRequest)(nil),      // 21: lockstep.v1.CancelInstanceRequest
-	(*CancelInstanceResponse)(nil),     // 22: lockstep.v1.CancelInstanceResponse
-	(*ResetInstanceRequest)(nil),       // 23: lockstep.v1.ResetInstanceRequest
-	(*ResetInstanceResponse)(nil),      // 24: lockstep.v1.ResetInstanceResponse
-	(*ForkInstanceRequest)(nil),        // 25: lockstep.v1.ForkInstanceRequest
-	(*ForkInstanceResponse)(nil),       // 26: lockstep.v1.ForkInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 27: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 28: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 29: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 30: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 31: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 32: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 33: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 34: lockstep.v1.RejectStepResponse
-	(*PauseInstanceRequest)(nil),       // 35: lockstep.v1.PauseInstanceRequest
-	(*PauseInstanceResponse)(nil),      // 36: lockstep.v1.PauseInstanceResponse
-	(*ResumeInstanceRequest)(nil),      // 37: lockstep.v1.ResumeInstanceRequest
-	(*ResumeInstanceResponse)(nil),     // 38: lockstep.v1.ResumeInstanceResponse
-	(*RetryStepRequest)(nil),           // 39: lockstep.v1.RetryStepRequest
-	(*RetryStepResponse)(nil),          // 40: lockstep.v1.RetryStepResponse
-	(*SkipStepRequest)(nil),            // 41: lockstep.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),           // 42: lockstep.v1.SkipStepResponse
-	(*ResolveStepRequest)(nil),         // 43: lockstep.v1.ResolveStepRequest
-	(*ResolveStepResponse)(nil),        // 44: lockstep.v1.ResolveStepResponse
-	(*UpdateStepRequest)(nil),          // 45: lockstep.v1.UpdateStepRequest
-	(*UpdateStepResponse)(nil),         // 46: lockstep.v1.UpdateStepResponse
-	(*GetHistoryRequest)(nil),          // 47: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 48: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 49: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 50: lockstep.v1.Waiting
-	(*AwaitedKey)(nil),                 // 51: lockstep.v1.AwaitedKey
-	(*ListWaitsRequest)(nil),           // 52: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 53: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 54: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 55: lockstep.v1.ExplainResponse
-	nil,                                // 56: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 57: lockstep.v1.Instance.KeysEntry
-	nil,                                // 58: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 59: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 60: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 61: lockstep.v1.ListInstancesRequest.KeysEntry
-	nil,                                // 62: lockstep.v1.ForkInstanceRequest.KeysEntry
-	(*structpb.Value)(nil),             // 63: google.protobuf.Value
-	(*Payload)(nil),                    // 64: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 65: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 66: google.protobuf.Duration
-	(*Refusal)(nil),                    // 67: lockstep.v1.Refusal
-	(Consistency)(0),                   // 68: lockstep.v1.Consistency
-	(*Event)(nil),                      // 69: lockstep.v1.Event
-	(*Holder)(nil),                     // 70: lockstep.v1.Holder
-	(*Limit)(nil),                      // 71: lockstep.v1.Limit
+	(*Resolution)(nil),                 // 9: lockstep.v1.Resolution
+	(*Line)(nil),                       // 10: lockstep.v1.Line
+	(*Key)(nil),                        // 11: lockstep.v1.Key
+	(*StartInstanceRequest)(nil),       // 12: lockstep.v1.StartInstanceRequest
+	(*StartInstanceResponse)(nil),      // 13: lockstep.v1.StartInstanceResponse
+	(*StartInstancesRequest)(nil),      // 14: lockstep.v1.StartInstancesRequest
+	(*StartInstancesResponse)(nil),     // 15: lockstep.v1.StartInstancesResponse
+	(*StartOutcome)(nil),               // 16: lockstep.v1.StartOutcome
+	(*GetInstanceRequest)(nil),         // 17: lockstep.v1.GetInstanceRequest
+	(*WaitInstanceRequest)(nil),        // 18: lockstep.v1.WaitInstanceRequest
+	(*WaitInstanceResponse)(nil),       // 19: lockstep.v1.WaitInstanceResponse
+	(*ListInstancesRequest)(nil),       // 20: lockstep.v1.ListInstancesRequest
+	(*ListInstancesResponse)(nil),      // 21: lockstep.v1.ListInstancesResponse
+	(*CancelInstanceRequest)(nil),      // 22: lockstep.v1.CancelInstanceRequest
+	(*CancelInstanceResponse)(nil),     // 23: lockstep.v1.CancelInstanceResponse
+	(*ResetInstanceRequest)(nil),       // 24: lockstep.v1.ResetInstanceRequest
+	(*ResetInstanceResponse)(nil),      // 25: lockstep.v1.ResetInstanceResponse
+	(*ForkInstanceRequest)(nil),        // 26: lockstep.v1.ForkInstanceRequest
+	(*ForkInstanceResponse)(nil),       // 27: lockstep.v1.ForkInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 28: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 29: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 30: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 31: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 32: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 33: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 34: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 35: lockstep.v1.RejectStepResponse
+	(*PauseInstanceRequest)(nil),       // 36: lockstep.v1.PauseInstanceRequest
+	(*PauseInstanceResponse)(nil),      // 37: lockstep.v1.PauseInstanceResponse
+	(*ResumeInstanceRequest)(nil),      // 38: lockstep.v1.ResumeInstanceRequest
+	(*ResumeInstanceResponse)(nil),     // 39: lockstep.v1.ResumeInstanceResponse
+	(*RetryStepRequest)(nil),           // 40: lockstep.v1.RetryStepRequest
+	(*RetryStepResponse)(nil),          // 41: lockstep.v1.RetryStepResponse
+	(*SkipStepRequest)(nil),            // 42: lockstep.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),           // 43: lockstep.v1.SkipStepResponse
+	(*ResolveStepRequest)(nil),         // 44: lockstep.v1.ResolveStepRequest
+	(*ResolveStepResponse)(nil),        // 45: lockstep.v1.ResolveStepResponse
+	(*UpdateStepRequest)(nil),          // 46: lockstep.v1.UpdateStepRequest
+	(*UpdateStepResponse)(nil),         // 47: lockstep.v1.UpdateStepResponse
+	(*GetHistoryRequest)(nil),          // 48: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 49: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 50: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 51: lockstep.v1.Waiting
+	(*AwaitedKey)(nil),                 // 52: lockstep.v1.AwaitedKey
+	(*ListWaitsRequest)(nil),           // 53: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 54: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 55: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 56: lockstep.v1.ExplainResponse
+	nil,                                // 57: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 58: lockstep.v1.Instance.KeysEntry
+	nil,                                // 59: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 60: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 61: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 62: lockstep.v1.ListInstancesRequest.KeysEntry
+	nil,                                // 63: lockstep.v1.ForkInstanceRequest.KeysEntry
+	(*structpb.Value)(nil),             // 64: google.protobuf.Value
+	(*Payload)(nil),                    // 65: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 66: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 67: google.protobuf.Duration
+	(*Refusal)(nil),                    // 68: lockstep.v1.Refusal
+	(Consistency)(0),                   // 69: lockstep.v1.Consistency
+	(*Event)(nil),                      // 70: lockstep.v1.Event
+	(*Holder)(nil),                     // 71: lockstep.v1.Holder
+	(*Limit)(nil),                      // 72: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,   // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	63,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	64,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	65,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	63,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	64,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	65,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	66,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	64,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,   // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	63,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	64,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	63,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	64,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	56,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	57,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	65,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	65,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	64,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	65,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	64,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	65,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	57,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	58,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	66,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	66,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	5,   // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	66,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	67,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	6,   // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	65,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
-	9,   // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
+	66,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	10,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
 	6,   // 19: lockstep.v1.Instance.forked_from:type_name -> lockstep.v1.RunName
-	65,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
-	65,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	66,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	66,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
 	8,   // 22: lockstep.v1.Instance.pause:type_name -> lockstep.v1.Pause
-	65,  // 23: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
-	63,  // 24: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	64,  // 25: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	58,  // 26: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	59,  // 27: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
-	2,   // 28: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
-	0,   // 29: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	11,  // 30: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
-	15,  // 31: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
-	12,  // 32: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	67,  // 33: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	68,  // 34: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	66,  // 35: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
-	7,   // 36: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
-	0,   // 37: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	60,  // 38: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	68,  // 39: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	61,  // 40: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	65,  // 41: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
-	65,  // 42: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
-	65,  // 43: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
-	65,  // 44: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
-	66,  // 45: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
-	3,   // 46: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
-	7,   // 47: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
-	0,   // 48: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 49: lockstep.v1.ResetInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	62,  // 50: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
-	0,   // 51: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 52: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	63,  // 53: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	64,  // 54: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	66,  // 55: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	10,  // 56: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	11,  // 57: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,   // 58: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,   // 59: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,   // 60: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 61: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 62: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	1,   // 63: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
-	0,   // 64: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	63,  // 65: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
-	64,  // 66: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
-	0,   // 67: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	66,  // 68: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
-	66,  // 69: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
-	66,  // 70: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
-	0,   // 71: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	1,   // 72: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
-	68,  // 73: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	69,  // 74: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	4,   // 75: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	70,  // 76: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	66,  // 77: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	50,  // 78: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	71,  // 79: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
-	6,   // 80: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	6,   // 81: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,   // 82: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	51,  // 83: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
-	68,  // 84: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	50,  // 85: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	68,  // 86: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	49,  // 87: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	11,  // 88: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	13,  // 89: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	16,  // 90: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	17,  // 91: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	19,  // 92: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	21,  // 93: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	25,  // 94: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
-	23,  // 95: lockstep.v1.InstanceService.ResetInstance:input_type -> lockstep.v1.ResetInstanceRequest
-	27,  // 96: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	29,  // 97: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	31,  // 98: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	33,  // 99: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	35,  // 100: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
-	37,  // 101: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
-	39,  // 102: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
-	41,  // 103: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
-	43,  // 104: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
-	45,  // 105: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
-	47,  // 106: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	54,  // 107: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	52,  // 108: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	12,  // 109: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	14,  // 110: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	7,   // 111: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	18,  // 112: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	20,  // 113: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	22,  // 114: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	26,  // 115: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
-	24,  // 116: lockstep.v1.InstanceService.ResetInstance:output_type -> lockstep.v1.ResetInstanceResponse
-	28,  // 117: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	30,  // 118: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	32,  // 119: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	34,  // 120: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	36,  // 121: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
-	38,  // 122: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
-	40,  // 123: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
-	42,  // 124: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
-	44,  // 125: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
-	46,  // 126: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
-	48,  // 127: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	55,  // 128: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	53,  // 129: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	109, // [109:130] is the sub-list for method output_type
-	88,  // [88:109] is the sub-list for method input_type
-	88,  // [88:88] is the sub-list for extension type_name
-	88,  // [88:88] is the sub-list for extension extendee
-	0,   // [0:88] is the sub-list for field type_name
+	9,   // 23: lockstep.v1.Instance.resolution:type_name -> lockstep.v1.Resolution
+	66,  // 24: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
+	66,  // 25: lockstep.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	64,  // 26: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	65,  // 27: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	59,  // 28: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	60,  // 29: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	2,   // 30: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
+	0,   // 31: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	12,  // 32: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
+	16,  // 33: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
+	13,  // 34: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
+	68,  // 35: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	69,  // 36: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	67,  // 37: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	7,   // 38: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
+	0,   // 39: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
+	61,  // 40: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	69,  // 41: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	62,  // 42: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	66,  // 43: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	66,  // 44: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	66,  // 45: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	66,  // 46: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	67,  // 47: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	3,   // 48: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
+	7,   // 49: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
+	0,   // 50: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 51: lockstep.v1.ResetInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	63,  // 52: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
+	0,   // 53: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 54: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	64,  // 55: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	65,  // 56: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	67,  // 57: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	11,  // 58: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	12,  // 59: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,   // 60: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 61: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 62: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 63: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 64: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 65: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
+	0,   // 66: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	64,  // 67: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
+	65,  // 68: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
+	0,   // 69: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	67,  // 70: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
+	67,  // 71: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
+	67,  // 72: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
+	0,   // 73: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 74: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
+	69,  // 75: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	70,  // 76: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	4,   // 77: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	71,  // 78: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	67,  // 79: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	51,  // 80: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	72,  // 81: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	6,   // 82: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	6,   // 83: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,   // 84: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	52,  // 85: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
+	69,  // 86: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	51,  // 87: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	69,  // 88: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	50,  // 89: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	12,  // 90: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	14,  // 91: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	17,  // 92: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	18,  // 93: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	20,  // 94: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	22,  // 95: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	26,  // 96: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
+	24,  // 97: lockstep.v1.InstanceService.ResetInstance:input_type -> lockstep.v1.ResetInstanceRequest
+	28,  // 98: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	30,  // 99: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	32,  // 100: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	34,  // 101: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	36,  // 102: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
+	38,  // 103: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
+	40,  // 104: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
+	42,  // 105: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
+	44,  // 106: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
+	46,  // 107: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
+	48,  // 108: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	55,  // 109: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	53,  // 110: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	13,  // 111: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	15,  // 112: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,   // 113: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	19,  // 114: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	21,  // 115: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	23,  // 116: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	27,  // 117: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
+	25,  // 118: lockstep.v1.InstanceService.ResetInstance:output_type -> lockstep.v1.ResetInstanceResponse
+	29,  // 119: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	31,  // 120: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	33,  // 121: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	35,  // 122: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	37,  // 123: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
+	39,  // 124: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
+	41,  // 125: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
+	43,  // 126: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
+	45,  // 127: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
+	47,  // 128: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
+	49,  // 129: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	56,  // 130: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	54,  // 131: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	111, // [111:132] is the sub-list for method output_type
+	90,  // [90:111] is the sub-list for method input_type
+	90,  // [90:90] is the sub-list for extension type_name
+	90,  // [90:90] is the sub-list for extension extendee
+	0,   // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -5224,7 +5305,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -408,6 +408,8 @@ type Command struct {
 	//	*Command_Retain
 	//	*Command_AckExport
 	//	*Command_ResetInstance
+	//	*Command_ResolveIncident
+	//	*Command_ReopenIncident
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -862,6 +864,24 @@ func (x *Command) GetResetInstance() *v1.ResetInstanceRequest {
 	return nil
 }
 
+func (x *Command) GetResolveIncident() *v1.ResolveIncidentRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ResolveIncident); ok {
+			return x.ResolveIncident
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReopenIncident() *v1.ReopenIncidentRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ReopenIncident); ok {
+			return x.ReopenIncident
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1056,6 +1076,15 @@ type Command_ResetInstance struct {
 	ResetInstance *v1.ResetInstanceRequest `protobuf:"bytes,80,opt,name=reset_instance,json=resetInstance,proto3,oneof"`
 }
 
+type Command_ResolveIncident struct {
+	// From cluster level 23 on.
+	ResolveIncident *v1.ResolveIncidentRequest `protobuf:"bytes,85,opt,name=resolve_incident,json=resolveIncident,proto3,oneof"`
+}
+
+type Command_ReopenIncident struct {
+	ReopenIncident *v1.ReopenIncidentRequest `protobuf:"bytes,86,opt,name=reopen_incident,json=reopenIncident,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -1145,6 +1174,10 @@ func (*Command_Retain) isCommand_Body() {}
 func (*Command_AckExport) isCommand_Body() {}
 
 func (*Command_ResetInstance) isCommand_Body() {}
+
+func (*Command_ResolveIncident) isCommand_Body() {}
+
+func (*Command_ReopenIncident) isCommand_Body() {}
 
 // FireSchedule is the leader's word that a time of a schedule has come.
 type FireSchedule struct {
@@ -2084,7 +2117,7 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/incident.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -2112,7 +2145,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xce\x19\n" +
+	" \x01(\fR\x04salt\"\xef\x1a\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -2171,7 +2204,9 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06retain\x18K \x01(\v2\x17.lockstep.log.v1.RetainH\x00R\x06retain\x12>\n" +
 	"\n" +
 	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExport\x12J\n" +
-	"\x0ereset_instance\x18P \x01(\v2!.lockstep.v1.ResetInstanceRequestH\x00R\rresetInstanceB\x06\n" +
+	"\x0ereset_instance\x18P \x01(\v2!.lockstep.v1.ResetInstanceRequestH\x00R\rresetInstance\x12P\n" +
+	"\x10resolve_incident\x18U \x01(\v2#.lockstep.v1.ResolveIncidentRequestH\x00R\x0fresolveIncident\x12M\n" +
+	"\x0freopen_incident\x18V \x01(\v2\".lockstep.v1.ReopenIncidentRequestH\x00R\x0ereopenIncidentB\x06\n" +
 	"\x04body\"\x84\x01\n" +
 	"\fFireSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
@@ -2304,6 +2339,8 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.CancelBulkRequest)(nil),         // 52: lockstep.v1.CancelBulkRequest
 	(*v1.AckExportRequest)(nil),          // 53: lockstep.v1.AckExportRequest
 	(*v1.ResetInstanceRequest)(nil),      // 54: lockstep.v1.ResetInstanceRequest
+	(*v1.ResolveIncidentRequest)(nil),    // 55: lockstep.v1.ResolveIncidentRequest
+	(*v1.ReopenIncidentRequest)(nil),     // 56: lockstep.v1.ReopenIncidentRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2356,11 +2393,13 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	19, // 47: lockstep.log.v1.Command.retain:type_name -> lockstep.log.v1.Retain
 	53, // 48: lockstep.log.v1.Command.ack_export:type_name -> lockstep.v1.AckExportRequest
 	54, // 49: lockstep.log.v1.Command.reset_instance:type_name -> lockstep.v1.ResetInstanceRequest
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	55, // 50: lockstep.log.v1.Command.resolve_incident:type_name -> lockstep.v1.ResolveIncidentRequest
+	56, // 51: lockstep.log.v1.Command.reopen_incident:type_name -> lockstep.v1.ReopenIncidentRequest
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2414,6 +2453,8 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_Retain)(nil),
 		(*Command_AckExport)(nil),
 		(*Command_ResetInstance)(nil),
+		(*Command_ResolveIncident)(nil),
+		(*Command_ReopenIncident)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -699,7 +699,9 @@ type Instance struct {
 	EndedPosition   int64 `protobuf:"varint,56,opt,name=ended_position,json=endedPosition,proto3" json:"ended_position,omitempty"`
 	Removing        bool  `protobuf:"varint,57,opt,name=removing,proto3" json:"removing,omitempty"`
 	// How often it was set back.
-	Resets        int32 `protobuf:"varint,58,opt,name=resets,proto3" json:"resets,omitempty"`
+	Resets int32 `protobuf:"varint,58,opt,name=resets,proto3" json:"resets,omitempty"`
+	// Of one that has failed, and needs nobody any more.
+	Resolution    *Resolution `protobuf:"bytes,59,opt,name=resolution,proto3" json:"resolution,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1049,6 +1051,13 @@ func (x *Instance) GetResets() int32 {
 	return 0
 }
 
+func (x *Instance) GetResolution() *Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return nil
+}
+
 // Pause is since when an instance is paused, by whom, and why.
 type Pause struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1110,6 +1119,67 @@ func (x *Pause) GetReason() string {
 	return ""
 }
 
+// Resolution is when somebody said that a failed instance needs nobody any more, who that was, and why.
+type Resolution struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Wall          int64                  `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resolution) Reset() {
+	*x = Resolution{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resolution) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resolution) ProtoMessage() {}
+
+func (x *Resolution) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
+func (*Resolution) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Resolution) GetWall() int64 {
+	if x != nil {
+		return x.Wall
+	}
+	return 0
+}
+
+func (x *Resolution) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Resolution) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // Line is what an instance knows of the starts of its id.
 type Line struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1125,7 +1195,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1137,7 +1207,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1150,7 +1220,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Line) GetFirst() string {
@@ -1208,7 +1278,7 @@ type Census struct {
 
 func (x *Census) Reset() {
 	*x = Census{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1290,7 @@ func (x *Census) String() string {
 func (*Census) ProtoMessage() {}
 
 func (x *Census) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1303,7 @@ func (x *Census) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Census.ProtoReflect.Descriptor instead.
 func (*Census) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Census) GetKey() string {
@@ -1339,7 +1409,7 @@ type CensusPlace struct {
 
 func (x *CensusPlace) Reset() {
 	*x = CensusPlace{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1351,7 +1421,7 @@ func (x *CensusPlace) String() string {
 func (*CensusPlace) ProtoMessage() {}
 
 func (x *CensusPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1364,7 +1434,7 @@ func (x *CensusPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CensusPlace.ProtoReflect.Descriptor instead.
 func (*CensusPlace) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CensusPlace) GetCount() int32 {
@@ -1431,7 +1501,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1513,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1526,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Schedule) GetSchedule() string {
@@ -1635,7 +1705,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1717,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1730,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Firing) GetAtWall() int64 {
@@ -1724,7 +1794,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +1806,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +1819,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Signal) GetName() string {
@@ -1791,7 +1861,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1803,7 +1873,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1816,7 +1886,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -1858,7 +1928,7 @@ type SignalTold struct {
 
 func (x *SignalTold) Reset() {
 	*x = SignalTold{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1940,7 @@ func (x *SignalTold) String() string {
 func (*SignalTold) ProtoMessage() {}
 
 func (x *SignalTold) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +1953,7 @@ func (x *SignalTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
 func (*SignalTold) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SignalTold) GetExpireAt() int64 {
@@ -1938,7 +2008,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2020,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2033,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -2030,7 +2100,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2112,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2125,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Run) GetNode() int32 {
@@ -2313,7 +2383,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2395,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2408,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -2412,7 +2482,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2494,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2507,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -2495,7 +2565,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2577,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2590,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -2568,7 +2638,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2580,7 +2650,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2593,7 +2663,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Lock) GetLock() string {
@@ -2657,7 +2727,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +2739,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +2752,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2776,7 +2846,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2858,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2871,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2907,7 +2977,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +2989,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3002,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -3006,7 +3076,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3018,7 +3088,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3031,7 +3101,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -3091,7 +3161,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3173,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3186,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -3246,7 +3316,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3328,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3341,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -3368,7 +3438,7 @@ type Bulk struct {
 
 func (x *Bulk) Reset() {
 	*x = Bulk{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3380,7 +3450,7 @@ func (x *Bulk) String() string {
 func (*Bulk) ProtoMessage() {}
 
 func (x *Bulk) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3393,7 +3463,7 @@ func (x *Bulk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bulk.ProtoReflect.Descriptor instead.
 func (*Bulk) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Bulk) GetBulkId() string {
@@ -3624,7 +3694,7 @@ type BulkRefusal struct {
 
 func (x *BulkRefusal) Reset() {
 	*x = BulkRefusal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3636,7 +3706,7 @@ func (x *BulkRefusal) String() string {
 func (*BulkRefusal) ProtoMessage() {}
 
 func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3649,7 +3719,7 @@ func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BulkRefusal.ProtoReflect.Descriptor instead.
 func (*BulkRefusal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *BulkRefusal) GetCode() v1.Code {
@@ -3683,7 +3753,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3765,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3778,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -3729,7 +3799,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +3811,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +3824,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3841,7 +3911,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x90\f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xcd\f\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -3896,10 +3966,18 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x10started_position\x187 \x01(\x03R\x0fstartedPosition\x12%\n" +
 	"\x0eended_position\x188 \x01(\x03R\rendedPosition\x12\x1a\n" +
 	"\bremoving\x189 \x01(\bR\bremoving\x12\x16\n" +
-	"\x06resets\x18: \x01(\x05R\x06resets\"N\n" +
+	"\x06resets\x18: \x01(\x05R\x06resets\x12;\n" +
+	"\n" +
+	"resolution\x18; \x01(\v2\x1b.lockstep.log.v1.ResolutionR\n" +
+	"resolution\"N\n" +
 	"\x05Pause\x12\x1d\n" +
 	"\n" +
 	"since_wall\x18\x01 \x01(\x03R\tsinceWall\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"H\n" +
+	"\n" +
+	"Resolution\x12\x12\n" +
+	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x0e\n" +
 	"\x02by\x18\x02 \x01(\tR\x02by\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"g\n" +
 	"\x04Line\x12\x14\n" +
@@ -4196,7 +4274,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),          // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
@@ -4205,99 +4283,101 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Pair)(nil),           // 4: lockstep.log.v1.Pair
 	(*Instance)(nil),       // 5: lockstep.log.v1.Instance
 	(*Pause)(nil),          // 6: lockstep.log.v1.Pause
-	(*Line)(nil),           // 7: lockstep.log.v1.Line
-	(*Census)(nil),         // 8: lockstep.log.v1.Census
-	(*CensusPlace)(nil),    // 9: lockstep.log.v1.CensusPlace
-	(*Schedule)(nil),       // 10: lockstep.log.v1.Schedule
-	(*Firing)(nil),         // 11: lockstep.log.v1.Firing
-	(*Signal)(nil),         // 12: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 13: lockstep.log.v1.SignalSeen
-	(*SignalTold)(nil),     // 14: lockstep.log.v1.SignalTold
-	(*RunPage)(nil),        // 15: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 16: lockstep.log.v1.Run
-	(*Pending)(nil),        // 17: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 18: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 19: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 20: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 21: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 22: lockstep.log.v1.Session
-	(*Lease)(nil),          // 23: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 24: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 25: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 26: lockstep.log.v1.LateResult
-	(*Bulk)(nil),           // 27: lockstep.log.v1.Bulk
-	(*BulkRefusal)(nil),    // 28: lockstep.log.v1.BulkRefusal
-	(*EventBlock)(nil),     // 29: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 30: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 31: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 32: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 33: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 34: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 35: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 36: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 37: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 38: lockstep.v1.Refusal
-	(v1.BulkAct)(0),        // 39: lockstep.v1.BulkAct
-	(v1.BulkState)(0),      // 40: lockstep.v1.BulkState
-	(v1.Code)(0),           // 41: lockstep.v1.Code
-	(*v1.Event)(nil),       // 42: lockstep.v1.Event
+	(*Resolution)(nil),     // 7: lockstep.log.v1.Resolution
+	(*Line)(nil),           // 8: lockstep.log.v1.Line
+	(*Census)(nil),         // 9: lockstep.log.v1.Census
+	(*CensusPlace)(nil),    // 10: lockstep.log.v1.CensusPlace
+	(*Schedule)(nil),       // 11: lockstep.log.v1.Schedule
+	(*Firing)(nil),         // 12: lockstep.log.v1.Firing
+	(*Signal)(nil),         // 13: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),     // 14: lockstep.log.v1.SignalSeen
+	(*SignalTold)(nil),     // 15: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),        // 16: lockstep.log.v1.RunPage
+	(*Run)(nil),            // 17: lockstep.log.v1.Run
+	(*Pending)(nil),        // 18: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),    // 19: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),     // 20: lockstep.log.v1.EndedToken
+	(*Lock)(nil),           // 21: lockstep.log.v1.Lock
+	(*LockHolder)(nil),     // 22: lockstep.log.v1.LockHolder
+	(*Session)(nil),        // 23: lockstep.log.v1.Session
+	(*Lease)(nil),          // 24: lockstep.log.v1.Lease
+	(*Outcome)(nil),        // 25: lockstep.log.v1.Outcome
+	(*Wait)(nil),           // 26: lockstep.log.v1.Wait
+	(*LateResult)(nil),     // 27: lockstep.log.v1.LateResult
+	(*Bulk)(nil),           // 28: lockstep.log.v1.Bulk
+	(*BulkRefusal)(nil),    // 29: lockstep.log.v1.BulkRefusal
+	(*EventBlock)(nil),     // 30: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil), // 31: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0), // 32: lockstep.v1.NamespaceState
+	(v1.InstanceState)(0),  // 33: lockstep.v1.InstanceState
+	(*v1.Payload)(nil),     // 34: lockstep.v1.Payload
+	(v1.Overlap)(0),        // 35: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),  // 36: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),       // 37: lockstep.v1.RunState
+	(*v1.Author)(nil),      // 38: lockstep.v1.Author
+	(*v1.Refusal)(nil),     // 39: lockstep.v1.Refusal
+	(v1.BulkAct)(0),        // 40: lockstep.v1.BulkAct
+	(v1.BulkState)(0),      // 41: lockstep.v1.BulkState
+	(v1.Code)(0),           // 42: lockstep.v1.Code
+	(*v1.Event)(nil),       // 43: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	31, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	32, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	33, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	33, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	32, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	33, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	34, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	34, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	4,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	4,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	12, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	13, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	32, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	7,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
+	13, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	14, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	33, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	8,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
 	6,  // 10: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
-	9,  // 11: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
-	33, // 12: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	4,  // 13: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	34, // 14: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	11, // 15: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	35, // 16: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	33, // 17: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	16, // 18: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	36, // 19: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	33, // 20: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	33, // 21: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	33, // 22: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	18, // 23: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	19, // 24: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	36, // 25: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	18, // 26: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	36, // 27: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	21, // 28: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	21, // 29: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	21, // 30: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	24, // 31: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	23, // 32: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	25, // 33: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	37, // 34: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	38, // 35: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	18, // 36: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	33, // 37: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	37, // 38: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	39, // 39: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
-	37, // 40: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
-	40, // 41: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
-	32, // 42: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
-	4,  // 43: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
-	4,  // 44: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
-	28, // 45: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
-	37, // 46: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
-	41, // 47: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
-	42, // 48: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 49: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	7,  // 11: lockstep.log.v1.Instance.resolution:type_name -> lockstep.log.v1.Resolution
+	10, // 12: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
+	34, // 13: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	4,  // 14: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	35, // 15: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	12, // 16: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	36, // 17: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	34, // 18: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	17, // 19: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	37, // 20: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	34, // 21: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	34, // 22: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	34, // 23: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	19, // 24: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	20, // 25: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	37, // 26: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	19, // 27: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	37, // 28: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	22, // 29: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	22, // 30: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	22, // 31: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	25, // 32: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	24, // 33: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	26, // 34: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	38, // 35: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	39, // 36: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	19, // 37: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	34, // 38: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	38, // 39: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	40, // 40: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
+	38, // 41: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
+	41, // 42: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
+	33, // 43: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
+	4,  // 44: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
+	4,  // 45: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
+	29, // 46: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
+	38, // 47: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
+	42, // 48: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
+	43, // 49: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 50: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -4311,7 +4391,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -36,12 +36,23 @@ const (
 	// IncidentServiceListIncidentsProcedure is the fully-qualified name of the IncidentService's
 	// ListIncidents RPC.
 	IncidentServiceListIncidentsProcedure = "/lockstep.v1.IncidentService/ListIncidents"
+	// IncidentServiceResolveIncidentProcedure is the fully-qualified name of the IncidentService's
+	// ResolveIncident RPC.
+	IncidentServiceResolveIncidentProcedure = "/lockstep.v1.IncidentService/ResolveIncident"
+	// IncidentServiceReopenIncidentProcedure is the fully-qualified name of the IncidentService's
+	// ReopenIncident RPC.
+	IncidentServiceReopenIncidentProcedure = "/lockstep.v1.IncidentService/ReopenIncident"
 )
 
 // IncidentServiceClient is a client for the lockstep.v1.IncidentService service.
 type IncidentServiceClient interface {
 	// ListIncidents lists them, the newest first.
 	ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error)
+	// ResolveIncident says that an instance which has failed needs nobody any more, and why: it is left out of the list from then on. Resolved
+	// twice is as once. What stands still is not resolved by a word: its step is retried, skipped, or ended by hand.
+	ResolveIncident(context.Context, *connect.Request[v1.ResolveIncidentRequest]) (*connect.Response[v1.ResolveIncidentResponse], error)
+	// ReopenIncident has it be listed again.
+	ReopenIncident(context.Context, *connect.Request[v1.ReopenIncidentRequest]) (*connect.Response[v1.ReopenIncidentResponse], error)
 }
 
 // NewIncidentServiceClient constructs a client for the lockstep.v1.IncidentService service. By
@@ -62,12 +73,26 @@ func NewIncidentServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		resolveIncident: connect.NewClient[v1.ResolveIncidentRequest, v1.ResolveIncidentResponse](
+			httpClient,
+			baseURL+IncidentServiceResolveIncidentProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("ResolveIncident")),
+			connect.WithClientOptions(opts...),
+		),
+		reopenIncident: connect.NewClient[v1.ReopenIncidentRequest, v1.ReopenIncidentResponse](
+			httpClient,
+			baseURL+IncidentServiceReopenIncidentProcedure,
+			connect.WithSchema(incidentServiceMethods.ByName("ReopenIncident")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // incidentServiceClient implements IncidentServiceClient.
 type incidentServiceClient struct {
-	listIncidents *connect.Client[v1.ListIncidentsRequest, v1.ListIncidentsResponse]
+	listIncidents   *connect.Client[v1.ListIncidentsRequest, v1.ListIncidentsResponse]
+	resolveIncident *connect.Client[v1.ResolveIncidentRequest, v1.ResolveIncidentResponse]
+	reopenIncident  *connect.Client[v1.ReopenIncidentRequest, v1.ReopenIncidentResponse]
 }
 
 // ListIncidents calls lockstep.v1.IncidentService.ListIncidents.
@@ -75,10 +100,25 @@ func (c *incidentServiceClient) ListIncidents(ctx context.Context, req *connect.
 	return c.listIncidents.CallUnary(ctx, req)
 }
 
+// ResolveIncident calls lockstep.v1.IncidentService.ResolveIncident.
+func (c *incidentServiceClient) ResolveIncident(ctx context.Context, req *connect.Request[v1.ResolveIncidentRequest]) (*connect.Response[v1.ResolveIncidentResponse], error) {
+	return c.resolveIncident.CallUnary(ctx, req)
+}
+
+// ReopenIncident calls lockstep.v1.IncidentService.ReopenIncident.
+func (c *incidentServiceClient) ReopenIncident(ctx context.Context, req *connect.Request[v1.ReopenIncidentRequest]) (*connect.Response[v1.ReopenIncidentResponse], error) {
+	return c.reopenIncident.CallUnary(ctx, req)
+}
+
 // IncidentServiceHandler is an implementation of the lockstep.v1.IncidentService service.
 type IncidentServiceHandler interface {
 	// ListIncidents lists them, the newest first.
 	ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error)
+	// ResolveIncident says that an instance which has failed needs nobody any more, and why: it is left out of the list from then on. Resolved
+	// twice is as once. What stands still is not resolved by a word: its step is retried, skipped, or ended by hand.
+	ResolveIncident(context.Context, *connect.Request[v1.ResolveIncidentRequest]) (*connect.Response[v1.ResolveIncidentResponse], error)
+	// ReopenIncident has it be listed again.
+	ReopenIncident(context.Context, *connect.Request[v1.ReopenIncidentRequest]) (*connect.Response[v1.ReopenIncidentResponse], error)
 }
 
 // NewIncidentServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -95,10 +135,26 @@ func NewIncidentServiceHandler(svc IncidentServiceHandler, opts ...connect.Handl
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	incidentServiceResolveIncidentHandler := connect.NewUnaryHandler(
+		IncidentServiceResolveIncidentProcedure,
+		svc.ResolveIncident,
+		connect.WithSchema(incidentServiceMethods.ByName("ResolveIncident")),
+		connect.WithHandlerOptions(opts...),
+	)
+	incidentServiceReopenIncidentHandler := connect.NewUnaryHandler(
+		IncidentServiceReopenIncidentProcedure,
+		svc.ReopenIncident,
+		connect.WithSchema(incidentServiceMethods.ByName("ReopenIncident")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lockstep.v1.IncidentService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case IncidentServiceListIncidentsProcedure:
 			incidentServiceListIncidentsHandler.ServeHTTP(w, r)
+		case IncidentServiceResolveIncidentProcedure:
+			incidentServiceResolveIncidentHandler.ServeHTTP(w, r)
+		case IncidentServiceReopenIncidentProcedure:
+			incidentServiceReopenIncidentHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -110,4 +166,12 @@ type UnimplementedIncidentServiceHandler struct{}
 
 func (UnimplementedIncidentServiceHandler) ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.IncidentService.ListIncidents is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) ResolveIncident(context.Context, *connect.Request[v1.ResolveIncidentRequest]) (*connect.Response[v1.ResolveIncidentResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.IncidentService.ResolveIncident is not implemented"))
+}
+
+func (UnimplementedIncidentServiceHandler) ReopenIncident(context.Context, *connect.Request[v1.ReopenIncidentRequest]) (*connect.Response[v1.ReopenIncidentResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.IncidentService.ReopenIncident is not implemented"))
 }
