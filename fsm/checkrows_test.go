@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -128,6 +129,8 @@ func (c *rowCheck) table(tbl byte) {
 				c.fail("the archive of %s has position %d; it began at %d, and the feed is cut at %d", id, position, rec.StartedPosition, c.ns.rec.Compacted)
 			}
 		})
+	case tableObserved:
+		c.observed()
 	case tableEnded:
 		c.endings()
 	case tableNumbered:
@@ -290,6 +293,53 @@ func (c *rowCheck) memory() {
 		}
 		if first := rec.Line.GetFirst(); first != "" && rec.State == v1.InstanceState_INSTANCE_STATE_QUEUED && c.there[first] == nil {
 			c.fail("%s waits for the id of %s, which is not there", id, first)
+		}
+	}
+}
+
+// observed: what is kept is counted; what was drift when it was told, and orphans, have their places, and nothing else has.
+func (c *rowCheck) observed() {
+	m, ns := c.m, c.ns
+	all, orphans, drifts := int64(0), int64(0), 0
+	var list []*logv1.Observation
+	scan := func(tbl byte, fn func(k, value []byte)) {
+		prefix := key(tbl, ns.rec.Namespace)
+		m.scan(prefix, table.End(prefix), func(k, value []byte) bool {
+			fn(k, value)
+			return true
+		})
+	}
+	scan(tableObserved, func(k, value []byte) {
+		rec := &logv1.Observation{}
+		must(proto.Unmarshal(value, rec))
+		all, list = all+1, append(list, rec)
+		if !bytes.Equal(k, observedKey(ns.rec.Namespace, rec)) {
+			c.fail("the observation %v has the key %q", rec, k)
+		}
+		if rec.Open {
+			drifts++
+			if _, has := m.get(driftKey(ns.rec.Namespace, rec)); !has {
+				c.fail("the observation %v was drift, and has no place in the order of that", rec)
+			}
+		}
+		if rec.OverAt == 0 {
+			c.of(tableObserved, rec.InstanceId)
+			return
+		}
+		orphans++
+		if _, has := m.get(orphanKey(ns.rec.Namespace, rec)); !has {
+			c.fail("the orphan %v has no place in the order in which they are over", rec)
+		}
+	})
+	scan(tableDrift, func([]byte, []byte) { drifts-- })
+	left := orphans
+	scan(tableOrphan, func([]byte, []byte) { left-- })
+	if all != ns.rec.Observations || orphans != ns.rec.Orphans || drifts != 0 || left != 0 {
+		c.fail("%d observations and %d orphans are counted; there are %d and %d, and of their places %d and %d too few", ns.rec.Observations, ns.rec.Orphans, all, orphans, drifts, left)
+	}
+	for _, rec := range list {
+		if d := m.compare(ns, m.about(ns, rec), rec); d.open() && !rec.Open {
+			c.fail("the observation %v is %s, and was none when it was told", rec, d.class)
 		}
 	}
 }

@@ -76,6 +76,11 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendNumber(b, 70, d.Removed)
 	b = appendNumber(b, 71, d.Through)
 	b = appendText(b, 72, d.Retention)
+	b = appendText(b, 75, d.Reporter)
+	b = appendText(b, 76, d.Observation)
+	b = appendText(b, 77, d.Observed)
+	b = appendText(b, 78, d.Drift)
+	b = appendText(b, 79, d.Plan)
 	return append(b, 0)
 }
 
@@ -153,7 +158,7 @@ func eventField(tag byte) fieldKind {
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 67, 72:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 67, 72, 75, 76, 77, 78, 79:
 		return fieldText
 	}
 	return fieldUnknown
@@ -297,7 +302,26 @@ func setData(d *v1.EventData, f field, text string) {
 	case 33:
 		d.PayloadDigest = append([]byte(nil), f.text...)
 	default:
+		if f.tag >= 75 {
+			setObserved(d, f.tag, text)
+			return
+		}
 		setNumber(d, f)
+	}
+}
+
+func setObserved(d *v1.EventData, tag byte, text string) {
+	switch tag {
+	case 75:
+		d.Reporter = text
+	case 76:
+		d.Observation = text
+	case 77:
+		d.Observed = text
+	case 78:
+		d.Drift = text
+	case 79:
+		d.Plan = text
 	}
 }
 

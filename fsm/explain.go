@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
@@ -28,6 +29,7 @@ func (m *Machine) Explain(r *v1.ExplainRequest) (*v1.ExplainResponse, error) {
 		})
 		return out, nil
 	}
+	defer func() { m.explainDrift(i, r.Step, out) }()
 	if i.paused() {
 		out.Explanations = append(out.Explanations, i.explainPause())
 	}
@@ -212,4 +214,19 @@ func sayHolder(h *v1.Holder) string {
 		return fmt.Sprintf("step %q of instance %q", h.Step, h.InstanceId)
 	}
 	return "session " + h.SessionId
+}
+
+// explainDrift tells what reporters have observed that is not what is recorded.
+func (m *Machine) explainDrift(i *instance, step string, out *v1.ExplainResponse) {
+	if m.level() < reconcileLevel {
+		return
+	}
+	m.observations(i.ns, i.rec.InstanceId, func(rec *logv1.Observation) bool {
+		if d := m.compare(i.ns, i, rec); d.open() && (step == "" || step == rec.Step) {
+			out.Explanations = append(out.Explanations, &v1.Explanation{
+				Code: v1.ExplainCode_EXPLAIN_CODE_DRIFT, Step: rec.Step, Index: rec.Index, Sentence: fmt.Sprintf("%s: %s", driftName(d.class), d.describe()),
+			})
+		}
+		return true
+	})
 }

@@ -2,21 +2,25 @@ package fsm
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/google/btree"
 
 	"github.com/lockstep-dev/lockstep/fsm/graph"
+	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// What needs a person is one list of two things: runs that stand still, and instances that have failed, the newest first. Runs that stand
+// What needs a person is one list of three things: runs that stand still, instances that have failed, and drift that nobody has settled, the newest
+// first. Runs that stand
 // still are in an order of their own in memory, as all that is pending is, which is opened from what is stored of that; failed instances are
-// those of the index of instances (searchrow.go), by their ends. So no list looks at what goes on, or has ended well.
+// those of the index of instances (searchrow.go), by their ends; drift has an order of its own (observe.go). So no list looks at what goes on, or has ended well.
 
 // incidentLevel is the cluster level from which on it is kept since when a run stands still, in its place in the order. What stood still before
 // that is listed as the oldest.
@@ -32,12 +36,16 @@ func newStill() *btree.BTreeG[still] {
 	return btree.NewG(8, func(a, b still) bool { return cmp.Or(cmp.Compare(a.since, b.since), a.run.compare(b.run)) < 0 })
 }
 
-// trouble is one of the list: a run that stands still, or an instance that failed, which is its run whole. Lists go on behind one.
+// trouble is one of the list: a run that stands still, or an instance that failed, which is its run whole; or drift, which has its
+// place in the order of that for an id, and is at elsewhere. Lists go on behind one.
 type trouble struct {
 	since int64
 	id    string
 	at    at
 }
+
+// elsewhere stands in the place of a run for what was observed of one.
+var elsewhere = at{node: -2}
 
 func (a *trouble) compare(b *trouble) int {
 	return cmp.Or(cmp.Compare(a.since, b.since), strings.Compare(a.id, b.id), cmp.Compare(a.at.node, b.at.node), cmp.Compare(a.at.index, b.at.index))
@@ -72,6 +80,7 @@ func troubleOf(page string) (*trouble, *Refusal) {
 // troubles are those that a page looks at: the runs, which were taken when the state was pinned, and the instances, read from that.
 type troubles struct {
 	runs    []trouble
+	drifts  []trouble // likewise
 	failed  strands
 	pending *trouble // the next of failed
 }
@@ -87,13 +96,18 @@ func (s *troubles) next() (*trouble, error) {
 			s.pending = &trouble{spot.at, spot.id, whole}
 		}
 	}
-	if len(s.runs) > 0 && (s.pending == nil || s.runs[0].compare(s.pending) > 0) {
-		next := s.runs[0]
-		s.runs = s.runs[1:]
-		return &next, nil
+	next, from := s.pending, (*[]trouble)(nil)
+	for _, list := range [...]*[]trouble{&s.runs, &s.drifts} {
+		if len(*list) > 0 && (next == nil || (*list)[0].compare(next) > 0) {
+			first := (*list)[0]
+			next, from = &first, list
+		}
 	}
-	next := s.pending
-	s.pending = nil
+	if from != nil {
+		*from = (*from)[1:]
+	} else {
+		s.pending = nil
+	}
 	return next, nil
 }
 
@@ -168,13 +182,86 @@ func (m *Machine) troubles(r *v1.ListIncidentsRequest) (s *troubles, done func()
 		return nil, nil, err
 	}
 	s.failed = q.ranges(findEnd, 0, 0)
+	if s.drifts, err = driftsBefore(q.in, ns.rec.Namespace, from); err != nil {
+		q.in.Close()
+		return nil, nil, err
+	}
 	return s, func() { q.in.Close() }, nil
+}
+
+// driftsBefore are those that a page may look at of what was drift when it was told, the newest first.
+func driftsBefore(in table.Reader, namespace string, from *trouble) (drifts []trouble, err error) {
+	prefix := key(tableDrift, namespace)
+	to := table.End(prefix)
+	if from != nil {
+		to = table.AppendUint64(slices.Clone(prefix), uint64(max(0, from.since))+1)
+	}
+	err = in.ScanBack(prefix, to, func(k, _ []byte) bool {
+		since, of, _ := table.CutUint64(k[len(prefix):])
+		next := trouble{int64(since), hex.EncodeToString(of), elsewhere}
+		if from == nil || next.compare(from) < 0 {
+			drifts = append(drifts, next)
+		}
+		return len(drifts) <= searched
+	})
+	return drifts, err
+}
+
+// driftAt tells of drift; nil when there is none any more, or it is settled.
+func (m *Machine) driftAt(namespace string, of *trouble) (*v1.Incident, error) {
+	ns, refusal := m.namespace(namespace)
+	if refusal != nil {
+		return nil, refusal
+	}
+	k, err := hex.DecodeString(of.id)
+	if err != nil {
+		return nil, Refuse(v1.Code_CODE_INVALID, "the page %q is none that a list of incidents has said", of.page())
+	}
+	rec := m.observation(append(key(tableObserved, ns.rec.Namespace), k...))
+	if rec == nil {
+		return nil, nil
+	}
+	d := m.compare(ns, m.about(ns, rec), rec)
+	if !d.open() || d.policy(nil) == v1.ReconcileAction_RECONCILE_ACTION_IGNORE {
+		return nil, nil
+	}
+	return d.incident(ns), nil
+}
+
+// incident tells of drift.
+func (d *drifted) incident(ns *namespace) *v1.Incident {
+	rec := d.rec
+	out := &v1.Incident{
+		Namespace: ns.rec.Namespace, Kind: v1.IncidentKind_INCIDENT_KIND_DRIFT, InstanceId: rec.InstanceId, Step: rec.Step, Index: rec.Index,
+		Code: driftName(d.class), Cause: d.describe(), Since: stamp(rec.SinceWall),
+	}
+	if d.i != nil {
+		out.Workflow, out.Version, out.State = d.i.rec.Workflow, d.i.rec.Version, d.i.rec.State
+	}
+	if rec.Evidence != "" {
+		out.Evidence = append(out.Evidence, "The reporter says: "+strings.TrimSuffix(rec.Evidence, ".")+".")
+	}
+	if len(rec.Executions) > 0 {
+		out.Evidence = append(out.Evidence, "It was executed as "+strings.Join(rec.Executions, ", ")+".")
+	}
+	if d.raised() {
+		out.Evidence = append(out.Evidence, "A plan has left it to a person: "+rec.PlanId+".")
+	}
+	plan := "lockstep reconcile plan --reporter " + shellWord(rec.Reporter) + " --step " + shellWord(rec.Step)
+	if rec.InstanceId != "" {
+		plan += " --instance " + shellWord(rec.InstanceId)
+	}
+	out.Commands = append(out.Commands, plan+" --policy "+strings.ToLower(driftName(d.class))+"=ACTION --out plan.json", "lockstep reconcile apply plan.json --reason WHY")
+	return out
 }
 
 // incidentAt tells of one; nil when it needs nobody any more.
 func (m *Machine) incidentAt(namespace string, of *trouble) (*v1.Incident, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if of.at == elsewhere {
+		return m.driftAt(namespace, of)
+	}
 	i, err := m.lookup(namespace, of.id)
 	var gone *Refusal
 	switch {

@@ -39,6 +39,7 @@ func (e *resultKept) fill(d *v1.EventData) string {
 func (e *resultKept) evolve(t *turn) {
 	t.m.dirty.late = append(t.m.dirty.late, lateRow{t.ns.rec.Namespace, e.rec})
 	t.m.dirtyBytes += len(e.rec.Output.GetBytes())
+	t.observeLate(e.i, e.rec)
 }
 
 // ListLateResults lists fenced completions by instance and token.

@@ -10,7 +10,8 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 25 has bulk
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 26 has
+// observations and plans (observe.go, reconcile.go), and slices of their rows. Level 25 has bulk
 // operations, and slices of their rows. Level 23 keeps since when
 // what stands still does, in the order of that (incidentread.go). Level 22 has instances that are set back to a step (reset.go). Level 21
 // has instances and
@@ -27,7 +28,7 @@ import (
 // fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
 // level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
 // Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
-const Level = bulkLevel
+const Level = reconcileLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -78,6 +79,8 @@ func LevelOf(c *logv1.Command) uint32 {
 		return bulkLevel
 	case *logv1.Command_ResolveIncident, *logv1.Command_ReopenIncident:
 		return incidentLevel
+	case *logv1.Command_ReportObservation, *logv1.Command_ApplyPlan:
+		return reconcileLevel
 	case *logv1.Command_StartInstance:
 		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
 			return lineLevel

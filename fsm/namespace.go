@@ -220,6 +220,7 @@ func (e *namespaceDeleted) evolve(t *turn) {
 	ns.rec.Compacted, ns.rec.LiveInstances, ns.rec.Queued = ns.rec.Position, 0, 0
 	t.m.indexed(ns)
 	retains(ns.rec, nil)
+	ns.rec.Observations, ns.rec.Orphans, ns.rec.Plans = 0, 0, nil
 	ns.rec.RemovedTo, ns.rec.Exported, ns.rec.Unordered, ns.rec.OrderedTo = ns.rec.Position, ns.rec.Position, false, ""
 	t.m.dirty.dropped = append(t.m.dirty.dropped, name)
 	t.m.dirtyNamespace(ns)

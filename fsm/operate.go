@@ -135,7 +135,7 @@ func (t *turn) resolveStep(r *v1.ResolveStepRequest) (proto.Message, *Refusal) {
 		return nil, refusal
 	}
 	was, token := run.Token, t.ns.rec.Token+1
-	if plant.Is(plant.OldTokenKept) && run.State == v1.RunState_RUN_STATE_LEASED {
+	if (plant.Is(plant.OldTokenKept) || plant.Is(plant.AdoptKeepsHolder) && t.cmd.GetApplyPlan() != nil) && run.State == v1.RunState_RUN_STATE_LEASED {
 		token = was
 	}
 	t.emit(&runResolved{i: i, at: at, reason: r.Reason, token: token})

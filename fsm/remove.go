@@ -87,6 +87,7 @@ func (t *turn) remove(r removal) {
 	}
 	m.erase(ns, key(tableHistory, name, id))
 	m.erase(ns, key(tableLate, name, id))
+	m.forgetObservations(ns, id)
 	m.removeRuns(i)
 	m.eachIndexRow(ns, i.rec, i.stands, func(k []byte) { m.dirty.replaced = append(m.dirty.replaced, slices.Clone(k)) })
 	if ns.rec.Compacted >= i.rec.StartedPosition {

@@ -171,6 +171,8 @@ type walk struct {
 		name  string
 		token int64
 	}
+	seen    []*v1.PlannedAction // observations that are drift
+	fresh   bool                // one of them was told in the last entry
 	started int
 	planned map[string][2]int64 // by schedule, the position of the event that made it, and up to when its times are over
 	streams map[int64]uint64    // by session: the wait id of its stream
@@ -228,6 +230,10 @@ func (w *walk) entry() *logv1.Entry {
 			}
 			e.Renewals = append(e.Renewals, r)
 		}
+	}
+	if w.fresh = w.fresh && w.pick(2) == 0; w.fresh {
+		e.Commands = append(e.Commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_ApplyPlan{ApplyPlan: &v1.ApplyPlanRequest{Reason: "at once", Plan: w.plan()}}})
+		w.fresh = false
 	}
 	for range w.pick(4) {
 		e.Commands = append(e.Commands, w.command())
@@ -416,14 +422,19 @@ func (w *walk) operate(c *logv1.Command) {
 	id := fmt.Sprint("i", max(0, w.started-1-w.pick(8)))
 	step := string(rune('a'+w.pick(9))) + [...]string{"", "", "", ".compensate"}[w.pick(4)]
 	index := int32(max(0, w.pick(6)-3))
-	if run := w.run(); w.pick(3) == 0 {
+	what := w.pick(17)
+	if run := w.run(); w.pick(3) == 0 || what >= 10 && what < 15 && w.pick(2) == 0 {
 		id, step, index = run.InstanceId, run.Step, run.Index
 	}
 	c.Envelope.Author = &v1.Author{Principal: "ann"}
-	switch w.pick(12) {
-	case 10:
+	switch what {
+	case 10, 11, 12:
+		c.Body = &logv1.Command_ReportObservation{ReportObservation: w.observation(id, step, index)}
+	case 13, 14:
+		c.Body = &logv1.Command_ApplyPlan{ApplyPlan: &v1.ApplyPlanRequest{Reason: "as it was seen", Plan: w.plan()}}
+	case 15:
 		c.Body = &logv1.Command_ResolveIncident{ResolveIncident: &v1.ResolveIncidentRequest{InstanceId: id, Reason: "done outside"}}
-	case 11:
+	case 16:
 		c.Body = &logv1.Command_ReopenIncident{ReopenIncident: &v1.ReopenIncidentRequest{InstanceId: id, Reason: "it is not"}}
 	case 0, 1:
 		c.Body = &logv1.Command_PauseInstance{PauseInstance: &v1.PauseInstanceRequest{InstanceId: id, Reason: "wait"}}
@@ -440,6 +451,37 @@ func (w *walk) operate(c *logv1.Command) {
 	case 9:
 		c.Body = &logv1.Command_UpdateStep{UpdateStep: w.update(id, step, index)}
 	}
+}
+
+// observation is what one of a few reporters has seen of a run, about now.
+func (w *walk) observation(id, step string, index int32) *v1.ReportObservationRequest {
+	r := &v1.ReportObservationRequest{
+		InstanceId: id, Step: step, Index: index, Reporter: fmt.Sprint("r", w.pick(2)), ObservationId: fmt.Sprint("o", w.pick(20)),
+		State: v1.ObservedState(1 + w.pick(5)), ObservedAt: stamp(1704067200*second + w.wall + int64(w.pick(9)-6)*second), Evidence: "seen",
+	}
+	switch r.State {
+	case v1.ObservedState_OBSERVED_STATE_COMPLETED:
+		r.OutputPayload = &v1.Payload{Bytes: fmt.Appendf(nil, `{"n":%d}`, 1+w.pick(2))}
+		r.Execution = [...]string{"", "x", "y"}[w.pick(3)]
+	case v1.ObservedState_OBSERVED_STATE_FAILED:
+		r.Code = [...]string{"", "E"}[w.pick(2)]
+	}
+	if w.pick(5) == 0 {
+		r.InstanceId, r.Key = "", &v1.Key{Name: fmt.Sprint("k", w.pick(3)), Value: fmt.Sprint("v", w.pick(4))}
+	}
+	return r
+}
+
+// plan is as whoever planned behind the newest observations would have it, if nothing has moved since; now and then as it was before.
+func (w *walk) plan() *v1.ReconcilePlan {
+	p := &v1.ReconcilePlan{Namespace: DefaultNamespace, Position: int64(w.pick(3))}
+	for range min(len(w.seen), 1+w.pick(4)/3) {
+		a := proto.CloneOf(w.seen[len(w.seen)-1-w.pick(min(len(w.seen), 2))])
+		a.Action = [...]v1.ReconcileAction{adopt, adopt, adopt, rerun, rerun, undoes, toPerson, leaveDrift}[w.pick(8)]
+		p.Actions = append(p.Actions, a)
+	}
+	p.PlanId = planID(p)
+	return p
 }
 
 func (w *walk) update(id, step string, index int32) *v1.UpdateStepRequest {
@@ -576,9 +618,20 @@ func (w *walk) learn(e *logv1.Entry, r Result) {
 			}{m.Grant.Lock, m.Token})
 		}
 	}
-	for _, o := range r.Outcomes {
+	for n, o := range r.Outcomes {
 		if o.Reply != nil {
 			take(o.Reply)
+		}
+		if reply, is := o.Reply.(*v1.ReportObservationResponse); is && reply.Drift != 0 && e.Commands[n].GetReportObservation() != nil {
+			told := e.Commands[n].GetReportObservation()
+			a := &v1.PlannedAction{
+				InstanceId: reply.InstanceId, Step: told.Step, Index: told.Index, Reporter: told.Reporter, ObservationId: told.ObservationId, Drift: reply.Drift,
+				InstancePosition: reply.Position, ObservationPosition: reply.Position,
+			}
+			if reply.InstanceId == "" {
+				a.InstanceId, a.Key, a.InstancePosition = told.InstanceId, told.Key, 0
+			}
+			w.seen, w.fresh = append(w.seen, a), true
 		}
 	}
 	for _, s := range r.Settled {

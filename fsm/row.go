@@ -22,12 +22,14 @@ func (m *Machine) appendRowAt(b, k, stored []byte) ([]byte, error) {
 		return appendStored(b, k, stored, &logv1.Session{})
 	}
 	switch k[0] {
-	case tableKey, tableOver, tableIndex:
+	case tableKey, tableOver, tableIndex, tableDrift, tableOrphan:
 		return b, nil // the key is all of it
 	case tableEnded, tableArchive:
 		return appendBytes(b, stored), nil // our own encoding
 	case tableKept:
 		return appendStored(b, k, stored, &logv1.Signal{})
+	case tableObserved:
+		return appendStored(b, k, stored, &logv1.Observation{})
 	case tableTold:
 		return appendStored(b, k, stored, &logv1.SignalTold{})
 	}

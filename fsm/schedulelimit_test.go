@@ -127,7 +127,7 @@ func TestSchedulesHaveALevel(t *testing.T) {
 			t.Errorf("%T has level %d", c.Body, got)
 		}
 	}
-	for level, want := range map[uint32]int{sliceLevel: slicedFirst, scheduleLevel - 1: slicedFirst, scheduleLevel: slicedThen, keysLevel: slicedKeys, useLevel: slicedUse, fairLevel: slicedFair, limitLevel: slicedLimit, awaitsLevel: slicedAwaits, searchLevel: slicedSearch, retentionLevel: slicedRetention, bulkLevel: len(sliced)} {
+	for level, want := range map[uint32]int{sliceLevel: slicedFirst, scheduleLevel - 1: slicedFirst, scheduleLevel: slicedThen, keysLevel: slicedKeys, useLevel: slicedUse, fairLevel: slicedFair, limitLevel: slicedLimit, awaitsLevel: slicedAwaits, searchLevel: slicedSearch, retentionLevel: slicedRetention, bulkLevel: slicedBulk, reconcileLevel: len(sliced)} {
 		if n := len(slicedAt(level)); n != want {
 			t.Errorf("%d tables of %d are sliced at level %d; want %d", n, len(sliced), level, want)
 		}

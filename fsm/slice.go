@@ -44,11 +44,12 @@ var sliced = [...]byte{
 	tableHad, tableCensus, // from awaitsLevel on
 	tableIndex,               // from searchLevel on, once all is in it
 	tableEnded, tableArchive, // from retentionLevel on
-	tableBulk, // from bulkLevel on
+	tableBulk,                              // from bulkLevel on
+	tableObserved, tableDrift, tableOrphan, // from reconcileLevel on
 }
 
 // slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
-// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, slicedAwaits at awaitsLevel, slicedSearch at searchLevel, and slicedRetention at
+// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, slicedAwaits at awaitsLevel, slicedSearch at searchLevel, slicedBulk at bulkLevel, and slicedRetention at
 // retentionLevel.
 const (
 	slicedFirst  = 12
@@ -61,6 +62,7 @@ const (
 	slicedSearch = slicedAwaits + 1
 
 	slicedRetention = slicedSearch + 2
+	slicedBulk      = slicedRetention + 1
 )
 
 // slicedAt are those of a cluster level.
@@ -84,6 +86,8 @@ func slicedAt(level uint32) []byte {
 		return sliced[:slicedSearch]
 	case level < bulkLevel:
 		return sliced[:slicedRetention]
+	case level < reconcileLevel:
+		return sliced[:slicedBulk]
 	}
 	return sliced[:]
 }

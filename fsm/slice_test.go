@@ -87,6 +87,9 @@ var changes = map[byte]func([]byte) []byte{
 	tableCensus:    changed(func(m *logv1.Census) { m.Open++ }),
 	tableFair:      func(tag []byte) []byte { return []byte{tag[0] ^ 1} },
 	tableLimit:     func(log []byte) []byte { return append([]byte{log[0] ^ 1}, log[1:]...) },
+	tableObserved:  changed(func(m *logv1.Observation) { m.Evidence += "!" }),
+	tableDrift:     nil,
+	tableOrphan:    nil,
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
 }
 
@@ -141,8 +144,8 @@ func changed[M any, P interface {
 	}
 }
 
-// flooded has runs of several keys wait, so that there are rows of turns, and others take slots, so that there are rows of limits, and
-// one waits by a key, so that there is one of a census.
+// flooded has runs of several keys wait, so that there are rows of turns, and others take slots, so that there are rows of limits;
+// one waits by a key, so that there is one of a census, and an observation is of no instance.
 func flooded(t *testing.T, engine table.Engine) table.Engine {
 	m, err := Open(engine)
 	must(err)
@@ -152,6 +155,9 @@ func flooded(t *testing.T, engine table.Engine) table.Engine {
 		e.Commands = append(e.Commands, startOf("w11", fmt.Sprint("flood", n), fmt.Sprintf(`{"k":%d}`, n%7)))
 	}
 	e.Commands = append(e.Commands, startOf("waits", "waits", `{}`))
+	e.Commands = append(e.Commands, &logv1.Command{Body: &logv1.Command_ReportObservation{ReportObservation: &v1.ReportObservationRequest{
+		InstanceId: "nobody", Step: "a", Reporter: "r", ObservationId: "o", State: sawRunning,
+	}}})
 	for _, c := range e.Commands {
 		c.Envelope = &logv1.Envelope{}
 	}
@@ -171,7 +177,7 @@ func flooded(t *testing.T, engine table.Engine) table.Engine {
 // A row that differs on one replica, of which no event tells, changes its digest within the time that it takes to cover
 // the row's table.
 func TestARowThatDiffersIsFound(t *testing.T) {
-	engine := flooded(t, walked(t, 1, 1500))
+	engine := flooded(t, walked(t, 3, 1500))
 	for _, tbl := range sliced {
 		t.Run(string(tbl), func(t *testing.T) {
 			var last []byte

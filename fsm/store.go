@@ -50,14 +50,17 @@ const (
 	tableEnded     = 'z' // namespace, position, instance -> when it ended (ended.go)
 	tableArchive   = 'Z' // namespace, instance, position -> an event that the feed has no more (compact.go)
 	tableBulk      = 'B' // namespace, id -> Bulk (bulk.go)
+	tableObserved  = 'u' // namespace, instance, step, reporter, key, index -> Observation (observe.go)
+	tableDrift     = 'U' // namespace, since when, and the same
+	tableOrphan    = 'a' // namespace, until when, and the same
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive, tableBulk}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive, tableBulk, tableObserved, tableDrift, tableOrphan}
 
 // looseTables are those of loose rows (loose.go).
-var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad, tableEnded, tableArchive}
+var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad, tableEnded, tableArchive, tableObserved, tableDrift, tableOrphan}
 
 // maxResident is how many instances stay decoded. Which ones never influences a reply.
 const maxResident = 16384

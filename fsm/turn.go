@@ -211,6 +211,10 @@ func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal 
 		reply, refusal = t.resolveIncident(body.ResolveIncident)
 	case *logv1.Command_ReopenIncident:
 		reply, refusal = t.reopenIncident(body.ReopenIncident)
+	case *logv1.Command_ReportObservation:
+		reply, refusal = t.reportObservation(body.ReportObservation)
+	case *logv1.Command_ApplyPlan:
+		reply, refusal = t.applyPlan(body.ApplyPlan)
 	default:
 		known = false
 	}

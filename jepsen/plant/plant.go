@@ -130,13 +130,16 @@ const (
 
 	IncidentLeftOut Bug = "incident-left-out"
 
-	ResetNotUndone    Bug = "reset-not-undone"
-	ResetUnordered    Bug = "reset-unordered"
-	ResetUngated      Bug = "reset-ungated"
-	BulkEdgeLost      Bug = "bulk-edge-lost"
-	BulkEdgeTwice     Bug = "bulk-edge-twice"
-	BulkNewer         Bug = "bulk-newer"
-	ResolvedForgotten Bug = "resolved-forgotten"
+	ResetNotUndone       Bug = "reset-not-undone"
+	ResetUnordered       Bug = "reset-unordered"
+	ResetUngated         Bug = "reset-ungated"
+	BulkEdgeLost         Bug = "bulk-edge-lost"
+	BulkEdgeTwice        Bug = "bulk-edge-twice"
+	BulkNewer            Bug = "bulk-newer"
+	ResolvedForgotten    Bug = "resolved-forgotten"
+	AdoptKeepsHolder     Bug = "adopt-keeps-holder"
+	StalePlanApplied     Bug = "stale-plan-applied"
+	OlderObservationKept Bug = "older-observation-kept"
 )
 
 // All lists the bugs in the order in which scripts/sabotage shows them.
@@ -227,6 +230,9 @@ var All = []Row{
 	{BulkNewer, "S4", "a bulk operation comes to instances that were started behind it"},
 	{IncidentLeftOut, "S4", "a run that stands still is not among what needs a person"},
 	{ResolvedForgotten, "S4", "that a failed instance needs nobody any more is told, and not kept"},
+	{AdoptKeepsHolder, "S1", "a run that is adopted while it is leased is completed under the token of its lease"},
+	{StalePlanApplied, "S4", "a plan is applied though what it touches has moved since it was made"},
+	{OlderObservationKept, "S4", "an older observation takes the place of a newer one"},
 	{IndexNotMoved, "S4", "an instance stays in the index as what it was when it was first written"},
 	{RemovedEarly, "retention", "an instance is removed when half of the time for which it is kept is over"},
 	{RemovedShown, "S4", "an instance that was removed is still shown"},

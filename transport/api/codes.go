@@ -61,6 +61,8 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_BULK_EXISTS:         connect.CodeAlreadyExists,
 	v1.Code_CODE_BULK_LIMIT:          connect.CodeResourceExhausted,
 	v1.Code_CODE_NOT_FAILED:          connect.CodeFailedPrecondition,
+	v1.Code_CODE_STALE_PLAN:          connect.CodeFailedPrecondition,
+	v1.Code_CODE_OBSERVATIONS_FULL:   connect.CodeResourceExhausted,
 	v1.Code_CODE_UPSTREAM_PENDING:    connect.CodeFailedPrecondition,
 	v1.Code_CODE_UPSTREAM_UNFIT:      connect.CodeFailedPrecondition,
 	v1.Code_CODE_NOT_RUNNING:         connect.CodeFailedPrecondition,

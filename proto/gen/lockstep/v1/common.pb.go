@@ -178,6 +178,12 @@ const (
 	// Something from the step on is still being ended: an instance that was called inside a step goes on, or what was completed there is undone.
 	// Next: wait for it, or cancel the instance that was called, and reset again.
 	Code_CODE_RESET_BUSY Code = 64
+	// What the plan touches has moved since it was made. Nothing was done.
+	// Next: plan again, look at what it says now, and apply that.
+	Code_CODE_STALE_PLAN Code = 70
+	// The namespace, or the instance, has as many observations as it may.
+	// Next: settle drift by plans, or report fewer runs; what is of an instance goes with it.
+	Code_CODE_OBSERVATIONS_FULL Code = 71
 )
 
 // Enum value maps for Code.
@@ -234,6 +240,8 @@ var (
 		62: "CODE_NOT_RUNNING",
 		63: "CODE_STEP_NOT_BEGUN",
 		64: "CODE_RESET_BUSY",
+		70: "CODE_STALE_PLAN",
+		71: "CODE_OBSERVATIONS_FULL",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -287,6 +295,8 @@ var (
 		"CODE_NOT_RUNNING":         62,
 		"CODE_STEP_NOT_BEGUN":      63,
 		"CODE_RESET_BUSY":          64,
+		"CODE_STALE_PLAN":          70,
+		"CODE_OBSERVATIONS_FULL":   71,
 	}
 )
 
@@ -743,7 +753,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xe1\t\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\x92\n" +
+	"\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -796,7 +807,9 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x13CODE_UPSTREAM_UNFIT\x10*\x12\x14\n" +
 	"\x10CODE_NOT_RUNNING\x10>\x12\x17\n" +
 	"\x13CODE_STEP_NOT_BEGUN\x10?\x12\x13\n" +
-	"\x0fCODE_RESET_BUSY\x10@*A\n" +
+	"\x0fCODE_RESET_BUSY\x10@\x12\x13\n" +
+	"\x0fCODE_STALE_PLAN\x10F\x12\x1a\n" +
+	"\x16CODE_OBSERVATIONS_FULL\x10G*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

@@ -204,7 +204,14 @@ type EventData struct {
 	Removed int64 `protobuf:"varint,70,opt,name=removed,proto3" json:"removed,omitempty"`
 	Through int64 `protobuf:"varint,71,opt,name=through,proto3" json:"through,omitempty"`
 	// How long what is over is kept from now on, as text; empty is for ever.
-	Retention     string `protobuf:"bytes,72,opt,name=retention,proto3" json:"retention,omitempty"`
+	Retention string `protobuf:"bytes,72,opt,name=retention,proto3" json:"retention,omitempty"`
+	// Of an observation: who reported it, and under which id; the state that was observed; how it differs from what is recorded; and the plan
+	// that it was settled by.
+	Reporter      string `protobuf:"bytes,75,opt,name=reporter,proto3" json:"reporter,omitempty"`
+	Observation   string `protobuf:"bytes,76,opt,name=observation,proto3" json:"observation,omitempty"`
+	Observed      string `protobuf:"bytes,77,opt,name=observed,proto3" json:"observed,omitempty"`
+	Drift         string `protobuf:"bytes,78,opt,name=drift,proto3" json:"drift,omitempty"`
+	Plan          string `protobuf:"bytes,79,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -533,6 +540,41 @@ func (x *EventData) GetRetention() string {
 	return ""
 }
 
+func (x *EventData) GetReporter() string {
+	if x != nil {
+		return x.Reporter
+	}
+	return ""
+}
+
+func (x *EventData) GetObservation() string {
+	if x != nil {
+		return x.Observation
+	}
+	return ""
+}
+
+func (x *EventData) GetObserved() string {
+	if x != nil {
+		return x.Observed
+	}
+	return ""
+}
+
+func (x *EventData) GetDrift() string {
+	if x != nil {
+		return x.Drift
+	}
+	return ""
+}
+
+func (x *EventData) GetPlan() string {
+	if x != nil {
+		return x.Plan
+	}
+	return ""
+}
+
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -688,7 +730,8 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xba\t\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xbe\n" +
+	"\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -737,7 +780,12 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\arefused\x18E \x01(\x03R\arefused\x12\x18\n" +
 	"\aremoved\x18F \x01(\x03R\aremoved\x12\x18\n" +
 	"\athrough\x18G \x01(\x03R\athrough\x12\x1c\n" +
-	"\tretention\x18H \x01(\tR\tretention\x1a9\n" +
+	"\tretention\x18H \x01(\tR\tretention\x12\x1a\n" +
+	"\breporter\x18K \x01(\tR\breporter\x12 \n" +
+	"\vobservation\x18L \x01(\tR\vobservation\x12\x1a\n" +
+	"\bobserved\x18M \x01(\tR\bobserved\x12\x14\n" +
+	"\x05drift\x18N \x01(\tR\x05drift\x12\x12\n" +
+	"\x04plan\x18O \x01(\tR\x04plan\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +

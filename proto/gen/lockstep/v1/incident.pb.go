@@ -39,6 +39,8 @@ const (
 	IncidentKind_INCIDENT_KIND_EXHAUSTED IncidentKind = 5
 	// The instance has failed for anything else: a failure that is not retried, a timeout, a body without an end.
 	IncidentKind_INCIDENT_KIND_FAILED IncidentKind = 6
+	// What a reporter has observed of a run is not what is recorded, and nobody has settled it (reconcile.proto).
+	IncidentKind_INCIDENT_KIND_DRIFT IncidentKind = 7
 )
 
 // Enum value maps for IncidentKind.
@@ -51,6 +53,7 @@ var (
 		4: "INCIDENT_KIND_DEADLOCK",
 		5: "INCIDENT_KIND_EXHAUSTED",
 		6: "INCIDENT_KIND_FAILED",
+		7: "INCIDENT_KIND_DRIFT",
 	}
 	IncidentKind_value = map[string]int32{
 		"INCIDENT_KIND_UNSPECIFIED":  0,
@@ -60,6 +63,7 @@ var (
 		"INCIDENT_KIND_DEADLOCK":     4,
 		"INCIDENT_KIND_EXHAUSTED":    5,
 		"INCIDENT_KIND_FAILED":       6,
+		"INCIDENT_KIND_DRIFT":        7,
 	}
 )
 
@@ -660,7 +664,7 @@ const file_lockstep_v1_incident_proto_rawDesc = "" +
 	"instanceId\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"6\n" +
 	"\x16ReopenIncidentResponse\x12\x1c\n" +
-	"\tduplicate\x18\x01 \x01(\bR\tduplicate*\xd9\x01\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate*\xf2\x01\n" +
 	"\fIncidentKind\x12\x1d\n" +
 	"\x19INCIDENT_KIND_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18INCIDENT_KIND_EXPRESSION\x10\x01\x12\x19\n" +
@@ -668,7 +672,8 @@ const file_lockstep_v1_incident_proto_rawDesc = "" +
 	"\x1aINCIDENT_KIND_COMPENSATION\x10\x03\x12\x1a\n" +
 	"\x16INCIDENT_KIND_DEADLOCK\x10\x04\x12\x1b\n" +
 	"\x17INCIDENT_KIND_EXHAUSTED\x10\x05\x12\x18\n" +
-	"\x14INCIDENT_KIND_FAILED\x10\x062\xa7\x02\n" +
+	"\x14INCIDENT_KIND_FAILED\x10\x06\x12\x17\n" +
+	"\x13INCIDENT_KIND_DRIFT\x10\a2\xa7\x02\n" +
 	"\x0fIncidentService\x12[\n" +
 	"\rListIncidents\x12!.lockstep.v1.ListIncidentsRequest\x1a\".lockstep.v1.ListIncidentsResponse\"\x03\x90\x02\x01\x12\\\n" +
 	"\x0fResolveIncident\x12#.lockstep.v1.ResolveIncidentRequest\x1a$.lockstep.v1.ResolveIncidentResponse\x12Y\n" +

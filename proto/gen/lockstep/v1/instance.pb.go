@@ -307,6 +307,8 @@ const (
 	ExplainCode_EXPLAIN_CODE_BARRIER_PENDING  ExplainCode = 17
 	ExplainCode_EXPLAIN_CODE_RATE_LIMITED     ExplainCode = 18
 	ExplainCode_EXPLAIN_CODE_PAUSED           ExplainCode = 23
+	// What a reporter has observed is not what is recorded.
+	ExplainCode_EXPLAIN_CODE_DRIFT ExplainCode = 26
 )
 
 // Enum value maps for ExplainCode.
@@ -332,6 +334,7 @@ var (
 		17: "EXPLAIN_CODE_BARRIER_PENDING",
 		18: "EXPLAIN_CODE_RATE_LIMITED",
 		23: "EXPLAIN_CODE_PAUSED",
+		26: "EXPLAIN_CODE_DRIFT",
 	}
 	ExplainCode_value = map[string]int32{
 		"EXPLAIN_CODE_UNSPECIFIED":      0,
@@ -354,6 +357,7 @@ var (
 		"EXPLAIN_CODE_BARRIER_PENDING":  17,
 		"EXPLAIN_CODE_RATE_LIMITED":     18,
 		"EXPLAIN_CODE_PAUSED":           23,
+		"EXPLAIN_CODE_DRIFT":            26,
 	}
 )
 
@@ -5012,7 +5016,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\tListOrder\x12\x1a\n" +
 	"\x16LIST_ORDER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11LIST_ORDER_NEWEST\x10\x01\x12\x15\n" +
-	"\x11LIST_ORDER_OLDEST\x10\x02*\xdb\x04\n" +
+	"\x11LIST_ORDER_OLDEST\x10\x02*\xf3\x04\n" +
 	"\vExplainCode\x12\x1c\n" +
 	"\x18EXPLAIN_CODE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEXPLAIN_CODE_NEEDS_PENDING\x10\x01\x12\x1a\n" +
@@ -5034,7 +5038,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x13EXPLAIN_CODE_QUEUED\x10\x10\x12 \n" +
 	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x11\x12\x1d\n" +
 	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x12\x12\x17\n" +
-	"\x13EXPLAIN_CODE_PAUSED\x10\x172\xff\r\n" +
+	"\x13EXPLAIN_CODE_PAUSED\x10\x17\x12\x16\n" +
+	"\x12EXPLAIN_CODE_DRIFT\x10\x1a2\xff\r\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +

@@ -410,6 +410,8 @@ type Command struct {
 	//	*Command_ResetInstance
 	//	*Command_ResolveIncident
 	//	*Command_ReopenIncident
+	//	*Command_ReportObservation
+	//	*Command_ApplyPlan
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -882,6 +884,24 @@ func (x *Command) GetReopenIncident() *v1.ReopenIncidentRequest {
 	return nil
 }
 
+func (x *Command) GetReportObservation() *v1.ReportObservationRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ReportObservation); ok {
+			return x.ReportObservation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetApplyPlan() *v1.ApplyPlanRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ApplyPlan); ok {
+			return x.ApplyPlan
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1085,6 +1105,15 @@ type Command_ReopenIncident struct {
 	ReopenIncident *v1.ReopenIncidentRequest `protobuf:"bytes,86,opt,name=reopen_incident,json=reopenIncident,proto3,oneof"`
 }
 
+type Command_ReportObservation struct {
+	// From cluster level 26 on.
+	ReportObservation *v1.ReportObservationRequest `protobuf:"bytes,90,opt,name=report_observation,json=reportObservation,proto3,oneof"`
+}
+
+type Command_ApplyPlan struct {
+	ApplyPlan *v1.ApplyPlanRequest `protobuf:"bytes,91,opt,name=apply_plan,json=applyPlan,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -1178,6 +1207,10 @@ func (*Command_ResetInstance) isCommand_Body() {}
 func (*Command_ResolveIncident) isCommand_Body() {}
 
 func (*Command_ReopenIncident) isCommand_Body() {}
+
+func (*Command_ReportObservation) isCommand_Body() {}
+
+func (*Command_ApplyPlan) isCommand_Body() {}
 
 // FireSchedule is the leader's word that a time of a schedule has come.
 type FireSchedule struct {
@@ -2117,7 +2150,7 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/incident.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/incident.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1blockstep/v1/reconcile.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -2145,7 +2178,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xef\x1a\n" +
+	" \x01(\fR\x04salt\"\x87\x1c\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -2206,7 +2239,10 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"ack_export\x18L \x01(\v2\x1d.lockstep.v1.AckExportRequestH\x00R\tackExport\x12J\n" +
 	"\x0ereset_instance\x18P \x01(\v2!.lockstep.v1.ResetInstanceRequestH\x00R\rresetInstance\x12P\n" +
 	"\x10resolve_incident\x18U \x01(\v2#.lockstep.v1.ResolveIncidentRequestH\x00R\x0fresolveIncident\x12M\n" +
-	"\x0freopen_incident\x18V \x01(\v2\".lockstep.v1.ReopenIncidentRequestH\x00R\x0ereopenIncidentB\x06\n" +
+	"\x0freopen_incident\x18V \x01(\v2\".lockstep.v1.ReopenIncidentRequestH\x00R\x0ereopenIncident\x12V\n" +
+	"\x12report_observation\x18Z \x01(\v2%.lockstep.v1.ReportObservationRequestH\x00R\x11reportObservation\x12>\n" +
+	"\n" +
+	"apply_plan\x18[ \x01(\v2\x1d.lockstep.v1.ApplyPlanRequestH\x00R\tapplyPlanB\x06\n" +
 	"\x04body\"\x84\x01\n" +
 	"\fFireSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
@@ -2341,6 +2377,8 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.ResetInstanceRequest)(nil),      // 54: lockstep.v1.ResetInstanceRequest
 	(*v1.ResolveIncidentRequest)(nil),    // 55: lockstep.v1.ResolveIncidentRequest
 	(*v1.ReopenIncidentRequest)(nil),     // 56: lockstep.v1.ReopenIncidentRequest
+	(*v1.ReportObservationRequest)(nil),  // 57: lockstep.v1.ReportObservationRequest
+	(*v1.ApplyPlanRequest)(nil),          // 58: lockstep.v1.ApplyPlanRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2395,11 +2433,13 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	54, // 49: lockstep.log.v1.Command.reset_instance:type_name -> lockstep.v1.ResetInstanceRequest
 	55, // 50: lockstep.log.v1.Command.resolve_incident:type_name -> lockstep.v1.ResolveIncidentRequest
 	56, // 51: lockstep.log.v1.Command.reopen_incident:type_name -> lockstep.v1.ReopenIncidentRequest
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	57, // 52: lockstep.log.v1.Command.report_observation:type_name -> lockstep.v1.ReportObservationRequest
+	58, // 53: lockstep.log.v1.Command.apply_plan:type_name -> lockstep.v1.ApplyPlanRequest
+	54, // [54:54] is the sub-list for method output_type
+	54, // [54:54] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2455,6 +2495,8 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_ResetInstance)(nil),
 		(*Command_ResolveIncident)(nil),
 		(*Command_ReopenIncident)(nil),
+		(*Command_ReportObservation)(nil),
+		(*Command_ApplyPlan)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

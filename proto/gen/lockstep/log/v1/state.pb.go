@@ -222,8 +222,12 @@ type Namespace struct {
 	RemovedTo int64 `protobuf:"varint,36,opt,name=removed_to,json=removedTo,proto3" json:"removed_to,omitempty"`
 	Removed   int64 `protobuf:"varint,37,opt,name=removed,proto3" json:"removed,omitempty"`
 	// Below retentionLevel instances ended without a place in the order of ends. Those up to the id have one.
-	Unordered     bool   `protobuf:"varint,38,opt,name=unordered,proto3" json:"unordered,omitempty"`
-	OrderedTo     string `protobuf:"bytes,39,opt,name=ordered_to,json=orderedTo,proto3" json:"ordered_to,omitempty"`
+	Unordered bool   `protobuf:"varint,38,opt,name=unordered,proto3" json:"unordered,omitempty"`
+	OrderedTo string `protobuf:"bytes,39,opt,name=ordered_to,json=orderedTo,proto3" json:"ordered_to,omitempty"`
+	// Observations that are kept, and how many of them are orphans; and the newest plans that were applied, the oldest first.
+	Observations  int64          `protobuf:"varint,90,opt,name=observations,proto3" json:"observations,omitempty"`
+	Orphans       int64          `protobuf:"varint,91,opt,name=orphans,proto3" json:"orphans,omitempty"`
+	Plans         []*AppliedPlan `protobuf:"bytes,92,rep,name=plans,proto3" json:"plans,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -412,6 +416,306 @@ func (x *Namespace) GetOrderedTo() string {
 	return ""
 }
 
+func (x *Namespace) GetObservations() int64 {
+	if x != nil {
+		return x.Observations
+	}
+	return 0
+}
+
+func (x *Namespace) GetOrphans() int64 {
+	if x != nil {
+		return x.Orphans
+	}
+	return 0
+}
+
+func (x *Namespace) GetPlans() []*AppliedPlan {
+	if x != nil {
+		return x.Plans
+	}
+	return nil
+}
+
+type AppliedPlan struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PlanId        string                 `protobuf:"bytes,1,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	Position      int64                  `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppliedPlan) Reset() {
+	*x = AppliedPlan{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppliedPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppliedPlan) ProtoMessage() {}
+
+func (x *AppliedPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppliedPlan.ProtoReflect.Descriptor instead.
+func (*AppliedPlan) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *AppliedPlan) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *AppliedPlan) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+// Observation is the newest that a reporter has said of a run.
+type Observation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	InstanceId    string                 `protobuf:"bytes,1,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
+	Key           *v1.Key                `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Step          string                 `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	Index         int32                  `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Reporter      string                 `protobuf:"bytes,5,opt,name=reporter,proto3" json:"reporter,omitempty"`
+	ObservationId string                 `protobuf:"bytes,6,opt,name=observation_id,json=observationId,proto3" json:"observation_id,omitempty"`
+	State         v1.ObservedState       `protobuf:"varint,7,opt,name=state,proto3,enum=lockstep.v1.ObservedState" json:"state,omitempty"`
+	ObservedWall  int64                  `protobuf:"varint,8,opt,name=observed_wall,json=observedWall,proto3" json:"observed_wall,omitempty"`
+	Output        *v1.Payload            `protobuf:"bytes,9,opt,name=output,proto3" json:"output,omitempty"`
+	Code          string                 `protobuf:"bytes,10,opt,name=code,proto3" json:"code,omitempty"`
+	// Those that completed, in order.
+	Executions   []string   `protobuf:"bytes,11,rep,name=executions,proto3" json:"executions,omitempty"`
+	Evidence     string     `protobuf:"bytes,12,opt,name=evidence,proto3" json:"evidence,omitempty"`
+	Author       *v1.Author `protobuf:"bytes,13,opt,name=author,proto3" json:"author,omitempty"`
+	ReceivedWall int64      `protobuf:"varint,14,opt,name=received_wall,json=receivedWall,proto3" json:"received_wall,omitempty"`
+	// Position of the event that told it last.
+	Position int64 `protobuf:"varint,15,opt,name=position,proto3" json:"position,omitempty"`
+	// It was drift when it was told, and is in the order of that, since when it is.
+	Open      bool  `protobuf:"varint,17,opt,name=open,proto3" json:"open,omitempty"`
+	SinceWall int64 `protobuf:"varint,16,opt,name=since_wall,json=sinceWall,proto3" json:"since_wall,omitempty"`
+	// How drift of which class was settled, by which plan, and how many executions there were then.
+	Settled           v1.ReconcileAction `protobuf:"varint,18,opt,name=settled,proto3,enum=lockstep.v1.ReconcileAction" json:"settled,omitempty"`
+	SettledDrift      v1.DriftClass      `protobuf:"varint,23,opt,name=settled_drift,json=settledDrift,proto3,enum=lockstep.v1.DriftClass" json:"settled_drift,omitempty"`
+	PlanId            string             `protobuf:"bytes,19,opt,name=plan_id,json=planId,proto3" json:"plan_id,omitempty"`
+	SettledExecutions int32              `protobuf:"varint,20,opt,name=settled_executions,json=settledExecutions,proto3" json:"settled_executions,omitempty"`
+	// Of an orphan: when it is over.
+	OverAt int64 `protobuf:"varint,21,opt,name=over_at,json=overAt,proto3" json:"over_at,omitempty"`
+	// Of a result that came too late: its token. The output is in the inbox.
+	LateToken     int64 `protobuf:"varint,22,opt,name=late_token,json=lateToken,proto3" json:"late_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Observation) Reset() {
+	*x = Observation{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Observation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Observation) ProtoMessage() {}
+
+func (x *Observation) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Observation.ProtoReflect.Descriptor instead.
+func (*Observation) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Observation) GetInstanceId() string {
+	if x != nil {
+		return x.InstanceId
+	}
+	return ""
+}
+
+func (x *Observation) GetKey() *v1.Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Observation) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *Observation) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Observation) GetReporter() string {
+	if x != nil {
+		return x.Reporter
+	}
+	return ""
+}
+
+func (x *Observation) GetObservationId() string {
+	if x != nil {
+		return x.ObservationId
+	}
+	return ""
+}
+
+func (x *Observation) GetState() v1.ObservedState {
+	if x != nil {
+		return x.State
+	}
+	return v1.ObservedState(0)
+}
+
+func (x *Observation) GetObservedWall() int64 {
+	if x != nil {
+		return x.ObservedWall
+	}
+	return 0
+}
+
+func (x *Observation) GetOutput() *v1.Payload {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+func (x *Observation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Observation) GetExecutions() []string {
+	if x != nil {
+		return x.Executions
+	}
+	return nil
+}
+
+func (x *Observation) GetEvidence() string {
+	if x != nil {
+		return x.Evidence
+	}
+	return ""
+}
+
+func (x *Observation) GetAuthor() *v1.Author {
+	if x != nil {
+		return x.Author
+	}
+	return nil
+}
+
+func (x *Observation) GetReceivedWall() int64 {
+	if x != nil {
+		return x.ReceivedWall
+	}
+	return 0
+}
+
+func (x *Observation) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Observation) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *Observation) GetSinceWall() int64 {
+	if x != nil {
+		return x.SinceWall
+	}
+	return 0
+}
+
+func (x *Observation) GetSettled() v1.ReconcileAction {
+	if x != nil {
+		return x.Settled
+	}
+	return v1.ReconcileAction(0)
+}
+
+func (x *Observation) GetSettledDrift() v1.DriftClass {
+	if x != nil {
+		return x.SettledDrift
+	}
+	return v1.DriftClass(0)
+}
+
+func (x *Observation) GetPlanId() string {
+	if x != nil {
+		return x.PlanId
+	}
+	return ""
+}
+
+func (x *Observation) GetSettledExecutions() int32 {
+	if x != nil {
+		return x.SettledExecutions
+	}
+	return 0
+}
+
+func (x *Observation) GetOverAt() int64 {
+	if x != nil {
+		return x.OverAt
+	}
+	return 0
+}
+
+func (x *Observation) GetLateToken() int64 {
+	if x != nil {
+		return x.LateToken
+	}
+	return 0
+}
+
 type Workflow struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Workflow       string                 `protobuf:"bytes,1,opt,name=workflow,proto3" json:"workflow,omitempty"`
@@ -428,7 +732,7 @@ type Workflow struct {
 
 func (x *Workflow) Reset() {
 	*x = Workflow{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[2]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +744,7 @@ func (x *Workflow) String() string {
 func (*Workflow) ProtoMessage() {}
 
 func (x *Workflow) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[2]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +757,7 @@ func (x *Workflow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workflow.ProtoReflect.Descriptor instead.
 func (*Workflow) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{2}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Workflow) GetWorkflow() string {
@@ -526,7 +830,7 @@ type VersionUse struct {
 
 func (x *VersionUse) Reset() {
 	*x = VersionUse{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +842,7 @@ func (x *VersionUse) String() string {
 func (*VersionUse) ProtoMessage() {}
 
 func (x *VersionUse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[3]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +855,7 @@ func (x *VersionUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionUse.ProtoReflect.Descriptor instead.
 func (*VersionUse) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{3}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *VersionUse) GetLive() int64 {
@@ -592,7 +896,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +908,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[4]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +921,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{4}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Pair) GetKey() string {
@@ -708,7 +1012,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +1024,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[5]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +1037,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{5}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Instance) GetInstanceId() string {
@@ -1070,7 +1374,7 @@ type Pause struct {
 
 func (x *Pause) Reset() {
 	*x = Pause{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1082,7 +1386,7 @@ func (x *Pause) String() string {
 func (*Pause) ProtoMessage() {}
 
 func (x *Pause) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[6]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1095,7 +1399,7 @@ func (x *Pause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pause.ProtoReflect.Descriptor instead.
 func (*Pause) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Pause) GetSinceWall() int64 {
@@ -1131,7 +1435,7 @@ type Resolution struct {
 
 func (x *Resolution) Reset() {
 	*x = Resolution{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1447,7 @@ func (x *Resolution) String() string {
 func (*Resolution) ProtoMessage() {}
 
 func (x *Resolution) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[7]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1460,7 @@ func (x *Resolution) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resolution.ProtoReflect.Descriptor instead.
 func (*Resolution) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Resolution) GetWall() int64 {
@@ -1195,7 +1499,7 @@ type Line struct {
 
 func (x *Line) Reset() {
 	*x = Line{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1511,7 @@ func (x *Line) String() string {
 func (*Line) ProtoMessage() {}
 
 func (x *Line) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[8]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1524,7 @@ func (x *Line) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Line.ProtoReflect.Descriptor instead.
 func (*Line) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Line) GetFirst() string {
@@ -1278,7 +1582,7 @@ type Census struct {
 
 func (x *Census) Reset() {
 	*x = Census{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1290,7 +1594,7 @@ func (x *Census) String() string {
 func (*Census) ProtoMessage() {}
 
 func (x *Census) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[9]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1303,7 +1607,7 @@ func (x *Census) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Census.ProtoReflect.Descriptor instead.
 func (*Census) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Census) GetKey() string {
@@ -1409,7 +1713,7 @@ type CensusPlace struct {
 
 func (x *CensusPlace) Reset() {
 	*x = CensusPlace{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1725,7 @@ func (x *CensusPlace) String() string {
 func (*CensusPlace) ProtoMessage() {}
 
 func (x *CensusPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[10]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1738,7 @@ func (x *CensusPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CensusPlace.ProtoReflect.Descriptor instead.
 func (*CensusPlace) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CensusPlace) GetCount() int32 {
@@ -1501,7 +1805,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1817,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[11]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1830,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Schedule) GetSchedule() string {
@@ -1705,7 +2009,7 @@ type Firing struct {
 
 func (x *Firing) Reset() {
 	*x = Firing{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1717,7 +2021,7 @@ func (x *Firing) String() string {
 func (*Firing) ProtoMessage() {}
 
 func (x *Firing) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[12]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1730,7 +2034,7 @@ func (x *Firing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Firing.ProtoReflect.Descriptor instead.
 func (*Firing) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Firing) GetAtWall() int64 {
@@ -1794,7 +2098,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2110,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[13]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2123,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Signal) GetName() string {
@@ -1861,7 +2165,7 @@ type SignalSeen struct {
 
 func (x *SignalSeen) Reset() {
 	*x = SignalSeen{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +2177,7 @@ func (x *SignalSeen) String() string {
 func (*SignalSeen) ProtoMessage() {}
 
 func (x *SignalSeen) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[14]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2190,7 @@ func (x *SignalSeen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSeen.ProtoReflect.Descriptor instead.
 func (*SignalSeen) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SignalSeen) GetSignalId() string {
@@ -1928,7 +2232,7 @@ type SignalTold struct {
 
 func (x *SignalTold) Reset() {
 	*x = SignalTold{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2244,7 @@ func (x *SignalTold) String() string {
 func (*SignalTold) ProtoMessage() {}
 
 func (x *SignalTold) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[15]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2257,7 @@ func (x *SignalTold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalTold.ProtoReflect.Descriptor instead.
 func (*SignalTold) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SignalTold) GetExpireAt() int64 {
@@ -2008,7 +2312,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2020,7 +2324,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[16]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2033,7 +2337,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -2100,7 +2404,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2416,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[17]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2429,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Run) GetNode() int32 {
@@ -2383,7 +2687,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2699,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2712,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -2482,7 +2786,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2494,7 +2798,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2507,7 +2811,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -2565,7 +2869,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2577,7 +2881,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2590,7 +2894,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -2638,7 +2942,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2954,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2967,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Lock) GetLock() string {
@@ -2727,7 +3031,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2739,7 +3043,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2752,7 +3056,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -2846,7 +3150,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2858,7 +3162,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2871,7 +3175,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Session) GetSession() int64 {
@@ -2977,7 +3281,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2989,7 +3293,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3002,7 +3306,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -3076,7 +3380,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3088,7 +3392,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3101,7 +3405,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -3161,7 +3465,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3477,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3490,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -3316,7 +3620,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3632,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3645,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -3438,7 +3742,7 @@ type Bulk struct {
 
 func (x *Bulk) Reset() {
 	*x = Bulk{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3450,7 +3754,7 @@ func (x *Bulk) String() string {
 func (*Bulk) ProtoMessage() {}
 
 func (x *Bulk) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3463,7 +3767,7 @@ func (x *Bulk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bulk.ProtoReflect.Descriptor instead.
 func (*Bulk) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Bulk) GetBulkId() string {
@@ -3694,7 +3998,7 @@ type BulkRefusal struct {
 
 func (x *BulkRefusal) Reset() {
 	*x = BulkRefusal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3706,7 +4010,7 @@ func (x *BulkRefusal) String() string {
 func (*BulkRefusal) ProtoMessage() {}
 
 func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3719,7 +4023,7 @@ func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BulkRefusal.ProtoReflect.Descriptor instead.
 func (*BulkRefusal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BulkRefusal) GetCode() v1.Code {
@@ -3753,7 +4057,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3765,7 +4069,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3778,7 +4082,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -3799,7 +4103,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3811,7 +4115,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3824,7 +4128,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -3845,7 +4149,7 @@ var File_lockstep_log_v1_state_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1alockstep/v1/schedule.proto\"\xe6\x03\n" +
+	"\x1blockstep/log/v1/state.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x17lockstep/v1/event.proto\x1a\x1alockstep/v1/instance.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1blockstep/v1/reconcile.proto\x1a\x1alockstep/v1/schedule.proto\"\xe6\x03\n" +
 	"\x05Group\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x1d\n" +
@@ -3865,7 +4169,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"slice_from\x18\r \x03(\fR\tsliceFrom\x12)\n" +
 	"\x10checkpoint_index\x18\x0e \x03(\x04R\x0fcheckpointIndex\x12+\n" +
 	"\x11checkpoint_digest\x18\x0f \x03(\fR\x10checkpointDigest\x12\x16\n" +
-	"\x06format\x18\x10 \x01(\rR\x06format\"\xb9\x05\n" +
+	"\x06format\x18\x10 \x01(\rR\x06format\"\xab\x06\n" +
 	"\tNamespace\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x121\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1b.lockstep.v1.NamespaceStateR\x05state\x12 \n" +
@@ -3893,7 +4197,43 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\aremoved\x18% \x01(\x03R\aremoved\x12\x1c\n" +
 	"\tunordered\x18& \x01(\bR\tunordered\x12\x1d\n" +
 	"\n" +
-	"ordered_to\x18' \x01(\tR\torderedTo\"\xdd\x01\n" +
+	"ordered_to\x18' \x01(\tR\torderedTo\x12\"\n" +
+	"\fobservations\x18Z \x01(\x03R\fobservations\x12\x18\n" +
+	"\aorphans\x18[ \x01(\x03R\aorphans\x122\n" +
+	"\x05plans\x18\\ \x03(\v2\x1c.lockstep.log.v1.AppliedPlanR\x05plans\"B\n" +
+	"\vAppliedPlan\x12\x17\n" +
+	"\aplan_id\x18\x01 \x01(\tR\x06planId\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x03R\bposition\"\xab\x06\n" +
+	"\vObservation\x12\x1f\n" +
+	"\vinstance_id\x18\x01 \x01(\tR\n" +
+	"instanceId\x12\"\n" +
+	"\x03key\x18\x02 \x01(\v2\x10.lockstep.v1.KeyR\x03key\x12\x12\n" +
+	"\x04step\x18\x03 \x01(\tR\x04step\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x05R\x05index\x12\x1a\n" +
+	"\breporter\x18\x05 \x01(\tR\breporter\x12%\n" +
+	"\x0eobservation_id\x18\x06 \x01(\tR\robservationId\x120\n" +
+	"\x05state\x18\a \x01(\x0e2\x1a.lockstep.v1.ObservedStateR\x05state\x12#\n" +
+	"\robserved_wall\x18\b \x01(\x03R\fobservedWall\x12,\n" +
+	"\x06output\x18\t \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x12\n" +
+	"\x04code\x18\n" +
+	" \x01(\tR\x04code\x12\x1e\n" +
+	"\n" +
+	"executions\x18\v \x03(\tR\n" +
+	"executions\x12\x1a\n" +
+	"\bevidence\x18\f \x01(\tR\bevidence\x12+\n" +
+	"\x06author\x18\r \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12#\n" +
+	"\rreceived_wall\x18\x0e \x01(\x03R\freceivedWall\x12\x1a\n" +
+	"\bposition\x18\x0f \x01(\x03R\bposition\x12\x12\n" +
+	"\x04open\x18\x11 \x01(\bR\x04open\x12\x1d\n" +
+	"\n" +
+	"since_wall\x18\x10 \x01(\x03R\tsinceWall\x126\n" +
+	"\asettled\x18\x12 \x01(\x0e2\x1c.lockstep.v1.ReconcileActionR\asettled\x12<\n" +
+	"\rsettled_drift\x18\x17 \x01(\x0e2\x17.lockstep.v1.DriftClassR\fsettledDrift\x12\x17\n" +
+	"\aplan_id\x18\x13 \x01(\tR\x06planId\x12-\n" +
+	"\x12settled_executions\x18\x14 \x01(\x05R\x11settledExecutions\x12\x17\n" +
+	"\aover_at\x18\x15 \x01(\x03R\x06overAt\x12\x1d\n" +
+	"\n" +
+	"late_token\x18\x16 \x01(\x03R\tlateToken\"\xdd\x01\n" +
 	"\bWorkflow\x12\x1a\n" +
 	"\bworkflow\x18\x01 \x01(\tR\bworkflow\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x05R\aversion\x12\x16\n" +
@@ -4274,110 +4614,123 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
-	(*Group)(nil),          // 0: lockstep.log.v1.Group
-	(*Namespace)(nil),      // 1: lockstep.log.v1.Namespace
-	(*Workflow)(nil),       // 2: lockstep.log.v1.Workflow
-	(*VersionUse)(nil),     // 3: lockstep.log.v1.VersionUse
-	(*Pair)(nil),           // 4: lockstep.log.v1.Pair
-	(*Instance)(nil),       // 5: lockstep.log.v1.Instance
-	(*Pause)(nil),          // 6: lockstep.log.v1.Pause
-	(*Resolution)(nil),     // 7: lockstep.log.v1.Resolution
-	(*Line)(nil),           // 8: lockstep.log.v1.Line
-	(*Census)(nil),         // 9: lockstep.log.v1.Census
-	(*CensusPlace)(nil),    // 10: lockstep.log.v1.CensusPlace
-	(*Schedule)(nil),       // 11: lockstep.log.v1.Schedule
-	(*Firing)(nil),         // 12: lockstep.log.v1.Firing
-	(*Signal)(nil),         // 13: lockstep.log.v1.Signal
-	(*SignalSeen)(nil),     // 14: lockstep.log.v1.SignalSeen
-	(*SignalTold)(nil),     // 15: lockstep.log.v1.SignalTold
-	(*RunPage)(nil),        // 16: lockstep.log.v1.RunPage
-	(*Run)(nil),            // 17: lockstep.log.v1.Run
-	(*Pending)(nil),        // 18: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),    // 19: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),     // 20: lockstep.log.v1.EndedToken
-	(*Lock)(nil),           // 21: lockstep.log.v1.Lock
-	(*LockHolder)(nil),     // 22: lockstep.log.v1.LockHolder
-	(*Session)(nil),        // 23: lockstep.log.v1.Session
-	(*Lease)(nil),          // 24: lockstep.log.v1.Lease
-	(*Outcome)(nil),        // 25: lockstep.log.v1.Outcome
-	(*Wait)(nil),           // 26: lockstep.log.v1.Wait
-	(*LateResult)(nil),     // 27: lockstep.log.v1.LateResult
-	(*Bulk)(nil),           // 28: lockstep.log.v1.Bulk
-	(*BulkRefusal)(nil),    // 29: lockstep.log.v1.BulkRefusal
-	(*EventBlock)(nil),     // 30: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil), // 31: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0), // 32: lockstep.v1.NamespaceState
-	(v1.InstanceState)(0),  // 33: lockstep.v1.InstanceState
-	(*v1.Payload)(nil),     // 34: lockstep.v1.Payload
-	(v1.Overlap)(0),        // 35: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),  // 36: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),       // 37: lockstep.v1.RunState
-	(*v1.Author)(nil),      // 38: lockstep.v1.Author
-	(*v1.Refusal)(nil),     // 39: lockstep.v1.Refusal
-	(v1.BulkAct)(0),        // 40: lockstep.v1.BulkAct
-	(v1.BulkState)(0),      // 41: lockstep.v1.BulkState
-	(v1.Code)(0),           // 42: lockstep.v1.Code
-	(*v1.Event)(nil),       // 43: lockstep.v1.Event
+	(*Group)(nil),           // 0: lockstep.log.v1.Group
+	(*Namespace)(nil),       // 1: lockstep.log.v1.Namespace
+	(*AppliedPlan)(nil),     // 2: lockstep.log.v1.AppliedPlan
+	(*Observation)(nil),     // 3: lockstep.log.v1.Observation
+	(*Workflow)(nil),        // 4: lockstep.log.v1.Workflow
+	(*VersionUse)(nil),      // 5: lockstep.log.v1.VersionUse
+	(*Pair)(nil),            // 6: lockstep.log.v1.Pair
+	(*Instance)(nil),        // 7: lockstep.log.v1.Instance
+	(*Pause)(nil),           // 8: lockstep.log.v1.Pause
+	(*Resolution)(nil),      // 9: lockstep.log.v1.Resolution
+	(*Line)(nil),            // 10: lockstep.log.v1.Line
+	(*Census)(nil),          // 11: lockstep.log.v1.Census
+	(*CensusPlace)(nil),     // 12: lockstep.log.v1.CensusPlace
+	(*Schedule)(nil),        // 13: lockstep.log.v1.Schedule
+	(*Firing)(nil),          // 14: lockstep.log.v1.Firing
+	(*Signal)(nil),          // 15: lockstep.log.v1.Signal
+	(*SignalSeen)(nil),      // 16: lockstep.log.v1.SignalSeen
+	(*SignalTold)(nil),      // 17: lockstep.log.v1.SignalTold
+	(*RunPage)(nil),         // 18: lockstep.log.v1.RunPage
+	(*Run)(nil),             // 19: lockstep.log.v1.Run
+	(*Pending)(nil),         // 20: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),     // 21: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),      // 22: lockstep.log.v1.EndedToken
+	(*Lock)(nil),            // 23: lockstep.log.v1.Lock
+	(*LockHolder)(nil),      // 24: lockstep.log.v1.LockHolder
+	(*Session)(nil),         // 25: lockstep.log.v1.Session
+	(*Lease)(nil),           // 26: lockstep.log.v1.Lease
+	(*Outcome)(nil),         // 27: lockstep.log.v1.Outcome
+	(*Wait)(nil),            // 28: lockstep.log.v1.Wait
+	(*LateResult)(nil),      // 29: lockstep.log.v1.LateResult
+	(*Bulk)(nil),            // 30: lockstep.log.v1.Bulk
+	(*BulkRefusal)(nil),     // 31: lockstep.log.v1.BulkRefusal
+	(*EventBlock)(nil),      // 32: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil),  // 33: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0),  // 34: lockstep.v1.NamespaceState
+	(*v1.Key)(nil),          // 35: lockstep.v1.Key
+	(v1.ObservedState)(0),   // 36: lockstep.v1.ObservedState
+	(*v1.Payload)(nil),      // 37: lockstep.v1.Payload
+	(*v1.Author)(nil),       // 38: lockstep.v1.Author
+	(v1.ReconcileAction)(0), // 39: lockstep.v1.ReconcileAction
+	(v1.DriftClass)(0),      // 40: lockstep.v1.DriftClass
+	(v1.InstanceState)(0),   // 41: lockstep.v1.InstanceState
+	(v1.Overlap)(0),         // 42: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),   // 43: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),        // 44: lockstep.v1.RunState
+	(*v1.Refusal)(nil),      // 45: lockstep.v1.Refusal
+	(v1.BulkAct)(0),         // 46: lockstep.v1.BulkAct
+	(v1.BulkState)(0),       // 47: lockstep.v1.BulkState
+	(v1.Code)(0),            // 48: lockstep.v1.Code
+	(*v1.Event)(nil),        // 49: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	32, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
-	33, // 1: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	34, // 2: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	34, // 3: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
-	4,  // 4: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
-	4,  // 5: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
-	13, // 6: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
-	14, // 7: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	33, // 8: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
-	8,  // 9: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
-	6,  // 10: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
-	7,  // 11: lockstep.log.v1.Instance.resolution:type_name -> lockstep.log.v1.Resolution
-	10, // 12: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
-	34, // 13: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	4,  // 14: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	35, // 15: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	12, // 16: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	36, // 17: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	34, // 18: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	17, // 19: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	37, // 20: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	34, // 21: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	34, // 22: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	34, // 23: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	19, // 24: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	20, // 25: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	37, // 26: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	19, // 27: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	37, // 28: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	22, // 29: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	22, // 30: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	22, // 31: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	25, // 32: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	24, // 33: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	26, // 34: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	38, // 35: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	39, // 36: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	19, // 37: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	34, // 38: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	38, // 39: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	40, // 40: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
-	38, // 41: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
-	41, // 42: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
-	33, // 43: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
-	4,  // 44: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
-	4,  // 45: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
-	29, // 46: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
-	38, // 47: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
-	42, // 48: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
-	43, // 49: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 50: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	34, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	2,  // 1: lockstep.log.v1.Namespace.plans:type_name -> lockstep.log.v1.AppliedPlan
+	35, // 2: lockstep.log.v1.Observation.key:type_name -> lockstep.v1.Key
+	36, // 3: lockstep.log.v1.Observation.state:type_name -> lockstep.v1.ObservedState
+	37, // 4: lockstep.log.v1.Observation.output:type_name -> lockstep.v1.Payload
+	38, // 5: lockstep.log.v1.Observation.author:type_name -> lockstep.v1.Author
+	39, // 6: lockstep.log.v1.Observation.settled:type_name -> lockstep.v1.ReconcileAction
+	40, // 7: lockstep.log.v1.Observation.settled_drift:type_name -> lockstep.v1.DriftClass
+	41, // 8: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	37, // 9: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	37, // 10: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	6,  // 11: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
+	6,  // 12: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
+	15, // 13: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
+	16, // 14: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
+	41, // 15: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	10, // 16: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
+	8,  // 17: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
+	9,  // 18: lockstep.log.v1.Instance.resolution:type_name -> lockstep.log.v1.Resolution
+	12, // 19: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
+	37, // 20: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	6,  // 21: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	42, // 22: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	14, // 23: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	43, // 24: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	37, // 25: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	19, // 26: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	44, // 27: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	37, // 28: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	37, // 29: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	37, // 30: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	21, // 31: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	22, // 32: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	44, // 33: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	21, // 34: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	44, // 35: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	24, // 36: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	24, // 37: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	24, // 38: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	27, // 39: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	26, // 40: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	28, // 41: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	38, // 42: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	45, // 43: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	21, // 44: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	37, // 45: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	38, // 46: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	46, // 47: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
+	38, // 48: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
+	47, // 49: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
+	41, // 50: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
+	6,  // 51: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
+	6,  // 52: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
+	31, // 53: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
+	38, // 54: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
+	48, // 55: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
+	49, // 56: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 57: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -4391,7 +4744,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
