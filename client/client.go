@@ -81,6 +81,7 @@ type Client struct {
 	Limits     lockstepv1connect.LimitServiceClient
 	Incidents  lockstepv1connect.IncidentServiceClient
 	Bulks      lockstepv1connect.BulkServiceClient
+	Reconcile  lockstepv1connect.ReconcileServiceClient
 	Events     lockstepv1connect.EventServiceClient
 	Cluster    lockstepv1connect.ClusterServiceClient
 	Exports    lockstepv1connect.ExportServiceClient
@@ -119,6 +120,7 @@ func New(config Config) (*Client, error) {
 	c.Limits = lockstepv1connect.NewLimitServiceClient(carrier, base, option)
 	c.Incidents = lockstepv1connect.NewIncidentServiceClient(carrier, base, option)
 	c.Bulks = lockstepv1connect.NewBulkServiceClient(carrier, base, option)
+	c.Reconcile = lockstepv1connect.NewReconcileServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)
 	c.Cluster = lockstepv1connect.NewClusterServiceClient(carrier, base, option)
 	c.Exports = lockstepv1connect.NewExportServiceClient(carrier, base, option)

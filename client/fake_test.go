@@ -28,6 +28,7 @@ type fake struct {
 	lockstepv1connect.UnimplementedWorkflowServiceHandler
 	lockstepv1connect.UnimplementedNamespaceServiceHandler
 	lockstepv1connect.UnimplementedClusterServiceHandler
+	lockstepv1connect.UnimplementedReconcileServiceHandler
 	mux *http.ServeMux
 
 	mu        sync.Mutex
@@ -70,6 +71,7 @@ func newFake() *fake {
 	f.mux.Handle(lockstepv1connect.NewWorkflowServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewNamespaceServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewClusterServiceHandler(f, option))
+	f.mux.Handle(lockstepv1connect.NewReconcileServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewScheduleServiceHandler(&fakeSchedules{}, option))
 	return f
 }

@@ -20,12 +20,12 @@ func (c *cli) incidentCommand() *cobra.Command {
 	var kind string
 	list := &cobra.Command{
 		Use: "list", Short: "List what needs a person, the newest first", Args: cobra.NoArgs,
-		Long: "List steps that stand still until somebody says what is to become of them, and instances that have failed, the newest first: each with why, what else is known, and what can be done.",
+		Long: "List steps that stand still until somebody says what is to become of them, instances that have failed, and drift that nobody has settled, the newest first: each with why, what else is known, and what can be done.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if r.Namespace = c.namespace; kind != "" {
 				number, is := v1.IncidentKind_value[incidentKind+strings.ToUpper(kind)]
 				if !is || number == 0 {
-					return usage("kind %q is none: expression, differs, compensation, deadlock, exhausted or failed", kind)
+					return usage("kind %q is none: expression, differs, compensation, deadlock, exhausted, failed or drift", kind)
 				}
 				r.Kind = v1.IncidentKind(number)
 			}
@@ -47,7 +47,7 @@ func (c *cli) incidentCommand() *cobra.Command {
 		},
 	}
 	f := list.Flags()
-	f.StringVar(&kind, "kind", "", "only those: expression, differs, compensation, deadlock, exhausted or failed")
+	f.StringVar(&kind, "kind", "", "only those: expression, differs, compensation, deadlock, exhausted, failed or drift")
 	f.StringVar(&r.Workflow, "workflow", "", "only those of instances of a workflow")
 	f.BoolVar(&r.Standing, "standing", false, "only steps that stand still, and no instances that have failed")
 	f.Int32Var(&r.Limit, "limit", 100, "how many, up to 1000")
