@@ -168,6 +168,7 @@ func (s *State) begun(i *instance, name string, cancelled bool) *run {
 		}
 		untold = s.unseen(owner) // then what begins may have been left, and have its number
 		begun = i.activate(owner, owner.step.Body.Steps)
+		s.since(begun.runs)
 		if r := i.run(name); r != nil {
 			return r
 		}
@@ -276,6 +277,7 @@ func (s *State) undoingBody(f *Fact, r *run) {
 		fault("saga", "step %s of %s undoes %d steps, and is %s", f.Step, f.Instance, len(undo), r.state)
 	}
 	r.of.beginUndo(undo)
+	s.since(r.of.runs)
 	r.stage = stageUndoing
 	s.saw(BodyUndone)
 	s.touch(r.of)

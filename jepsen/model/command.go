@@ -22,6 +22,7 @@ var kinds = [...]string{
 	"ApproveStep", "RejectStep", "CreateSchedule", "DeleteSchedule", "PauseSchedule", "ResumeSchedule", "TriggerSchedule", "FireSchedule", "DrainVersion", "UndrainVersion", "UpdateNamespace", "Retain", "AckExport", "ForkInstance",
 	"PauseInstance", "ResumeInstance", "ResolveIncident", "ReopenIncident", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep", "ResetInstance",
 	"StartBulk", "CancelBulk", "AdvanceBulk", "RetryAll",
+	"ReportObservation", "ApplyPlan",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -97,6 +98,10 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.resolvesWhole(c)
 	case Retry, SkipRun, Resolve, Update:
 		return s.operate(c)
+	case Report:
+		return s.report(c)
+	case Apply:
+		return s.apply(c)
 	case ReleaseLock:
 		return s.releaseLock(c)
 	case Complete, Fail, Release, Progress:

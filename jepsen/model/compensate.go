@@ -109,6 +109,7 @@ func (s *State) compensationBegun(f *Fact, i *instance) {
 		i.ends = Cancelled
 	}
 	i.beginUndo(undo)
+	s.since(i.runs)
 	i.state, i.code = Compensating, f.Code
 	switch {
 	case i.from != "":

@@ -138,6 +138,8 @@ const (
 	Unbulk
 	Advance  // a bulk operation
 	RetryAll // of an instance: by a bulk operation alone
+	Report   // what was observed
+	Apply    // a plan
 )
 
 // Changes of a run. Times are nanoseconds from now on; zero leaves what there is.
@@ -186,6 +188,11 @@ type Command struct {
 	Position, After, At int64
 	Missed              int32
 	CatchUp             bool
+	// Of an observation: what was seen of which run, when (At), and by what it was done; and what a plan does.
+	Sighting                         Sighting
+	Observation, Observed, Execution string
+	PlanID                           string
+	Actions                          []Action
 	// How long what is over is kept.
 	KeepFinished, KeepEvents int64
 	ExportFirst              bool
@@ -216,6 +223,9 @@ type Answer struct {
 	Taken        bool
 	Outcome, Why string
 	Steps        []string // that stood still
+	Drift        string   // of an observation
+	Superseded   bool
+	Done         []Done // of a plan: by its actions
 	Grants       []Grant
 	Bulk         string // which bulk operation goes on
 	Sum          uint64 // of all its bytes
@@ -263,4 +273,6 @@ type Fact struct {
 	Removed, Through         int64    // of retention
 	Bulk                     string   // the bulk operation that it is about, or by which it happened
 	Changed, Refused         int64
+	// Of an observation, and of plans.
+	Reporter, Observation, Observed, Drift, Plan string
 }

@@ -24,7 +24,14 @@ func (s *State) fact(f *Fact) {
 	if f.Bulk != s.cause.bulk {
 		fault("S4", "%s of %q tells bulk operation %q; it is by %q", f.Kind, f.Instance, f.Bulk, s.cause.bulk)
 	}
+	s.stand()
 	switch f.Kind {
+	case "observation.reported":
+		s.observed(f)
+	case "plan.applied":
+		s.planApplied(f)
+	case "drift.settled", "drift.raised":
+		s.driftSettled(f)
 	case "session.opened":
 		s.sessionOpened(f)
 	case "session.closed", "session.expired":
@@ -138,8 +145,10 @@ func (s *State) runFact(f *Fact, r *run) {
 		s.runRetried(f, r)
 	case "step.failing":
 		s.failing(f, r)
+		r.changed = s.Wall
 	case "step.compensating":
 		s.undoingBody(f, r)
+		r.changed = s.Wall
 	case "step.failed":
 		if r.step.Body != nil && r.stage != stageRunning {
 			s.bodyFailed(f, r)
@@ -180,6 +189,7 @@ func (s *State) runFact(f *Fact, r *run) {
 			fault("S2", "a late result of step %s of %s is kept by %s", f.Step, f.Instance, c.say())
 		}
 		s.saw(LateKept)
+		s.observedLate(f, c.Output)
 		return
 	default:
 		fault("S7", "an event of unknown kind %s", f.Kind)

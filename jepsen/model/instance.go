@@ -103,7 +103,7 @@ func (s *State) comes(i *instance) {
 // enrol has an instance come to be.
 func (s *State) enrol(i *instance) {
 	i.seen = map[string]*seen{}
-	i.activate(nil, i.flow.Steps)
+	s.since(i.activate(nil, i.flow.Steps).runs)
 	s.instances[i.id] = i
 	s.touch(i)
 }

@@ -126,6 +126,7 @@ func (s *State) remove(i *instance) {
 	}
 	s.saw(Removed)
 	delete(s.instances, i.id)
+	s.forgetSightings(i.id)
 	if s.retention.gone == nil {
 		s.retention.gone = map[string]bool{}
 	}

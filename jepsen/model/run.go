@@ -84,6 +84,7 @@ type run struct {
 	fires               int64
 	atOnce              bool
 	output              int64  // of a completed run
+	changed             int64  // when it came to be so, by the wall time of the log
 	copied              bool   // it ended in what its instance was forked from
 	code                string // of a failed run
 	undoes              *run   // of a compensation
@@ -182,7 +183,7 @@ func (s *State) enter(r *run, state string) {
 	if state == Backoff {
 		s.backoff = append(s.backoff, r)
 	}
-	r.state = state
+	r.state, r.changed = state, s.Wall
 	if over(state) {
 		s.ended++
 		r.overAt, r.overBy = s.ended, s.causes

@@ -178,26 +178,42 @@ const (
 	FailedByHand    Class = "failed by hand"
 	HolderFenced    Class = "completed by hand while leased"
 
-	SetBack        Class = "set back to a step"
-	SetBackLeased  Class = "set back while leased"
-	SetBackPaused  Class = "set back while paused"
-	SetBackStill   Class = "set back what stood still"
-	SetBackCall    Class = "set back with what it called"
-	SetBackUndoes  Class = "set back with what was completed undone"
-	SetBackDone    Class = "set back behind its completion"
-	SetBackBody    Class = "set back with what is inside it"
-	SetBackAgain   Class = "reset told again"
-	SetBackTwice   Class = "set back once more"
-	SetBackRefused Class = "reset refused"
-	SetBackUndone  Class = "undone though it was set back"
-	BulkChanged    Class = "changed by a bulk operation"
-	BulkSame       Class = "left as it was by a bulk operation"
-	BulkRefused    Class = "refused a bulk operation"
-	BulkRetried    Class = "retried by a bulk operation"
-	BulkSlices     Class = "bulk operation in several slices"
-	BulkTurns      Class = "bulk operations in turns"
-	BulkDone       Class = "bulk operation done"
-	BulkCancelled  Class = "bulk operation cancelled"
+	SetBack          Class = "set back to a step"
+	SetBackLeased    Class = "set back while leased"
+	SetBackPaused    Class = "set back while paused"
+	SetBackStill     Class = "set back what stood still"
+	SetBackCall      Class = "set back with what it called"
+	SetBackUndoes    Class = "set back with what was completed undone"
+	SetBackDone      Class = "set back behind its completion"
+	SetBackBody      Class = "set back with what is inside it"
+	SetBackAgain     Class = "reset told again"
+	SetBackTwice     Class = "set back once more"
+	SetBackRefused   Class = "reset refused"
+	SetBackUndone    Class = "undone though it was set back"
+	BulkChanged      Class = "changed by a bulk operation"
+	BulkSame         Class = "left as it was by a bulk operation"
+	BulkRefused      Class = "refused a bulk operation"
+	BulkRetried      Class = "retried by a bulk operation"
+	BulkSlices       Class = "bulk operation in several slices"
+	BulkTurns        Class = "bulk operations in turns"
+	BulkDone         Class = "bulk operation done"
+	BulkCancelled    Class = "bulk operation cancelled"
+	ObservedAgain    Class = "observation told again"
+	ObservedLess     Class = "observation superseded by a newer one"
+	DriftAhead       Class = "drift: AHEAD"
+	DriftBehind      Class = "drift: BEHIND"
+	DriftMissing     Class = "drift: MISSING"
+	DriftDuplicate   Class = "drift: DUPLICATE"
+	DriftOrphan      Class = "drift: ORPHAN"
+	DriftConflicting Class = "drift: CONFLICTING"
+	PlanApplied      Class = "plan applied"
+	PlanAgain        Class = "plan applied again"
+	PlanStale        Class = "plan stale"
+	Adopted          Class = "settled: ADOPT"
+	DoneAgain        Class = "settled: RERUN"
+	UndoneForDrift   Class = "settled: COMPENSATE"
+	LeftToPerson     Class = "settled: INCIDENT"
+	Ignored          Class = "settled: IGNORE"
 )
 
 // Classes lists them all.
@@ -222,6 +238,8 @@ func Classes() []Class {
 		InstancePaused, InstanceResumed, FailureResolved, FailureReopened, StepRetried, StepSkipped, StepUpdated, DoneByHand, FailedByHand, HolderFenced,
 		SetBack, SetBackLeased, SetBackPaused, SetBackStill, SetBackCall, SetBackUndoes, SetBackDone, SetBackBody, SetBackAgain, SetBackTwice, SetBackRefused, SetBackUndone,
 		BulkChanged, BulkSame, BulkRefused, BulkRetried, BulkSlices, BulkTurns, BulkDone, BulkCancelled,
+		ObservedAgain, ObservedLess, DriftAhead, DriftBehind, DriftMissing, DriftDuplicate, DriftOrphan, DriftConflicting,
+		PlanApplied, PlanAgain, PlanStale, Adopted, DoneAgain, UndoneForDrift, LeftToPerson, Ignored,
 	}
 }
 

@@ -47,8 +47,12 @@ type State struct {
 
 	retention retention
 
-	bulks   map[string]*bulk
-	matched map[*bulk]map[string]bool // instances, as the entry began
+	bulks     map[string]*bulk
+	matched   map[*bulk]map[string]bool // instances, as the entry began
+	sightings map[Sighting]*observation
+	plans     []string // that were applied, the newest few
+	observing *observation
+	applies   *applying
 
 	Limit   Limit
 	left    map[*run]uint64 // runs that are to be begun, by the entry that left them

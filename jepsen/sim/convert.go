@@ -197,6 +197,20 @@ func operatorCommand(c *logv1.Command, m *model.Command) {
 	case *logv1.Command_ResolveStep:
 		p := b.ResolveStep
 		m.Kind, m.Instance, m.Step, m.Code, m.Output = model.Resolve, p.InstanceId, runName(p), p.Code, amount(p.OutputPayload)
+	case *logv1.Command_ReportObservation:
+		p := b.ReportObservation
+		m.Kind, m.Instance, m.Step, m.Code, m.Output, m.At = model.Report, p.InstanceId, runName(p), p.Code, amount(p.OutputPayload), unix(p.ObservedAt)
+		m.Sighting = sighting(p)
+		m.Observation, m.Observed, m.Execution = p.ObservationId, strings.TrimPrefix(p.State.String(), "OBSERVED_STATE_"), p.Execution
+	case *logv1.Command_ApplyPlan:
+		p := b.ApplyPlan.GetPlan()
+		m.Kind, m.PlanID = model.Apply, p.GetPlanId()
+		for _, a := range p.GetActions() {
+			m.Actions = append(m.Actions, model.Action{
+				Sighting: sighting(a), ID: a.ObservationId, Drift: driftName(a.Drift), Do: strings.TrimPrefix(a.Action.String(), "RECONCILE_ACTION_"),
+				InstanceAt: a.InstancePosition, ObservedAt: a.ObservationPosition,
+			})
+		}
 	case *logv1.Command_UpdateStep:
 		p := b.UpdateStep
 		m.Kind, m.Instance, m.Step = model.Update, p.InstanceId, runName(p)
@@ -282,6 +296,13 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Existing = r.Existing
 	case *logv1.BulkAdvanced:
 		m.Bulk = r.BulkId
+	case *v1.ReportObservationResponse:
+		m.Drift, m.Instance, m.Duplicate, m.Superseded = driftName(r.Drift), r.InstanceId, r.Duplicate, r.Superseded
+	case *v1.ApplyPlanResponse:
+		m.Duplicate = r.Duplicate
+		for _, a := range r.Applied {
+			m.Done = append(m.Done, model.Done{Done: a.Done, Token: a.Token})
+		}
 	case *logv1.ScheduleFired:
 		m.Taken = r.Taken
 	case *v1.TriggerScheduleResponse:
@@ -300,6 +321,25 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.State = strings.TrimPrefix(r.State.String(), "INSTANCE_STATE_")
 	}
 	return m
+}
+
+// sighting names what was observed, as a report, a plan and a list do.
+func sighting(r interface {
+	GetInstanceId() string
+	GetKey() *v1.Key
+	GetStep() string
+	GetIndex() int32
+	GetReporter() string
+}) model.Sighting {
+	return model.Sighting{Instance: r.GetInstanceId(), Step: runName(r), Reporter: r.GetReporter(), Key: model.Key{Name: r.GetKey().GetName(), Value: r.GetKey().GetValue()}}
+}
+
+// driftName is what the oracle calls a class: nothing where there is no drift.
+func driftName(c v1.DriftClass) string {
+	if c == 0 {
+		return ""
+	}
+	return strings.TrimPrefix(c.String(), "DRIFT_CLASS_")
 }
 
 // keysWith are those of what a signal by key starts.
@@ -343,6 +383,7 @@ func factOf(e *v1.Event) model.Fact {
 		Due: unix(d.Due), Count: d.Count, Removed: d.Removed, Through: d.Through,
 		Key: model.Key{Name: d.KeyName, Value: d.KeyValue}, Fair: d.FairnessKey, LimitKey: d.LimitKey, Limit: d.Limit, Per: d.Per,
 		Instances: d.Instances, Forked: d.ForkedFrom, Index: int(d.Index), Bulk: d.Bulk, Changed: d.Changed, Refused: d.Refused,
+		Reporter: d.Reporter, Observation: d.Observation, Observed: d.Observed, Drift: d.Drift, Plan: d.Plan,
 	}
 }
 

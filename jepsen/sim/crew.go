@@ -91,6 +91,9 @@ func (w *world) hire() {
 	if bulks := newDraws(w.config.Seed, "bulker"); bulks.one(2) {
 		w.bulker(bulks)
 	}
+	if reports := newDraws(w.config.Seed, "reporter"); reports.one(2) {
+		w.reporter(reports)
+	}
 	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
 		w.crew.planner = w.planner(plans)
 	}

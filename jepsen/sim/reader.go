@@ -86,6 +86,8 @@ func (k *reader) read() *request {
 			return k.incidents()
 		case d.one(8):
 			return k.bulks()
+		case d.one(4):
+			return k.drift()
 		}
 	}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {

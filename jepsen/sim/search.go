@@ -129,9 +129,13 @@ func (k *reader) incidents() *request {
 		if err != nil {
 			return fmt.Sprintf("a list of what needs a person is refused: %v", err)
 		}
-		var names []string
+		var names, drifts []string
 		for _, i := range x.(*v1.ListIncidentsResponse).GetIncidents() {
 			name := i.InstanceId
+			if i.Kind == v1.IncidentKind_INCIDENT_KIND_DRIFT {
+				drifts = append(drifts, i.Code+" "+runName(i)+" "+name)
+				continue
+			}
 			if i.State != v1.InstanceState_INSTANCE_STATE_FAILED {
 				name += "/" + runName(i)
 			}
@@ -141,6 +145,24 @@ func (k *reader) incidents() *request {
 		if want := h.model.Troubled(first.Standing, first.Resolved); !slices.Equal(names, want) {
 			return fmt.Sprintf("of what needs a person there is %v; it is %v", names, want)
 		}
+		if first.Standing {
+			return ""
+		}
+		want, unsure := h.model.Drifting("")
+		if low, high := len(want), len(want)+len(unsure); len(drifts) < low || len(drifts) > high {
+			return fmt.Sprintf("of drift that needs a person there is %v; it is %v, and perhaps %v", drifts, want, unsure)
+		}
 		return ""
 	})
+}
+
+// differs compares what is listed as drift with what the model says is; of some that is not known.
+func differs(names []string, m *model.State, instance string) string {
+	want, unsure := m.Drifting(instance)
+	names = slices.DeleteFunc(names, func(name string) bool { return unsure[name[:strings.LastIndex(name, ": ")]] })
+	slices.Sort(names)
+	if !slices.Equal(names, want) {
+		return fmt.Sprintf("as drift of %q there is %v; it is %v, and perhaps %v", instance, names, want, unsure)
+	}
+	return ""
 }
