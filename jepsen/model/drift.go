@@ -301,7 +301,7 @@ func (s *State) report(c *Command) func() {
 	}
 	f := &s.e.Facts[0]
 	if instance != "" && f.Step != "" {
-		s.begun(s.instances[instance], f.Step)
+		s.begun(s.instances[instance], f.Step, false)
 	}
 	s.observing = kept
 	return func() {

@@ -114,7 +114,7 @@ func eventSum(e *v1.Event) uint64 {
 	if d == nil {
 		return s
 	}
-	for _, text := range [...]string{d.InstanceId, d.Workflow, d.Step, d.SessionId, d.Queue, d.Lock, d.Code, d.Reason, d.Name, d.OtherInstance, d.OtherStep, d.KeyName, d.KeyValue, d.FairnessKey, d.LimitKey, d.ForkedFrom, d.Bulk, d.Retention} {
+	for _, text := range [...]string{d.InstanceId, d.Workflow, d.Step, d.SessionId, d.Queue, d.Lock, d.Code, d.Reason, d.Name, d.OtherInstance, d.OtherStep, d.KeyName, d.KeyValue, d.FairnessKey, d.LimitKey, d.ForkedFrom, d.Bulk, d.Retention, d.Reporter, d.Observation, d.Observed, d.Drift, d.Plan} {
 		s = hashedText(s, text)
 	}
 	for _, v := range [...]int64{
