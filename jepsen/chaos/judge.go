@@ -58,6 +58,8 @@ var failures = map[string]map[string][]check.Need{"fleet": {
 }, "hand": {
 	"take": nil, "both": either("take"), "heard": either("take"), "lacks": either("take"),
 	"end": append(completed("heard"), append(either("both"), either("lacks")...)...),
+}, "book": {
+	"take": nil, "post": either("take"), "file": either("take"), "end": append(either("post"), either("file")...),
 }}
 
 // either is the need of a step that may as well have failed.
@@ -186,6 +188,8 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.operated(events)
 	w.report.reset(events)
 	w.report.bulked(events)
+	w.report.check("a plan is applied once, and when nothing has moved", "S4", check.Plans(ops, events))
+	w.report.reconciled(ops, events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil
@@ -203,6 +207,7 @@ func (w *world) finish(ctx context.Context, ops []*check.Op) (facts []check.Fact
 	}
 	workload.HandRest(moving, w.client, started(ops, "hand"))
 	workload.CrowdRest(moving, w.client, started(ops, "crowd"))
+	w.history.BookRest(moving, w.client, started(ops, "book"))
 	facts = append(facts, w.settle(ctx, moving)...)
 	for _, id := range started(ops) {
 		workload.End(moving, w.client, id)
@@ -271,7 +276,7 @@ func undoes(id string) bool {
 func mayEnd(id, code string) bool {
 	workflow, _, _ := strings.Cut(id, "-")
 	is, waits := offers[workflow]
-	return workload.InCrowd(id) || workflow == "turn" && code == "REPLACED" || workflow == "hand" && code == "BY_HAND" || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
+	return workload.InCrowd(id) || workflow == "turn" && code == "REPLACED" || workflow == "hand" && code == "BY_HAND" || workflow == "book" && code == workload.SeenBad || waits && (code == "REJECTED" || code == "TIMEOUT" && is.Total > 0)
 }
 
 func (w *world) explain(ctx context.Context, id string) string {
@@ -372,6 +377,7 @@ func event(e *v1.Event) check.Event {
 		out.Count = int64(d.GetCount())
 	}
 	out.Instances, out.Reason = d.GetInstances(), d.GetReason()
+	out.Plan, out.Drift = d.GetPlan(), d.GetDrift()
 	return out
 }
 

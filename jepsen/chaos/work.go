@@ -30,6 +30,7 @@ const (
 	operating     = 2
 	redoing       = 1
 	crowding      = 2
+	reporting     = 2
 	startEvery    = 150 * time.Millisecond
 	startMost     = 15 // that run, of each starter
 	pipelineEvery = 6 * time.Second
@@ -69,6 +70,9 @@ func (w *world) work(ctx context.Context, lanes *sync.WaitGroup) {
 	}
 	for range turning {
 		lane(func(c *client.Client, n int) { w.history.Turns(ctx, c, n, w.Seed) })
+	}
+	for range reporting {
+		lane(func(c *client.Client, n int) { w.history.Reconcile(ctx, c, n, w.Seed) })
 	}
 	for range operating {
 		lane(func(c *client.Client, n int) { w.history.Operate(ctx, c, n, w.Seed) })

@@ -30,6 +30,8 @@ func (op *Op) caused() (key string, ok bool) {
 		return "by hand: " + op.Reason, op.Reason != ""
 	case "bulk":
 		return "bulk.started " + op.Reason, true
+	case "apply":
+		return "plan.applied " + op.Plan, true
 	case "acquire":
 		return fmt.Sprint("lock.granted ", op.Token), true
 	case "unlock":
@@ -45,6 +47,8 @@ func (e *Event) key() string {
 	switch e.Type {
 	case "bulk.started":
 		return e.Type + " " + e.Bulk
+	case "plan.applied":
+		return "plan.applied " + e.Plan
 	case "instance.started", "instance.queued": // what waits was started by who is told that
 		return "instance.started " + e.Instance
 	case "schedule.created", "schedule.paused", "schedule.resumed", "schedule.deleted":
@@ -76,6 +80,6 @@ func positions(events []Event) map[string]int64 {
 }
 
 // again are the kinds of which the same once more is told yes for what happened before.
-var again = []string{"start", "message", "schedule", "pause", "resume", "unschedule", "trigger", "signal", "cancel", "approve", "reject", "unlock", "bulk"}
+var again = []string{"start", "message", "schedule", "pause", "resume", "unschedule", "trigger", "signal", "cancel", "approve", "reject", "unlock", "bulk", "apply"}
 
 func (op *Op) retold() bool { return slices.Contains(again, op.Kind) }

@@ -20,7 +20,7 @@ const (
 
 // Op is an operation as its caller saw it: what was asked, and what was answered between Invoke and Return.
 type Op struct {
-	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, halt, unhalt, retry, skip, resolve, update, bulk, read, stale, acquire, unlock, or look, which is peek when there are many at once.
+	// Kind is start, message, schedule, pause, resume, unschedule, trigger, signal, cancel, approve, reject, lease, release, complete, halt, unhalt, retry, skip, resolve, update, bulk, report, apply, read, stale, acquire, unlock, or look, which is peek when there are many at once.
 	Kind     string        `json:"kind"`
 	Instance string        `json:"instance,omitempty"`
 	Step     string        `json:"step,omitempty"`
@@ -34,8 +34,10 @@ type Op struct {
 	Lapses   bool          `json:"lapses,omitempty"` // of a session that may expire
 	Until    time.Duration `json:"until,omitempty"`  // when it may, at the earliest
 	Reason   string        `json:"reason,omitempty"` // of what an operator did, its own; none: nothing was told, for it was so before
-	Seen     []string      `json:"seen,omitempty"`   // steps that a read saw completed
-	Age      time.Duration `json:"age,omitempty"`    // of a stale read: how old it says that it may be
+	Plan     string        `json:"plan,omitempty"`   // that is applied
+	Touches  []Touch       `json:"touches,omitempty"`
+	Seen     []string      `json:"seen,omitempty"` // steps that a read saw completed
+	Age      time.Duration `json:"age,omitempty"`  // of a stale read: how old it says that it may be
 	Outcome  string        `json:"outcome"`
 	Code     string        `json:"code,omitempty"`
 	Invoke   time.Duration `json:"invoke"`
@@ -73,6 +75,7 @@ type Event struct {
 	Index            int32  // of a reset: the activation that begins
 	Bulk             string // the operation that it is about, or by which it happened; Count is how many matched, and so many were changed
 	Changed          int64
+	Plan, Drift      string // of an observation, and of a plan
 }
 
 // Fact is a violation.

@@ -18,7 +18,7 @@ import (
 
 // Definitions are the workflows of the workloads: one whose steps are leased by name, one whose steps are polled, with
 // locks of every kind, and both with rate limits; seven whose instances are undone, of which one calls another, and one holds locks; two that wait; one that
-// schedules start; one for signals by key; one that is started under ids that are taken; one that operators take in hand; one that is set back; and one of crowds.
+// schedules start; one for signals by key; one that is started under ids that are taken; one that operators take in hand; one that is set back; one of crowds; and one of which another engine does a step.
 var Definitions = []string{`
 workflow: named
 steps:
@@ -33,7 +33,7 @@ steps:
   both: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["left/${input.hot}", "right/${input.hot}"]}
   some: {needs: [take], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: [{name: permits-3, limit: 3, take: 1}, {name: "many/${input.hot}", shared: true}]}
   end: {needs: [both, some], queue: work, retry: {attempts: 50, backoff: 100ms, maxBackoff: 1s}, locks: ["many/${input.hot}"]}
-`, saga, row, bill, trade, parcel, move, fleet, offer, rush, beat, letter, turn, hand, redo, crowd}
+`, saga, row, bill, trade, parcel, move, fleet, offer, rush, beat, letter, turn, hand, redo, crowd, book}
 
 // Limited are how many rate limits the steps have that have some, by workflow and step.
 var Limited = map[string]int{"named/b": 1, "polled/take": 1}
