@@ -11,7 +11,8 @@ import (
 )
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 26 has
-// observations and plans (observe.go, reconcile.go), and slices of their rows. Level 25 has bulk
+// observations and plans (observe.go, reconcile.go), and slices of their rows, and takes definitions of the tenth edition of the
+// language (what to do about drift). Level 25 has bulk
 // operations, and slices of their rows. Level 23 keeps since when
 // what stands still does, in the order of that (incidentread.go). Level 22 has instances that are set back to a step (reset.go). Level 21
 // has instances and
@@ -105,7 +106,7 @@ func definitionLevel(g *graph.Graph) uint32 {
 		level = compensationLevel
 	}
 	if g.Edition > 1 {
-		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel, barrierLevel, fairLevel, limitLevel, awaitsLevel}[g.Edition-2])
+		level = max(level, [...]uint32{waitsLevel, endsLevel, callsLevel, holdsLevel, barrierLevel, fairLevel, limitLevel, awaitsLevel, reconcileLevel}[g.Edition-2])
 	}
 	return level
 }

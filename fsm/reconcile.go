@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,11 +25,16 @@ const (
 	plansKept  = 32  // ids of applied plans that a namespace remembers; one that is forgotten is stale, for it has moved what it touches
 )
 
-// policy is what to do about drift: by the first of a plan's policies that matches; then an incident.
+// policy is what to do about drift: by the first of a plan's policies that matches; then what the step says; then a person decides.
 func (d *drifted) policy(policies []*v1.ReconcilePolicy) v1.ReconcileAction {
 	for _, p := range policies {
 		if p.Drift == 0 || p.Drift == d.class {
 			return p.Action
+		}
+	}
+	if d.own.known {
+		if action := d.i.step(d.at).Reconcile.Action(strings.ToLower(driftName(d.class))); action != "" {
+			return v1.ReconcileAction(v1.ReconcileAction_value["RECONCILE_ACTION_"+strings.ToUpper(action)])
 		}
 	}
 	return v1.ReconcileAction_RECONCILE_ACTION_INCIDENT

@@ -393,6 +393,30 @@ func TestOrphans(t *testing.T) {
 	})
 }
 
+// What a step says is done where a plan says nothing; what it ignores is not listed.
+func TestAStepSaysWhatToDoAboutDrift(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q, reconcile: {ahead: adopt, conflicting: ignore}}\n  b: {queue: q, reconcile: rerun}\n")
+		r.start("w", "i", `{}`)
+		r.report(r.sees("a", "o1", sawDone, output(`1`)))
+		r.report(r.sees("b", "o2", sawRunning, nil))
+		r.driftIncidents("AHEAD b", "AHEAD a")
+		none, err := r.m.PlanReconcile(&v1.PlanReconcileRequest{})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.applies(r.would(none, "AHEAD ADOPT a", "AHEAD RERUN b"), "step.resolved a", "step.completed a", "drift.settled a", "drift.settled b")
+		r.report(r.sees("a", "o3", sawDone, output(`2`)))
+		r.driftIncidents()
+		r.would(r.plan(undoes), "CONFLICTING INCIDENT a") // the plan's word is before the step's, and there is nothing that undoes it
+		none, err = r.m.PlanReconcile(&v1.PlanReconcileRequest{})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.applies(r.would(none, "CONFLICTING IGNORE a"), "drift.settled a")
+	})
+}
+
 // There is a limit to what is kept of an instance, and what is kept already can still be replaced.
 func TestObservationsAreBounded(t *testing.T) {
 	r := newRig(t)

@@ -45,6 +45,7 @@ type Step struct {
 	Fairness            Fairness
 	Keys                []StepKey // that its completion gives the instance
 	Compensate          *Step     // nil if none
+	Reconcile           Reconcile // what to do about drift
 	Body                *Body     // what is inside it; nil if nothing
 }
 
@@ -137,6 +138,7 @@ func (s *Step) canonical() Object {
 	if s.Compensate != nil {
 		o = append(o, Member{"compensate", s.canonicalCompensation()})
 	}
+	put(len(s.Reconcile) > 0, "reconcile", s.Reconcile.canonical())
 	return o
 }
 

@@ -21,6 +21,8 @@ const (
 	LimitsEdition = 8
 	// KeysEdition has waits by key, and keys that steps give their instance.
 	KeysEdition = 9
+	// ReconcileEdition has what to do about drift of steps.
+	ReconcileEdition = 10
 )
 
 // edition is that of the language in which the definition is written: the first that has all it says.
@@ -37,8 +39,10 @@ func editionOf(steps []Step) int {
 	for i := range steps {
 		s := &steps[i]
 		switch {
+		case len(s.Reconcile) > 0:
+			return ReconcileEdition
 		case len(s.Keys) > 0 || s.Await.Key.Name != "":
-			return KeysEdition
+			edition = max(edition, KeysEdition)
 		case len(s.Limits) > 0 || s.Compensate != nil && len(s.Compensate.Limits) > 0:
 			edition = max(edition, LimitsEdition)
 		case s.Fairness.Key != "" || s.Compensate != nil && s.Compensate.Fairness.Key != "":

@@ -94,7 +94,7 @@ func (s *Step) node() Node {
 		ID: s.ID, Kind: s.Kind, Queue: s.Queue, Task: s.Task, Signal: s.Signal,
 		After: s.Timer.After, Dated: s.Timer.Until != "", Role: s.Role, Call: s.Call, Awaits: s.Await.Step, AwaitsKey: s.Await.Key.Name, AwaitsCount: s.Await.Count, Width: s.width(), Turns: s.turns(),
 		Join: s.Join, AtLeast: s.AtLeast, HasWhen: s.When != "", HasInput: s.HasInput,
-		Locks: len(s.Locks), Limits: len(s.Limits), Retry: s.Retry, Timeouts: s.Timeouts, Priority: s.Priority, Weight: s.Fairness.Weight,
+		Locks: len(s.Locks), Limits: len(s.Limits), Retry: s.Retry, Timeouts: s.Timeouts, Priority: s.Priority, Weight: s.Fairness.Weight, Reconcile: s.Reconcile,
 	}
 }
 

@@ -78,6 +78,7 @@ type Node struct {
 	Priority          int
 	Weight            int // of its key of fairness; zero is no key
 	Limits            int // how many
+	Reconcile         Reconcile
 	// Compensation is the node that undoes a step; zero is none, for the first node is a step.
 	Compensation int
 	undoes       int // of a compensation: the node of its step, counted from one

@@ -7,7 +7,7 @@ import (
 
 // stepKeys are the keys of a step that this version runs.
 func stepKeys() []string {
-	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "limits", "retry", "timeouts", "priority", "fairness", "keys", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate"}
+	return []string{"needs", "join", "when", "queue", "task", "input", "locks", "limits", "retry", "timeouts", "priority", "fairness", "keys", "signal", "timer", "approval", "call", "await", "barrier", "scope", "forEach", "loop", "race", "compensate", "reconcile"}
 }
 
 // laterKeys are the keys that the language has and this version does not run.
@@ -99,6 +99,7 @@ func (r *reader) work(path string, o Object, s *Step) {
 		s.Priority = int(r.integer(At(path, "priority"), p, -maxPriority, maxPriority))
 	}
 	s.Fairness = r.fairness(path, o)
+	s.Reconcile = r.reconcile(path, o)
 }
 
 func (r *reader) stepKeys(path string, o Object) {

@@ -56,7 +56,7 @@ func (r *reader) wait(path string, o Object, s *Step) bool {
 
 // taskOnly refuses on a step that waits what only a leased step has. What a call starts is given an input, and can be undone.
 func (r *reader) taskOnly(path string, o Object, k Kind) {
-	for _, key := range []string{"queue", "task", "input", "locks", "limits", "retry", "priority", "fairness", "keys", "compensate"} {
+	for _, key := range []string{"queue", "task", "input", "locks", "limits", "retry", "priority", "fairness", "keys", "compensate", "reconcile"} {
 		if _, ok := o.Get(key); ok && !(k == KindCall && (key == "input" || key == "compensate")) {
 			r.refuseKey(At(path, key), "%s has no %s: no worker takes it; remove it", k.aStep(), key)
 		}
