@@ -5,8 +5,12 @@ package model
 // so it holds that no entry does more, that what is left stays as it was, and that it is not left for long.
 type Limit int
 
-// mostLeft is for how many entries a run is left, at most: each begins one that was.
+// mostLeft is for how many entries a run is left, at most, behind those that were left before it: each entry begins one that was, the first that
+// was left first. Behind an outage thousands may come at once.
 const mostLeft = 2000
+
+// leftUntil is the entry by which a run is begun that is left in this one.
+func (s *State) leftUntil() uint64 { return s.Index + mostLeft + uint64(len(s.left)) }
 
 // begins counts a run that is begun, or skipped, by itself.
 func (s *State) begins(r *run) {
@@ -23,7 +27,7 @@ func (s *State) leaves(r *run) bool {
 		return false
 	}
 	if s.left[r] == 0 {
-		s.left[r] = s.Index
+		s.left[r] = s.leftUntil()
 	}
 	return true
 }
@@ -33,14 +37,14 @@ func (s *State) limitKept() {
 	if s.Limit > 0 && s.started > 2*int(s.Limit) {
 		fault("liveness", "entry %d begins %d runs; the limit is twice %d", s.Index, s.started, s.Limit)
 	}
-	for r, since := range s.left {
+	for r, until := range s.left {
 		switch {
 		case r.state != Pending || !r.wanted():
 			delete(s.left, r)
 		case r.of.paused:
-			s.left[r] = s.Index // it is held
-		case s.Index-since > mostLeft:
-			fault("liveness", "step %s of %s is not begun since entry %d", r.name, r.of.id, since)
+			s.left[r] = s.leftUntil() // it is held
+		case s.Index > until:
+			fault("liveness", "step %s of %s is left, and is not begun by entry %d", r.name, r.of.id, until)
 		}
 	}
 }

@@ -93,11 +93,11 @@ func (s *State) renew(r *Renewal) {
 
 func (s *State) others(f *Fact, x *session) bool {
 	l := s.leases[f.Token]
+	if i := s.instance(f.Instance); i != nil && slices.Contains(s.cause.born, i) {
+		return s.between(f) // a schedule started it when the given back lease was the last to hold up the one before it: nothing of it was left before
+	}
 	if s.between(f) || s.wasLeft(f) {
 		return true
-	}
-	if i := s.instance(f.Instance); i != nil && slices.Contains(s.cause.born, i) {
-		return false // a schedule started it when the given back lease was the last to hold up the one before it
 	}
 	switch f.Kind {
 	case "session.expired", "step.lapsed", "step.retried", "timer.fired", "signal.expired":

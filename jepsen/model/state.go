@@ -55,7 +55,7 @@ type State struct {
 	applies   *applying
 
 	Limit   Limit
-	left    map[*run]uint64 // runs that are to be begun, by the entry that left them
+	left    map[*run]uint64 // runs that are to be begun, by the entry in which they are begun at the latest
 	started int             // in this entry
 	yielded int             // so often, of cycles, in this entry
 

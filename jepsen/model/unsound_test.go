@@ -79,11 +79,26 @@ func TestEntriesLeaveRunsToOthers(t *testing.T) {
 	for range mostLeft {
 		h.good(ticks())
 	}
-	h.bad("liveness", "is not begun since", ticks())
+	h.bad("liveness", "is not begun by", ticks())
 	h = limited(t)
 	h.good(began(0, begins("i", "a")))
 	h.bad("S1", "becomes ready", ticks(Fact{Kind: "step.ready", Instance: "i", Step: "d"}))
 	h = limited(t)
 	h.s.Limit = 0
 	h.bad("liveness", "is not begun", began(0, begins("i", "a"), begins("i", "b")))
+}
+
+// What is left behind many has as many entries more, and no more than that.
+func TestWhatIsLeftBehindManyIsLeftForLonger(t *testing.T) {
+	const before = 100
+	h := tell(t, flow(Step{Name: "a", Approval: true}, Step{Name: "b", Approval: true}))
+	h.s.Limit = 1
+	for n := range before {
+		h.s.left[&run{of: &instance{id: "x", paused: true}, state: Pending, readyAt: int64(n)}] = 1
+	}
+	h.good(began(0, begins("i", "a")))
+	for range mostLeft + before {
+		h.good(ticks())
+	}
+	h.bad("liveness", "is not begun by", ticks())
 }
