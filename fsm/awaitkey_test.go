@@ -289,6 +289,25 @@ func TestAKeyClosesACycle(t *testing.T) {
 	})
 }
 
+// So is one that goes through who called: what is called waits for all that have a key, which the caller is given only then.
+func TestAKeyOfTheCallerClosesACycle(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: all\nsteps:\n  wait: {await: {key: {team: red}, of: all}}\n")
+		r.register("workflow: between\nsteps:\n  next: {call: {workflow: all}}\n")
+		r.register("workflow: late\nsteps:\n  body: {scope: {steps: {next: {call: {workflow: between}}}}}\n  join: {queue: q, keys: {team: red}}\n")
+		worker := r.session(3600 * second)
+		r.start("late", "b", `{}`)
+		r.drain()
+		r.midway()
+		r.done(r.leases(worker, "join/0")["join/0"], `{}`)
+		r.drain()
+		r.midway()
+		if state := r.state("b:next:next"); state != "FAILED(AWAIT_CYCLE) wait=FAILED" {
+			r.t.Fatal(state)
+		}
+	})
+}
+
 // A crowd that has a key is counted in slices, whatever ends and comes meanwhile; a crowd that waits by one goes on in as many entries as it takes.
 func TestACrowdIsCounted(t *testing.T) {
 	require.WithoutRace(t)

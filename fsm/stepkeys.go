@@ -111,17 +111,24 @@ func (t *turn) closes(i *instance, p *logv1.Pair) {
 		waited = d != nil && d.by.count == 0
 		return !waited
 	})
-	if !waited {
-		return
+	if waited {
+		t.lookInside(i)
 	}
+}
+
+// lookInside has the waits in an instance be looked at again, and in what it called: a call itself waits for an instance that was new, and
+// what that waits for may come to wait for the caller.
+func (t *turn) lookInside(i *instance) {
 	var runs []at
 	i.inFrame(whole, func(d *dependency) bool {
 		runs = append(runs, d.run.at)
 		return true
 	})
 	for _, at := range runs {
-		if !i.isCall(at) { // whoever called waits for one that is new
+		if !i.isCall(at) {
 			t.lookAgain(i, at)
+		} else if called := t.known(i.run(at).Other); called != nil && called.live() {
+			t.lookInside(called)
 		}
 	}
 }
