@@ -155,7 +155,7 @@ func (d *drifted) cannotRerun() string {
 	case d.class != v1.DriftClass_DRIFT_CLASS_AHEAD && d.class != v1.DriftClass_DRIFT_CLASS_MISSING:
 		return "only what is AHEAD or MISSING can be done again"
 	case ended(d.own.state):
-		return "the run has ended; fork the instance from the step to have it done again"
+		return "the run has ended; reset the instance to the step, or fork it from there, to have it done again"
 	case !d.i.live() || !d.i.goesOn(d.at):
 		return "nothing of the instance is begun any more"
 	case d.own.state == v1.RunState_RUN_STATE_WAITING:

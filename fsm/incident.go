@@ -80,6 +80,9 @@ func (t *turn) failed(id string) (*instance, *Refusal) {
 	return i, refusal
 }
 
+// resolutionLevel is the cluster level from which on failures are resolved, and reopened; it came with that of resets.
+const resolutionLevel = resetLevel
+
 // resolveIncident has a failed instance be left out of what needs a person. Resolved twice is answered as once: the first word stays.
 func (t *turn) resolveIncident(r *v1.ResolveIncidentRequest) (proto.Message, *Refusal) {
 	i, refusal := t.failed(r.InstanceId)

@@ -10,25 +10,33 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
 
-// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. Level 26 has
-// observations and plans (observe.go, reconcile.go), and slices of their rows, and takes definitions of the tenth edition of the
-// language (what to do about drift). Level 25 has bulk
-// operations, and slices of their rows. Level 23 keeps since when
-// what stands still does, in the order of that (incidentread.go). Level 22 has instances that are set back to a step (reset.go). Level 21
-// has instances and
-// events removed that are over their time (retention.go), and slices of their rows. Level 20 has an index of
-// instances (searchrow.go). Level 19 has what an operator does to an instance and its runs (pause.go, operate.go). Level 18 takes definitions
-// of the ninth edition of the language (waits by key, keys that steps give), and remembers who had a key. Level 17 has instances that are
-// forked (fork.go). Level 16 takes definitions of the
-// eighth edition of the language (rate limits), and has slices of their rows. Level 15 takes definitions
-// of the seventh edition of the language (keys of fairness), and has slices of their rows. Level 14 takes those of the sixth (barriers). Level 13 has starts that say what becomes of them when their id is taken (line.go), and
-// versions that are counted and drained (drain.go). Level 12 takes definitions of the fifth edition (locks that are held for longer than a
-// step, and waits for them that end). Level 11 bounds what an entry does by itself inside instances (work.go). Level 10 has correlation keys
-// in an index, and signals by key. Level 9 has schedules.
-// Level 8 has payloads with numbers (spill.go), and runs that forget where they stood (rest.go). Level 7 takes definitions of the
-// fourth edition of the language (calls, and waits for other instances); level 6 those of the third (needs that count failures);
-// level 5 those of the second (timers, races, approvals, a total timeout), and the commands about them. Level 4 has compensations.
-// Level 3 has slices of the state in the digest, of rows in the present format; those of level 2 were of the first.
+// Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. What came with each:
+//
+//	26  observations, and plans about them (observe.go, reconcile.go); the tenth edition of the language: what to do about drift
+//	25  bulk operations (bulk.go)
+//	24  instances are set back to a step (reset.go); failures are resolved by a word (incident.go)
+//	23  since when what stands still does, in the order of that (incidentread.go)
+//	21  instances and events are removed that are over their time (retention.go)
+//	20  an index of instances (searchrow.go)
+//	19  what an operator does to an instance and its runs (pause.go, operate.go)
+//	18  the ninth edition: waits by key, and keys that steps give (awaitkey.go, stepkeys.go); who had a key is remembered
+//	17  instances are forked (fork.go)
+//	16  the eighth edition: rate limits (limit.go)
+//	15  the seventh edition: keys of fairness (fairness.go)
+//	14  the sixth edition: barriers (barrier.go)
+//	13  starts say what becomes of them when their id is taken (line.go); versions are counted and drained (drain.go)
+//	12  the fifth edition: locks that are held for longer than a step, and waits for locks that end (hold.go)
+//	11  what an entry does by itself inside instances is bounded (work.go)
+//	10  correlation keys in an index, and signals by key (key.go)
+//	 9  schedules (schedule.go)
+//	 8  payloads have numbers (spill.go); runs forget where they stood (rest.go)
+//	 7  the fourth edition: calls, and waits for other instances (call.go, depend.go)
+//	 6  the third edition: needs that count failures
+//	 5  the second edition: timers, races, approvals, a total timeout (timer.go, race.go, approval.go)
+//	 4  compensations (compensate.go)
+//	 3  slices of the state are in the digest, of rows in the present format (slice.go); those of level 2 were of the first
+//
+// Which tables are in the slices from which level on is in slice.go.
 const Level = reconcileLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
@@ -79,7 +87,7 @@ func LevelOf(c *logv1.Command) uint32 {
 	case *logv1.Command_StartBulk, *logv1.Command_CancelBulk, *logv1.Command_AdvanceBulk:
 		return bulkLevel
 	case *logv1.Command_ResolveIncident, *logv1.Command_ReopenIncident:
-		return incidentLevel
+		return resolutionLevel
 	case *logv1.Command_ReportObservation, *logv1.Command_ApplyPlan:
 		return reconcileLevel
 	case *logv1.Command_StartInstance:

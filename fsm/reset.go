@@ -23,7 +23,7 @@ import (
 // Whoever needs a step, or waits for it, means its newest activation.
 
 // resetLevel is the cluster level from which on instances are set back.
-const resetLevel = 22
+const resetLevel = 24
 
 // MaxResets is how often an instance is set back.
 const MaxResets = 1000

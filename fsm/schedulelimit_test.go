@@ -117,7 +117,7 @@ func TestTimesAreWrittenInUTC(t *testing.T) {
 	}
 }
 
-// Below its level a schedule is in no log, and its rows are in no slice.
+// Below its level a schedule is in no log.
 func TestSchedulesHaveALevel(t *testing.T) {
 	for _, c := range []*logv1.Command{
 		createOf(&v1.CreateScheduleRequest{}), fireOf(1, 1, 1, 0),
@@ -125,11 +125,6 @@ func TestSchedulesHaveALevel(t *testing.T) {
 	} {
 		if got := LevelOf(c); got != scheduleLevel {
 			t.Errorf("%T has level %d", c.Body, got)
-		}
-	}
-	for level, want := range map[uint32]int{sliceLevel: slicedFirst, scheduleLevel - 1: slicedFirst, scheduleLevel: slicedThen, keysLevel: slicedKeys, useLevel: slicedUse, fairLevel: slicedFair, limitLevel: slicedLimit, awaitsLevel: slicedAwaits, searchLevel: slicedSearch, retentionLevel: slicedRetention, bulkLevel: slicedBulk, reconcileLevel: len(sliced)} {
-		if n := len(slicedAt(level)); n != want {
-			t.Errorf("%d tables of %d are sliced at level %d; want %d", n, len(sliced), level, want)
 		}
 	}
 }

@@ -32,64 +32,34 @@ const (
 // sliceLevel is the cluster level from which on slices are in the digest.
 const sliceLevel = 3
 
-// sliced are the tables, in the order in which Group.slice_from has them; new ones go to the end, at a new level.
-var sliced = [...]byte{
-	tableNamespace, tableSession, tableWorkflow, tableInstance, tablePage, tablePending, tableLock, tableBlock, tableHistory, tableLate, tablePayload,
-	tableNumbered,                             // nothing of it is there below aheadLevel
-	tableSchedule,                             // from scheduleLevel on
-	tableKey, tableKept, tableTold, tableOver, // from keysLevel on
-	tableUse,              // from useLevel on
-	tableFair,             // from fairLevel on
-	tableLimit,            // from limitLevel on
-	tableHad, tableCensus, // from awaitsLevel on
-	tableIndex,               // from searchLevel on, once all is in it
-	tableEnded, tableArchive, // from retentionLevel on
-	tableBulk,                              // from bulkLevel on
-	tableObserved, tableDrift, tableOrphan, // from reconcileLevel on
+// sliced are the tables, and the level from which on their rows are in slices, in the order in which Group.slice_from has them; new ones go
+// to the end, at a new level.
+var sliced = [...]struct {
+	since uint32
+	table byte
+}{
+	{sliceLevel, tableNamespace}, {sliceLevel, tableSession}, {sliceLevel, tableWorkflow}, {sliceLevel, tableInstance}, {sliceLevel, tablePage},
+	{sliceLevel, tablePending}, {sliceLevel, tableLock}, {sliceLevel, tableBlock}, {sliceLevel, tableHistory}, {sliceLevel, tableLate}, {sliceLevel, tablePayload},
+	{sliceLevel, tableNumbered}, // nothing of it is there below aheadLevel
+	{scheduleLevel, tableSchedule},
+	{keysLevel, tableKey}, {keysLevel, tableKept}, {keysLevel, tableTold}, {keysLevel, tableOver},
+	{useLevel, tableUse},
+	{fairLevel, tableFair},
+	{limitLevel, tableLimit},
+	{awaitsLevel, tableHad}, {awaitsLevel, tableCensus},
+	{searchLevel, tableIndex}, // once all is in it
+	{retentionLevel, tableEnded}, {retentionLevel, tableArchive},
+	{bulkLevel, tableBulk},
+	{reconcileLevel, tableObserved}, {reconcileLevel, tableDrift}, {reconcileLevel, tableOrphan},
 }
 
-// slicedFirst is how many of them there are from sliceLevel on, slicedThen at scheduleLevel, slicedKeys at keysLevel, slicedUse at
-// useLevel, slicedFair at fairLevel, slicedLimit at limitLevel, slicedAwaits at awaitsLevel, slicedSearch at searchLevel, slicedBulk at bulkLevel, and slicedRetention at
-// retentionLevel.
-const (
-	slicedFirst  = 12
-	slicedThen   = slicedFirst + 1
-	slicedKeys   = slicedThen + 4
-	slicedUse    = slicedKeys + 1
-	slicedFair   = slicedUse + 1
-	slicedLimit  = slicedFair + 1
-	slicedAwaits = slicedLimit + 2
-	slicedSearch = slicedAwaits + 1
-
-	slicedRetention = slicedSearch + 2
-	slicedBulk      = slicedRetention + 1
-)
-
-// slicedAt are those of a cluster level.
-func slicedAt(level uint32) []byte {
-	switch {
-	case level < scheduleLevel:
-		return sliced[:slicedFirst]
-	case level < keysLevel:
-		return sliced[:slicedThen]
-	case level < useLevel:
-		return sliced[:slicedKeys]
-	case level < fairLevel:
-		return sliced[:slicedUse]
-	case level < limitLevel:
-		return sliced[:slicedFair]
-	case level < awaitsLevel:
-		return sliced[:slicedLimit]
-	case level < searchLevel:
-		return sliced[:slicedAwaits]
-	case level < retentionLevel:
-		return sliced[:slicedSearch]
-	case level < bulkLevel:
-		return sliced[:slicedRetention]
-	case level < reconcileLevel:
-		return sliced[:slicedBulk]
+// slicedAt is how many of them there are at a cluster level.
+func slicedAt(level uint32) int {
+	n := 0
+	for n < len(sliced) && sliced[n].since <= level {
+		n++
 	}
-	return sliced[:]
+	return n
 }
 
 // Checkpoint is the digest of all up to an entry.
@@ -125,18 +95,18 @@ func (m *Machine) slice() []byte {
 		panic(fmt.Errorf("fsm: %w", err))
 	}
 	g := m.group
-	tables := slicedAt(g.Level)
+	tables := sliced[:slicedAt(g.Level)]
 	for len(g.SliceFrom) < len(tables) {
 		g.SliceFrom = append(g.SliceFrom, nil)
 	}
 	h := sha256.New()
 	h.Write(appendGroup(nil, g))
 	var rows []byte
-	for i, tbl := range tables {
-		if tbl == tableIndex && m.toIndex > 0 {
+	for i, row := range tables {
+		if row.table == tableIndex && m.toIndex > 0 {
 			continue // its rows follow from the records once all are there, and not from when those were written
 		}
-		cut := &cut{m: m, tbl: tbl, rows: rows[:0]}
+		cut := &cut{m: m, tbl: row.table, rows: rows[:0]}
 		must(cut.take(g.SliceFrom[i]))
 		g.SliceFrom[i], rows = cut.next, cut.rows
 		h.Write(rows)

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -145,7 +146,7 @@ func changed[M any, P interface {
 }
 
 // flooded has runs of several keys wait, so that there are rows of turns, and others take slots, so that there are rows of limits;
-// one waits by a key, so that there is one of a census, and an observation is of no instance.
+// one waits by a key, so that there is one of a census, an observation is of no instance, and a lock is held.
 func flooded(t *testing.T, engine table.Engine) table.Engine {
 	m, err := Open(engine)
 	must(err)
@@ -154,14 +155,17 @@ func flooded(t *testing.T, engine table.Engine) table.Engine {
 	for n := range 40 {
 		e.Commands = append(e.Commands, startOf("w11", fmt.Sprint("flood", n), fmt.Sprintf(`{"k":%d}`, n%7)))
 	}
-	e.Commands = append(e.Commands, startOf("waits", "waits", `{}`))
+	e.Commands = append(e.Commands, startOf("waits", "waits", `{}`), &logv1.Command{Body: &logv1.Command_OpenSession{OpenSession: &logv1.OpenSession{Ttl: 3600 * second}}})
 	e.Commands = append(e.Commands, &logv1.Command{Body: &logv1.Command_ReportObservation{ReportObservation: &v1.ReportObservationRequest{
 		InstanceId: "nobody", Step: "a", Reporter: "r", ObservationId: "o", State: sawRunning,
 	}}})
 	for _, c := range e.Commands {
 		c.Envelope = &logv1.Envelope{}
 	}
-	m.Apply(index+1, term, e)
+	opened := m.Apply(index+1, term, e).Outcomes[len(e.Commands)-2].Reply.(*v1.Session)
+	m.Apply(index+2, term, &logv1.Entry{Commands: []*logv1.Command{{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AcquireLock{
+		AcquireLock: &logv1.AcquireLock{Session: sessionID(opened.SessionId), Lock: "held"},
+	}}}})
 	for n := range 40 {
 		l := m.namespaces[DefaultNamespace].limit(fmt.Sprint("limit", n))
 		m.adopt(l, &graph.Limit{Key: l.key, Limit: 3, Per: 1e15})
@@ -169,16 +173,34 @@ func flooded(t *testing.T, engine table.Engine) table.Engine {
 		m.dirtyLimit(l)
 		m.dueLimit(l)
 	}
-	m.Apply(index+2, term, &logv1.Entry{})
+	m.Apply(index+3, term, &logv1.Entry{})
 	must(m.Flush())
 	return engine
+}
+
+// Replicas at one level have the same tables in a slice, whatever their versions know besides: how many there are at each is never changed.
+func TestTablesAreSlicedFromALevelOn(t *testing.T) {
+	for level, want := range map[uint32]int{2: 0, 3: 12, 8: 12, 9: 13, 10: 17, 12: 17, 13: 18, 15: 19, 16: 20, 18: 22, 20: 23, 21: 25, 25: 26, 26: 29} {
+		if n := slicedAt(level); n != want {
+			t.Errorf("%d tables are sliced at level %d; want %d", n, level, want)
+		}
+	}
+	if !slices.IsSortedFunc(sliced[:], func(a, b struct {
+		since uint32
+		table byte
+	}) int {
+		return cmp.Compare(a.since, b.since)
+	}) {
+		t.Error("a table comes before one of an earlier level")
+	}
 }
 
 // A row that differs on one replica, of which no event tells, changes its digest within the time that it takes to cover
 // the row's table.
 func TestARowThatDiffersIsFound(t *testing.T) {
 	engine := flooded(t, walked(t, 3, 1500))
-	for _, tbl := range sliced {
+	for _, row := range sliced {
+		tbl := row.table
 		t.Run(string(tbl), func(t *testing.T) {
 			var last []byte
 			rows, size := 0, 0

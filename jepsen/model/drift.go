@@ -483,7 +483,8 @@ func (s *State) stand() {
 	case a.Do == Adopt:
 		by.Kind, by.Output = Resolve, o.output
 	case a.Do == UndoDrift:
-		by.Kind, by.From = Compensate, a.Step
+		by.Kind = Compensate
+		by.From, _, _ = strings.Cut(a.Step, "#") // whichever run of it was seen
 	case a.Do == Rerun && r.state == Leased:
 		by.Kind, by.Token = Revoke, r.token
 	case a.Do == Rerun && r.state == Backoff:

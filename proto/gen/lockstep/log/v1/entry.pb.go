@@ -1092,12 +1092,11 @@ type Command_AckExport struct {
 }
 
 type Command_ResetInstance struct {
-	// From cluster level 22 on.
+	// From cluster level 24 on.
 	ResetInstance *v1.ResetInstanceRequest `protobuf:"bytes,80,opt,name=reset_instance,json=resetInstance,proto3,oneof"`
 }
 
 type Command_ResolveIncident struct {
-	// From cluster level 23 on.
 	ResolveIncident *v1.ResolveIncidentRequest `protobuf:"bytes,85,opt,name=resolve_incident,json=resolveIncident,proto3,oneof"`
 }
 
