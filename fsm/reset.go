@@ -281,10 +281,14 @@ func (t *turn) left(i *instance, at at, o outcome) {
 // reset sets an instance back, and begins what can begin of that.
 func (t *turn) reset(e *instanceReset) {
 	i := e.i
-	var old, claims, left []at
+	var old, leased, claims, left []at
 	for at, r := range i.superseded(e.back) {
 		if i.calls(at) {
 			e.calls = append(e.calls, at)
+			continue
+		}
+		if r.State == v1.RunState_RUN_STATE_LEASED {
+			leased = append(leased, at)
 			continue
 		}
 		if old = append(old, at); r.State == v1.RunState_RUN_STATE_PENDING && r.Todo > 0 && len(i.step(at).Needs) == 0 {
@@ -293,16 +297,14 @@ func (t *turn) reset(e *instanceReset) {
 	}
 	t.emit(e)
 	for _, at := range old {
-		r, over := i.run(at), &runEnded{i: i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: codeReset, reason: e.reason}
-		if r.State == v1.RunState_RUN_STATE_LEASED {
-			t.endLeased(i, at, over)
-			continue
-		}
 		t.dropLapsed(i, at)
-		if r.claimed() {
+		if i.run(at).claimed() {
 			claims = append(claims, at)
 		}
-		t.emit(over)
+		t.emit(e.ends(at))
+	}
+	for _, at := range leased { // behind the others, so that none of them is leased for a lock that one of these gives back
+		t.endLeased(i, at, e.ends(at))
 	}
 	for _, at := range claims {
 		t.freeLocks(i, at, i.run(at).Token, false)
@@ -329,6 +331,11 @@ type instanceReset struct {
 	compensate bool
 
 	made int32 // the index of the frame
+}
+
+// ends is the end of a run that is set back.
+func (e *instanceReset) ends(at at) *runEnded {
+	return &runEnded{i: e.i, at: at, to: v1.RunState_RUN_STATE_CANCELLED, code: codeReset, reason: e.reason}
 }
 
 func (e *instanceReset) kind() string { return "lockstep.instance.reset.v1" }

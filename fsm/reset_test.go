@@ -82,7 +82,7 @@ func TestAResetFencesWhatIsLeased(t *testing.T) {
 		r.start("w", "i", `{}`)
 		old := r.leases(worker, "a/0")["a/0"]
 		r.midway()
-		r.did(r.tell(resetOf("i", "a", 0)), "instance.reset", "step.cancelled a", "lock.released", "step.cancelled b", "step.ready a")
+		r.did(r.tell(resetOf("i", "a", 0)), "instance.reset", "step.cancelled b", "step.cancelled a", "lock.released", "step.ready a")
 		r.midway()
 		run := r.leases(worker, "a/1")["a/1"]
 		if run.Token <= old.Token || run.Attempt != 1 {
@@ -97,6 +97,19 @@ func TestAResetFencesWhatIsLeased(t *testing.T) {
 		}
 		r.done(run, `{}`)
 		r.done(r.leases(worker, "b/1")["b/1"], `{}`)
+	})
+}
+
+// What is set back is not leased once more by a lock that another gives back which is set back with it, though a worker waits.
+func TestAResetLeasesNothingOfWhatItEnds(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q}\n  b: {needs: [a], queue: q, locks: [l]}\n  c: {needs: [a], queue: r, locks: [l]}\n")
+		worker := r.session(3600 * second)
+		r.start("w", "i", `{}`)
+		r.work(worker, "a")
+		r.leases(worker, "b/0")
+		r.tell(&logv1.Command{Envelope: &logv1.Envelope{WaitId: 78}, Body: &logv1.Command_PollSteps{PollSteps: &logv1.PollSteps{Session: worker, Queues: []string{"r"}, Count: 1, Wait: 50 * second}}})
+		r.did(r.tell(resetOf("i", "a", 0)), "instance.reset", "step.cancelled c", "step.cancelled b", "lock.released", "step.ready a")
 	})
 }
 
@@ -186,7 +199,7 @@ steps:
 		r.done(runs["x/0"], `10`)
 		r.midway()
 		r.runs("i", "RUNNING all/0=WAITING after/0=PENDING x/0=COMPLETED y/0=WAITING x/1=LEASED y/1=PENDING")
-		r.did(r.tell(resetOf("i", "all", 0)), "instance.reset", "step.cancelled all", "step.cancelled after", "step.cancelled y", "step.cancelled x", "step.cancelled y",
+		r.did(r.tell(resetOf("i", "all", 0)), "instance.reset", "step.cancelled all", "step.cancelled after", "step.cancelled y", "step.cancelled y", "step.cancelled x",
 			"step.waiting all", "step.ready x", "step.ready x")
 		r.midway()
 		r.runs("i", "RUNNING all/0=CANCELLED after/0=CANCELLED x/0=COMPLETED y/0=CANCELLED x/1=CANCELLED y/1=CANCELLED x/2=READY y/2=PENDING x/3=READY y/3=PENDING all/1=WAITING after/1=PENDING")

@@ -34,7 +34,7 @@ func TestAResetWhilePaused(t *testing.T) {
 		held := r.poll(worker, "q", 1)[0]
 		r.tell(pause("i"))
 		r.midway()
-		r.did(r.tell(resetOf("i", "b", 0)), "instance.reset", "step.cancelled b", "step.cancelled d")
+		r.did(r.tell(resetOf("i", "b", 0)), "instance.reset", "step.cancelled d", "step.cancelled b")
 		r.midway()
 		r.runs("i", "RUNNING a/0=COMPLETED b/0=CANCELLED c/0=READY d/0=CANCELLED b/1=PENDING d/1=PENDING")
 		if _, refusal := r.complete(held, `{}`); refusal.GetCode() != v1.Code_CODE_FENCED {
