@@ -64,7 +64,7 @@ func (s *State) askFork(c *Command) func() {
 	case from == nil:
 		s.refused(c, "INSTANCE_NOT_FOUND")
 		return nil
-	case c.Answer.Code == "OVERLOADED" && s.Limit > 0 && c != &s.e.Commands[0]:
+	case c.Answer.Code == "OVERLOADED" && s.spent(c):
 		return nil // the entry has done its share
 	}
 	if _, code := s.toStart(from.flow.Name, s.forkVersion(c, from)); code != "" {

@@ -68,3 +68,8 @@ func (s *State) wasLeft(f *Fact) bool {
 	}
 	return false
 }
+
+// spent: an entry may have done its share before a command: by others, or by what fell due.
+func (s *State) spent(c *Command) bool {
+	return s.Limit > 0 && (c != &s.e.Commands[0] || s.fellDue)
+}

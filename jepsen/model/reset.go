@@ -124,7 +124,7 @@ func (s *State) askReset(c *Command) func() {
 		code = "NOT_RUNNING"
 	case r.state == Pending:
 		code = "STEP_NOT_BEGUN"
-	case c.Answer.Code == "OVERLOADED" && s.Limit > 0 && c != &s.e.Commands[0]:
+	case c.Answer.Code == "OVERLOADED" && s.spent(c):
 		return nil // the entry has done its share
 	case slices.ContainsFunc(i.openOf(back), func(r *run) bool {
 		return r.stage != stageRunning || r.calls() && (r.frame.owner != nil || c.Compensate)

@@ -62,6 +62,7 @@ type State struct {
 	// Of the entry, and of the cause that is being looked at.
 	e       *Entry
 	cause   cause
+	fellDue bool           // something that is no command's did
 	told    map[int64]bool // tokens of leases that were granted: whether somebody was told
 	touched touched
 	claim   *claim
@@ -134,6 +135,7 @@ func (s *State) Apply(e *Entry) (broken *Fault) {
 	clear(s.told)
 	s.started, s.yielded = 0, 0
 	events := len(e.Facts)
+	s.fellDue = slices.ContainsFunc(e.Facts, func(f Fact) bool { return f.Ordinal == 0 })
 	s.advance(e)
 	s.positions(e)
 	s.bulksBegin(e)
