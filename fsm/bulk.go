@@ -105,7 +105,7 @@ func (t *turn) startBulk(r *v1.StartBulkRequest) (proto.Message, *Refusal) {
 func bulkOf(r *v1.StartBulkRequest) *logv1.Bulk {
 	f := r.Filter
 	rec := &logv1.Bulk{
-		BulkId: r.BulkId, Act: r.Act, Step: r.Step, Reason: r.Reason,
+		BulkId: r.BulkId, Act: r.Act, Step: r.Step, Reason: r.Reason, Compensate: r.Compensate,
 		Workflow: f.GetWorkflow(), Version: f.GetVersion(), OfState: f.GetState(), Labels: sortedPairs(f.GetLabels()), Keys: sortedPairs(f.GetKeys()),
 		StuckFor: int64(f.GetStuckFor().AsDuration()),
 	}
@@ -127,7 +127,7 @@ func bulkOf(r *v1.StartBulkRequest) *logv1.Bulk {
 // asked is what was asked for, of a record.
 func asked(rec *logv1.Bulk) *logv1.Bulk {
 	return &logv1.Bulk{
-		BulkId: rec.BulkId, Act: rec.Act, Step: rec.Step, Reason: rec.Reason,
+		BulkId: rec.BulkId, Act: rec.Act, Step: rec.Step, Reason: rec.Reason, Compensate: rec.Compensate,
 		Workflow: rec.Workflow, Version: rec.Version, OfState: rec.OfState, Labels: rec.Labels, Keys: rec.Keys,
 		StartedFrom: rec.StartedFrom, StartedTo: rec.StartedTo, EndedFrom: rec.EndedFrom, EndedTo: rec.EndedTo, StuckFor: rec.StuckFor,
 	}
@@ -148,14 +148,17 @@ func (t *turn) checkBulk(r *v1.StartBulkRequest) *Refusal {
 	}
 	empty := f.Workflow == "" && f.State == 0 && len(f.Labels)+len(f.Keys) == 0 && f.StartedFrom == nil && f.StartedTo == nil && f.EndedFrom == nil && f.EndedTo == nil && f.StuckFor == nil
 	_, known := v1.BulkAct_name[int32(r.Act)]
-	switch steps := r.Act == v1.BulkAct_BULK_ACT_RETRY || r.Act == v1.BulkAct_BULK_ACT_SKIP; {
+	needs := r.Act == v1.BulkAct_BULK_ACT_SKIP || r.Act == v1.BulkAct_BULK_ACT_RESET
+	switch {
 	case r.BulkId == "":
 		return Refuse(v1.Code_CODE_INVALID, "a bulk operation needs an id")
 	case !known || r.Act == 0:
 		return Refuse(v1.Code_CODE_INVALID, "act %d is none: say what is to be done to each instance", r.Act)
-	case r.Act == v1.BulkAct_BULK_ACT_SKIP && r.Step == "":
-		return Refuse(v1.Code_CODE_INVALID, "say which step of each instance is to be skipped")
-	case !steps && r.Step != "":
+	case needs && r.Step == "":
+		return Refuse(v1.Code_CODE_INVALID, "%s is about a step: say which", actName(r.Act))
+	case r.Compensate && r.Act != v1.BulkAct_BULK_ACT_RESET:
+		return Refuse(v1.Code_CODE_INVALID, "%s undoes nothing first: that is of RESET", actName(r.Act))
+	case !needs && r.Act != v1.BulkAct_BULK_ACT_RETRY && r.Step != "":
 		return Refuse(v1.Code_CODE_INVALID, "%s is done to an instance, and to no step of it: leave the step out", actName(r.Act))
 	case empty && !r.All:
 		return Refuse(v1.Code_CODE_INVALID, "a filter that says nothing matches every instance of namespace %s: say so with all, or say which", t.ns.rec.Namespace)
@@ -254,7 +257,7 @@ func refusals(rec *logv1.Bulk) (n int64) {
 func (b *bulk) reply() *v1.BulkOperation {
 	rec := b.rec
 	out := &v1.BulkOperation{
-		Namespace: b.ns.rec.Namespace, BulkId: rec.BulkId, Filter: filterReply(rec), Act: rec.Act, Step: rec.Step, Reason: rec.Reason, Author: rec.Author,
+		Namespace: b.ns.rec.Namespace, BulkId: rec.BulkId, Filter: filterReply(rec), Act: rec.Act, Step: rec.Step, Compensate: rec.Compensate, Reason: rec.Reason, Author: rec.Author,
 		State: rec.State, Started: stamp(rec.StartedWall), Ended: stamp(rec.EndedWall), Position: rec.Position,
 		Looked: rec.Looked, Matched: rec.Matched, Changed: rec.Changed, Refused: refusals(rec),
 		CancelReason: rec.CancelReason, CancelledBy: rec.CancelledBy,

@@ -18,6 +18,7 @@ const (
 	toResume = v1.BulkAct_BULK_ACT_RESUME
 	toCancel = v1.BulkAct_BULK_ACT_CANCEL
 	toRetry  = v1.BulkAct_BULK_ACT_RETRY
+	toReset  = v1.BulkAct_BULK_ACT_RESET
 	toSkip   = v1.BulkAct_BULK_ACT_SKIP
 )
 
@@ -210,6 +211,35 @@ func TestABulkOperationRetriesAndSkips(t *testing.T) {
 	})
 }
 
+// Instances are set back to a step, the newest run of it, each once; those that cannot be are counted by why. An entry that has done its
+// share sets none back, and refuses none for that.
+func TestABulkOperationResets(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.ages(0)
+		r.register("workflow: w\nsteps:\n  a: {queue: q, compensate: {queue: u}}\n  b: {needs: [a], queue: z}\n")
+		r.start("w", "i", `{}`)
+		r.start("w", "j", `{}`)
+		s := r.session(3600 * second)
+		r.work(s, "a", "a")
+		r.start("w", "k", `{}`)
+		reset := bulkStart("r", toReset, &v1.InstanceFilter{Workflow: "w"})
+		reset.GetStartBulk().Step = "b"
+		r.tell(reset)
+		r.midway()
+		r.want(r.slices(), "i j k=STEP_NOT_BEGUN")
+		r.is("i", "RUNNING a=COMPLETED b=CANCELLED b=READY")
+		again := bulkStart("r1", toReset, &v1.InstanceFilter{Workflow: "w"})
+		again.GetStartBulk().Step, again.GetStartBulk().Compensate = "a", true
+		r.tell(again)
+		r.m.LimitWork(1)
+		first := r.apply(&logv1.Entry{Commands: []*logv1.Command{startOf("w", "l", `{}`), advanceOf()}})
+		r.did(first, "instance.started", "step.ready a")
+		r.m.LimitWork(workMost)
+		r.want(r.slices(), "i j k")
+		r.is("i", "RUNNING a=COMPLETED b=CANCELLED a.compensate=READY b=CANCELLED a=PENDING b=PENDING")
+	})
+}
+
 // What is asked again is found, and what says something else is refused; so is what cannot be, and more than may run.
 func TestBulkOperationsThatAreRefused(t *testing.T) {
 	scenario(t, func(r *rig) {
@@ -224,7 +254,11 @@ func TestBulkOperationsThatAreRefused(t *testing.T) {
 		r.refuses(v1.Code_CODE_BULK_NOT_FOUND, bulkCancel("x"), "no bulk operation")
 		r.refuses(v1.Code_CODE_INVALID, bulkStart("x", toPause, nil), "every instance")
 		r.refuses(v1.Code_CODE_INVALID, bulkStart("x", 0, f), "say what is to be done")
-		r.refuses(v1.Code_CODE_INVALID, bulkStart("x", toSkip, f), "say which step")
+		r.refuses(v1.Code_CODE_INVALID, bulkStart("x", toSkip, f), "say which")
+		r.refuses(v1.Code_CODE_INVALID, bulkStart("x", toReset, f), "say which")
+		undoes := bulkStart("x", toPause, f)
+		undoes.GetStartBulk().Compensate = true
+		r.refuses(v1.Code_CODE_INVALID, undoes, "that is of RESET")
 		step := bulkStart("x", toPause, f)
 		step.GetStartBulk().Step = "a"
 		r.refuses(v1.Code_CODE_INVALID, step, "leave the step out")

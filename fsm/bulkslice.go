@@ -47,7 +47,8 @@ func (t *turn) advanceBulk() (proto.Message, *Refusal) {
 	spots, ends := t.bulkAhead(b)
 	slice, began := &bulkAdvanced{b: b}, len(t.result.Kinds)
 	for n, next := range spots {
-		if slice.matched == t.m.bulkMost || slice.matched > 0 && (t.tired() || len(t.result.Kinds)-began >= laterEvents) {
+		rests := t.tired() && b.rec.Act == v1.BulkAct_BULK_ACT_RESET // an entry that has done its share sets nothing back
+		if rests || slice.matched == t.m.bulkMost || slice.matched > 0 && (t.tired() || len(t.result.Kinds)-began >= laterEvents) {
 			ends = false
 			break
 		}
@@ -187,6 +188,12 @@ func (t *turn) act(rec *logv1.Bulk, id string) (same bool, refusal *Refusal) {
 		reply, refusal = t.skipStep(&v1.SkipStepRequest{InstanceId: id, Step: rec.Step, Reason: rec.Reason})
 		r, _ := reply.(*v1.SkipStepResponse)
 		same = r.GetDuplicate()
+	case v1.BulkAct_BULK_ACT_RESET:
+		r := &v1.ResetInstanceRequest{InstanceId: id, FromStep: rec.Step, Compensate: rec.Compensate, Reason: rec.Reason}
+		if i, _ := t.instance(id); i.node(rec.Step) >= 0 {
+			r.Index = i.now(i.node(rec.Step)).index
+		}
+		_, refusal = t.resetInstance(r)
 	default: // of a later version
 		refusal = Refuse(v1.Code_CODE_UNSUPPORTED, "act %d is none", rec.Act)
 	}

@@ -26,14 +26,14 @@ func (c *cli) bulkCommand() *cobra.Command {
 func (c *cli) bulkStart() *cobra.Command {
 	r, filter, wait := &v1.StartBulkRequest{}, &instanceFilter{}, false
 	cmd := &cobra.Command{
-		Use: "start pause|resume|cancel|retry|skip", Short: "Start a bulk operation", Args: cobra.ExactArgs(1),
-		Long: `Start a bulk operation: it pauses, resumes or cancels all instances that match a filter, has what stands still of them tried again, or
-skips a step of them. It runs in the cluster and comes once to each instance that there is when it starts, whether anybody waits or not.
+		Use: "start pause|resume|cancel|retry|skip|reset", Short: "Start a bulk operation", Args: cobra.ExactArgs(1),
+		Long: `Start a bulk operation: it pauses, resumes or cancels all instances that match a filter, has what stands still of them tried again,
+skips a step of them, or sets them back to one. It runs in the cluster and comes once to each instance that there is when it starts, whether anybody waits or not.
 With the same --id it is started once.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			act, is := v1.BulkAct_value[bulkAct+strings.ToUpper(args[0])]
 			if !is || act == 0 {
-				return usage("%q is none: pause, resume, cancel, retry or skip", args[0])
+				return usage("%q is none: pause, resume, cancel, retry, skip or reset", args[0])
 			}
 			list, err := filter.request(cmd, c.namespace)
 			if err != nil {
@@ -59,7 +59,8 @@ With the same --id it is started once.`,
 	filter.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&r.BulkId, "id", "", "its id; required, so that it is started once")
-	f.StringVar(&r.Step, "step", "", "the step to skip, or of which alone what stands still is tried again")
+	f.StringVar(&r.Step, "step", "", "the step to skip, to set back to, or of which alone what stands still is tried again")
+	f.BoolVar(&r.Compensate, "compensate", false, "of a reset: what was completed from the step on is undone first")
 	f.BoolVar(&r.All, "all", false, "without a filter: all instances of the namespace are meant")
 	f.BoolVar(&wait, "wait", false, "wait until it has come to all, and say how far it is")
 	if err := cmd.MarkFlagRequired("id"); err != nil {
@@ -156,6 +157,9 @@ func actOf(b *v1.BulkOperation) string {
 	act := strings.ToLower(strings.TrimPrefix(b.Act.String(), bulkAct))
 	if b.Step != "" {
 		act += " " + b.Step
+	}
+	if b.Compensate {
+		act += ", compensated"
 	}
 	return act
 }

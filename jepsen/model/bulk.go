@@ -11,9 +11,10 @@ import (
 
 // BulkPlan is what a bulk operation does, and to which.
 type BulkPlan struct {
-	Act    Kind // Halt, Unhalt, Cancel, RetryAll or SkipRun
-	Step   string
-	Filter Filter
+	Act        Kind // Halt, Unhalt, Cancel, RetryAll, SkipRun or Reset
+	Step       string
+	Compensate bool // of a reset
+	Filter     Filter
 }
 
 type bulk struct {
@@ -232,6 +233,9 @@ func (s *State) appliesBulk(b *bulk, slice *Command, told *Fact, facts int) {
 	s.passes(b, i.spot(), true)
 	b.last = i.spot()
 	act := &Command{Kind: b.plan.Act, Instance: i.id, Step: b.plan.Step, Answer: Answer{Code: told.Code, Duplicate: told.Changed+told.Refused == 0, State: i.state}}
+	if act.Kind == Reset {
+		act.setsBackNow(i, b.plan)
+	}
 	was := i.state
 	s.begin(cause{command: act, bulk: b.id})
 	check := s.decideBulk(act, i)
@@ -257,6 +261,21 @@ func (s *State) appliesBulk(b *bulk, slice *Command, told *Fact, facts int) {
 		s.saw(BulkChanged)
 	default:
 		s.saw(BulkSame)
+	}
+}
+
+// setsBackNow has a command set an instance back as it is now; what it is answered but for a refusal is told to nobody.
+func (c *Command) setsBackNow(i *instance, p BulkPlan) {
+	c.From, c.Compensate = p.Step, p.Compensate
+	if r := i.now(p.Step); r != nil {
+		c.Index = r.frame.place
+	}
+	back := i.flow.back(p.Step)
+	if c.Answer.Index, c.Answer.Back = i.resets+1, len(back); p.Compensate {
+		c.Answer.Undone = len(i.toUndoBack(back))
+	}
+	if c.Answer.Code == "OVERLOADED" {
+		fault("S4", "a bulk operation does not come to %s, for its entry has done enough", i.id)
 	}
 }
 

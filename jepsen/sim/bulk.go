@@ -83,7 +83,9 @@ func (k *bulker) draw(id string) *v1.StartBulkRequest {
 	if d.one(2) {
 		f.State = pick(d, []v1.InstanceState{v1.InstanceState_INSTANCE_STATE_RUNNING, v1.InstanceState_INSTANCE_STATE_RUNNING, v1.InstanceState_INSTANCE_STATE_COMPENSATING, v1.InstanceState_INSTANCE_STATE_CANCELLING, v1.InstanceState_INSTANCE_STATE_COMPLETED})
 	}
-	switch d.IntN(10) {
+	switch d.IntN(12) {
+	case 10, 11:
+		r.Act, r.Step, r.Compensate = v1.BulkAct_BULK_ACT_RESET, pick(d, []string{"s0", "s1", "s2", "s3"}), d.one(3)
 	case 0, 1:
 		r.Act = v1.BulkAct_BULK_ACT_PAUSE
 	case 2, 3, 4:
@@ -119,8 +121,8 @@ func bulkCommand(c *logv1.Command, m *model.Command) {
 		m.Kind, m.Bulk = model.Bulk, r.BulkId
 		m.Plans = model.BulkPlan{Step: r.Step, Act: map[v1.BulkAct]model.Kind{
 			v1.BulkAct_BULK_ACT_PAUSE: model.Halt, v1.BulkAct_BULK_ACT_RESUME: model.Unhalt, v1.BulkAct_BULK_ACT_CANCEL: model.Cancel,
-			v1.BulkAct_BULK_ACT_RETRY: model.RetryAll, v1.BulkAct_BULK_ACT_SKIP: model.SkipRun,
-		}[r.Act]}
+			v1.BulkAct_BULK_ACT_RETRY: model.RetryAll, v1.BulkAct_BULK_ACT_SKIP: model.SkipRun, v1.BulkAct_BULK_ACT_RESET: model.Reset,
+		}[r.Act], Compensate: r.Compensate}
 		f := &m.Plans.Filter
 		if f.Workflow = r.Filter.GetWorkflow(); r.Filter.GetState() != 0 {
 			f.State = r.Filter.State.String()[len("INSTANCE_STATE_"):]

@@ -38,6 +38,8 @@ const (
 	BulkAct_BULK_ACT_RETRY BulkAct = 4
 	// As SkipStep, of the first run of a step.
 	BulkAct_BULK_ACT_SKIP BulkAct = 5
+	// As ResetInstance, to a step, of its newest run.
+	BulkAct_BULK_ACT_RESET BulkAct = 6
 )
 
 // Enum value maps for BulkAct.
@@ -49,6 +51,7 @@ var (
 		3: "BULK_ACT_CANCEL",
 		4: "BULK_ACT_RETRY",
 		5: "BULK_ACT_SKIP",
+		6: "BULK_ACT_RESET",
 	}
 	BulkAct_value = map[string]int32{
 		"BULK_ACT_UNSPECIFIED": 0,
@@ -57,6 +60,7 @@ var (
 		"BULK_ACT_CANCEL":      3,
 		"BULK_ACT_RETRY":       4,
 		"BULK_ACT_SKIP":        5,
+		"BULK_ACT_RESET":       6,
 	}
 )
 
@@ -272,8 +276,10 @@ type StartBulkRequest struct {
 	All bool    `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`
 	Act BulkAct `protobuf:"varint,5,opt,name=act,proto3,enum=lockstep.v1.BulkAct" json:"act,omitempty"`
 	// Of an act that is about a step.
-	Step          string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
-	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Step   string `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
+	Reason string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Of a reset: what completed from the step on is undone first.
+	Compensate    bool `protobuf:"varint,8,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -357,6 +363,13 @@ func (x *StartBulkRequest) GetReason() string {
 	return ""
 }
 
+func (x *StartBulkRequest) GetCompensate() bool {
+	if x != nil {
+		return x.Compensate
+	}
+	return false
+}
+
 type BulkOperation struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -387,7 +400,9 @@ type BulkOperation struct {
 	CancelReason string  `protobuf:"bytes,20,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
 	CancelledBy  *Author `protobuf:"bytes,21,opt,name=cancelled_by,json=cancelledBy,proto3" json:"cancelled_by,omitempty"`
 	// True when a start found it.
-	Existing      bool `protobuf:"varint,22,opt,name=existing,proto3" json:"existing,omitempty"`
+	Existing bool `protobuf:"varint,22,opt,name=existing,proto3" json:"existing,omitempty"`
+	// Of a reset: what completed is undone first.
+	Compensate    bool `protobuf:"varint,23,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,6 +587,13 @@ func (x *BulkOperation) GetCancelledBy() *Author {
 func (x *BulkOperation) GetExisting() bool {
 	if x != nil {
 		return x.Existing
+	}
+	return false
+}
+
+func (x *BulkOperation) GetCompensate() bool {
+	if x != nil {
+		return x.Compensate
 	}
 	return false
 }
@@ -901,7 +923,7 @@ const file_lockstep_v1_bulk_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tKeysEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x84\x02\n" +
 	"\x10StartBulkRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x17\n" +
 	"\abulk_id\x18\x02 \x01(\tR\x06bulkId\x123\n" +
@@ -909,7 +931,10 @@ const file_lockstep_v1_bulk_proto_rawDesc = "" +
 	"\x03all\x18\x04 \x01(\bR\x03all\x12&\n" +
 	"\x03act\x18\x05 \x01(\x0e2\x14.lockstep.v1.BulkActR\x03act\x12\x12\n" +
 	"\x04step\x18\x06 \x01(\tR\x04step\x12\x16\n" +
-	"\x06reason\x18\a \x01(\tR\x06reason\"\x92\x06\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x1e\n" +
+	"\n" +
+	"compensate\x18\b \x01(\bR\n" +
+	"compensate\"\xb2\x06\n" +
 	"\rBulkOperation\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x17\n" +
 	"\abulk_id\x18\x02 \x01(\tR\x06bulkId\x123\n" +
@@ -933,7 +958,10 @@ const file_lockstep_v1_bulk_proto_rawDesc = "" +
 	"\tleft_more\x18\x13 \x01(\bR\bleftMore\x12#\n" +
 	"\rcancel_reason\x18\x14 \x01(\tR\fcancelReason\x126\n" +
 	"\fcancelled_by\x18\x15 \x01(\v2\x13.lockstep.v1.AuthorR\vcancelledBy\x12\x1a\n" +
-	"\bexisting\x18\x16 \x01(\bR\bexisting\"h\n" +
+	"\bexisting\x18\x16 \x01(\bR\bexisting\x12\x1e\n" +
+	"\n" +
+	"compensate\x18\x17 \x01(\bR\n" +
+	"compensate\"h\n" +
 	"\vBulkRefusal\x12%\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x11.lockstep.v1.CodeR\x04code\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1c\n" +
@@ -953,14 +981,15 @@ const file_lockstep_v1_bulk_proto_rawDesc = "" +
 	"\vconsistency\x18\x04 \x01(\x0e2\x18.lockstep.v1.ConsistencyR\vconsistency\"b\n" +
 	"\x11ListBulksResponse\x120\n" +
 	"\x05bulks\x18\x01 \x03(\v2\x1a.lockstep.v1.BulkOperationR\x05bulks\x12\x1b\n" +
-	"\tnext_page\x18\x02 \x01(\tR\bnextPage*\x88\x01\n" +
+	"\tnext_page\x18\x02 \x01(\tR\bnextPage*\x9c\x01\n" +
 	"\aBulkAct\x12\x18\n" +
 	"\x14BULK_ACT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eBULK_ACT_PAUSE\x10\x01\x12\x13\n" +
 	"\x0fBULK_ACT_RESUME\x10\x02\x12\x13\n" +
 	"\x0fBULK_ACT_CANCEL\x10\x03\x12\x12\n" +
 	"\x0eBULK_ACT_RETRY\x10\x04\x12\x11\n" +
-	"\rBULK_ACT_SKIP\x10\x05*s\n" +
+	"\rBULK_ACT_SKIP\x10\x05\x12\x12\n" +
+	"\x0eBULK_ACT_RESET\x10\x06*s\n" +
 	"\tBulkState\x12\x1a\n" +
 	"\x16BULK_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12BULK_STATE_RUNNING\x10\x01\x12\x18\n" +

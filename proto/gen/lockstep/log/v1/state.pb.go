@@ -3735,7 +3735,9 @@ type Bulk struct {
 	CancelReason string         `protobuf:"bytes,29,opt,name=cancel_reason,json=cancelReason,proto3" json:"cancel_reason,omitempty"`
 	CancelledBy  *v1.Author     `protobuf:"bytes,30,opt,name=cancelled_by,json=cancelledBy,proto3" json:"cancelled_by,omitempty"`
 	// Position of the event by which it last went on.
-	Advanced      int64 `protobuf:"varint,31,opt,name=advanced,proto3" json:"advanced,omitempty"`
+	Advanced int64 `protobuf:"varint,31,opt,name=advanced,proto3" json:"advanced,omitempty"`
+	// Of a reset.
+	Compensate    bool `protobuf:"varint,32,opt,name=compensate,proto3" json:"compensate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3985,6 +3987,13 @@ func (x *Bulk) GetAdvanced() int64 {
 		return x.Advanced
 	}
 	return 0
+}
+
+func (x *Bulk) GetCompensate() bool {
+	if x != nil {
+		return x.Compensate
+	}
+	return false
 }
 
 type BulkRefusal struct {
@@ -4554,7 +4563,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12,\n" +
 	"\x06output\x18\x05 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12+\n" +
 	"\x06author\x18\x06 \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12#\n" +
-	"\rreceived_wall\x18\a \x01(\x03R\freceivedWall\"\x8f\b\n" +
+	"\rreceived_wall\x18\a \x01(\x03R\freceivedWall\"\xaf\b\n" +
 	"\x04Bulk\x12\x17\n" +
 	"\abulk_id\x18\x01 \x01(\tR\x06bulkId\x12&\n" +
 	"\x03act\x18\x02 \x01(\x0e2\x14.lockstep.v1.BulkActR\x03act\x12\x12\n" +
@@ -4590,7 +4599,10 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\brefusals\x18\x1c \x03(\v2\x1c.lockstep.log.v1.BulkRefusalR\brefusals\x12#\n" +
 	"\rcancel_reason\x18\x1d \x01(\tR\fcancelReason\x126\n" +
 	"\fcancelled_by\x18\x1e \x01(\v2\x13.lockstep.v1.AuthorR\vcancelledBy\x12\x1a\n" +
-	"\badvanced\x18\x1f \x01(\x03R\badvanced\"h\n" +
+	"\badvanced\x18\x1f \x01(\x03R\badvanced\x12\x1e\n" +
+	"\n" +
+	"compensate\x18  \x01(\bR\n" +
+	"compensate\"h\n" +
 	"\vBulkRefusal\x12%\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x11.lockstep.v1.CodeR\x04code\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1c\n" +
