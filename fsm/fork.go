@@ -104,7 +104,8 @@ func (t *turn) forks(e *instanceStarted) *instance {
 	return i
 }
 
-// goesBehind begins what a frame of an instance begins with, of which what is needed may have ended already.
+// goesBehind begins what a frame of an instance begins with, of which what is needed may have ended already. What that came to holds: nothing
+// is followed that ends as it begins before each has what it came to.
 func (t *turn) goesBehind(i *instance, f *frame) {
 	verdicts := make([]joinVerdict, len(f.runs))
 	for n, r := range f.runs {
@@ -112,6 +113,8 @@ func (t *turn) goesBehind(i *instance, f *frame) {
 			verdicts[n] = i.verdict(at)
 		}
 	}
+	advancing := t.advancing
+	t.advancing = advancing || t.m.level() >= resetLevel // as it was below
 	t.activateFrom(i, f.first, f)
 	for n, verdict := range verdicts {
 		at := f.at(n)
@@ -119,6 +122,7 @@ func (t *turn) goesBehind(i *instance, f *frame) {
 			t.reach(i, at, verdict)
 		}
 	}
+	t.advancing = advancing
 	t.advanceInstance(i)
 }
 

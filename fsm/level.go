@@ -14,7 +14,8 @@ import (
 //
 //	26  observations, and plans about them (observe.go, reconcile.go); the tenth edition of the language: what to do about drift
 //	25  bulk operations (bulk.go)
-//	24  instances are set back to a step (reset.go); failures are resolved by a word (incident.go)
+//	24  instances are set back to a step (reset.go); failures are resolved by a word (incident.go); forks begin nothing that is barred
+//	    (fork.go); a key that a caller is given closes a cycle with what it called (stepkeys.go)
 //	23  since when what stands still does, in the order of that (incidentread.go)
 //	21  instances and events are removed that are over their time (retention.go)
 //	20  an index of instances (searchrow.go)

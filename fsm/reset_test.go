@@ -113,6 +113,20 @@ func TestAResetLeasesNothingOfWhatItEnds(t *testing.T) {
 	})
 }
 
+// What is not to be done, for something before it ended otherwise than is needed, is not begun by what ends as it begins beside it.
+func TestWhatIsBarredStaysBarred(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q}\n  x: {needs: [a], when: input.x, queue: q}\n  b: {needs: [a, x], loop: {while: \"input.none\", max: 3, steps: {s: {queue: q}}}}\n" +
+			"  t: {needs: [a, {step: x, ends: failed}, {step: b, ends: failed}], queue: q}\n  z: {needs: [a], queue: r}\n")
+		r.start("w", "i", `{"x":false}`)
+		r.work(r.session(3600*second), "a")
+		r.is("i", "RUNNING a=COMPLETED x=SKIPPED b=FAILED t=SKIPPED z=READY")
+		r.midway()
+		r.did(r.tell(resetOf("i", "b", 0)), "instance.reset", "step.waiting b", "step.failing b", "step.failed b", "step.skipped t")
+		r.did(r.tell(forkOf("i", "b", "j")), "instance.started", "step.copied a", "step.copied x", "instance.forked", "step.waiting b", "step.failing b", "step.failed b", "step.skipped t", "step.ready z")
+	})
+}
+
 // A step is set back again and again; each time by the name of the activation that is the newest. What needs it means that.
 func TestAResetOfAReset(t *testing.T) {
 	scenario(t, func(r *rig) {

@@ -127,7 +127,7 @@ func (t *turn) lookInside(i *instance) {
 	for _, at := range runs {
 		if !i.isCall(at) {
 			t.lookAgain(i, at)
-		} else if called := t.known(i.run(at).Other); called != nil && called.live() {
+		} else if called := t.known(i.run(at).Other); called != nil && called.live() && t.m.level() >= resetLevel {
 			t.lookInside(called)
 		}
 	}
