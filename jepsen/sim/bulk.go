@@ -54,7 +54,7 @@ func (k *bulker) next() {
 		case len(k.asked) > 0 && d.one(8):
 			again := proto.CloneOf(pick(d, k.asked))
 			if d.one(2) {
-				again.Act, again.Step = v1.BulkAct_BULK_ACT_RESUME, ""
+				again.Act, again.Step, again.Compensate = v1.BulkAct_BULK_ACT_RESUME, "", false
 			}
 			k.start(again)
 		default:
