@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -29,6 +30,8 @@ type fake struct {
 	lockstepv1connect.UnimplementedNamespaceServiceHandler
 	lockstepv1connect.UnimplementedClusterServiceHandler
 	lockstepv1connect.UnimplementedReconcileServiceHandler
+	lockstepv1connect.UnimplementedBulkServiceHandler
+	lockstepv1connect.UnimplementedIncidentServiceHandler
 	mux *http.ServeMux
 
 	mu        sync.Mutex
@@ -43,6 +46,7 @@ type fake struct {
 	calls     map[string]int
 	renewals  []*v1.KeepAliveRequest
 	leader    string
+	bulkAsked atomic.Int32 // for a bulk operation
 	// hook, when set, may refuse a call before it is done, or lose its answer after.
 	hook func(method string, msg any, done bool) error
 }
@@ -72,6 +76,8 @@ func newFake() *fake {
 	f.mux.Handle(lockstepv1connect.NewNamespaceServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewClusterServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewReconcileServiceHandler(f, option))
+	f.mux.Handle(lockstepv1connect.NewBulkServiceHandler(f, option))
+	f.mux.Handle(lockstepv1connect.NewIncidentServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewScheduleServiceHandler(&fakeSchedules{}, option))
 	return f
 }
