@@ -15,7 +15,7 @@ import (
 )
 
 // bulks measures bulk operations over many instances that stand still: what they cost steps that go on at a rate meanwhile, in another namespace,
-// how fast they are, and that each comes to each instance once, the last though the leader is killed midway. Whoever starts one goes away.
+// how fast they are, and that each comes to each instance once, though the leader is killed midway. Whoever starts one goes away.
 func bulks(ctx context.Context, t *target) (Figures, error) {
 	if t.own == nil {
 		return nil, errors.New("bulk kills a server: it needs a cluster of its own, without --server")
@@ -56,14 +56,17 @@ func (k *masses) fill(ctx context.Context, figures Figures) error {
 	return err
 }
 
-// run starts an operation over all, and returns what it came to and how long it took. Meanwhile is called with each look at it.
-func (k *masses) run(ctx context.Context, act v1.BulkAct, meanwhile func(*v1.BulkOperation) error) (*v1.BulkOperation, time.Duration, error) {
-	id, began := act.String(), time.Now()
+// run starts an operation over all, under an id, and returns what it came to and how long it took. Meanwhile is called with each look at it.
+func (k *masses) run(ctx context.Context, id string, act v1.BulkAct, meanwhile func(*v1.BulkOperation) error) (*v1.BulkOperation, time.Duration, error) {
+	began, step := time.Now(), ""
+	if act == v1.BulkAct_BULK_ACT_RESET {
+		step = "a"
+	}
 	c, err := k.t.client(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	_, err = c.Bulks.StartBulk(ctx, connect.NewRequest(&v1.StartBulkRequest{Namespace: k.namespace, BulkId: id, Act: act, Filter: &v1.InstanceFilter{Workflow: "stands"}, Reason: "bench"}))
+	_, err = c.Bulks.StartBulk(ctx, connect.NewRequest(&v1.StartBulkRequest{Namespace: k.namespace, BulkId: id, Act: act, Step: step, Filter: &v1.InstanceFilter{Workflow: "stands"}, Reason: "bench"}))
 	if c.Close(); err != nil {
 		return nil, 0, err
 	}
@@ -109,13 +112,13 @@ func (k *masses) beside(ctx context.Context, figures Figures) error {
 	ran := make(chan error, 1)
 	go func() {
 		defer over.Store(true)
-		for _, act := range []v1.BulkAct{v1.BulkAct_BULK_ACT_PAUSE, v1.BulkAct_BULK_ACT_RESUME, v1.BulkAct_BULK_ACT_RETRY} {
-			_, took, err := k.run(ctx, act, nil)
+		for _, act := range []v1.BulkAct{v1.BulkAct_BULK_ACT_PAUSE, v1.BulkAct_BULK_ACT_RESUME, v1.BulkAct_BULK_ACT_RETRY, v1.BulkAct_BULK_ACT_RESET} {
+			_, took, err := k.run(ctx, "beside-"+actFigure[act], act, nil)
 			if err != nil {
 				ran <- err
 				return
 			}
-			figures[actFigure[act]] = float64(k.t.Live) / took.Seconds()
+			figures[actFigure[act]+"PerSecond"] = float64(k.t.Live) / took.Seconds()
 		}
 		ran <- nil
 	}()
@@ -140,31 +143,42 @@ func (k *masses) beside(ctx context.Context, figures Figures) error {
 }
 
 var actFigure = map[v1.BulkAct]string{
-	v1.BulkAct_BULK_ACT_PAUSE: "pausedPerSecond", v1.BulkAct_BULK_ACT_RESUME: "resumedPerSecond", v1.BulkAct_BULK_ACT_RETRY: "retriedPerSecond",
+	v1.BulkAct_BULK_ACT_PAUSE: "paused", v1.BulkAct_BULK_ACT_RESUME: "resumed", v1.BulkAct_BULK_ACT_RETRY: "retried",
+	v1.BulkAct_BULK_ACT_RESET: "reset", v1.BulkAct_BULK_ACT_CANCEL: "cancelled",
 }
 
-// killed cancels all, and kills the leader when half are.
+// killed has all be retried, reset and cancelled, and each time kills the leader when half are.
 func (k *masses) killed(ctx context.Context, figures Figures) error {
-	kills := 0
-	b, took, err := k.run(ctx, v1.BulkAct_BULK_ACT_CANCEL, func(b *v1.BulkOperation) error {
-		if kills > 0 || b.Matched < int64(k.t.Live)/2 {
-			return nil
+	for _, act := range []v1.BulkAct{v1.BulkAct_BULK_ACT_RETRY, v1.BulkAct_BULK_ACT_RESET, v1.BulkAct_BULK_ACT_CANCEL} {
+		dead := 0
+		b, took, err := k.run(ctx, "killed-"+actFigure[act], act, func(b *v1.BulkOperation) error {
+			if dead > 0 || b.Matched < int64(k.t.Live)/2 {
+				return nil
+			}
+			_, server, err := k.t.leader(ctx)
+			if err != nil {
+				return err
+			}
+			dead = k.t.number(server)
+			return k.t.own.Kill(dead)
+		})
+		switch {
+		case err != nil:
+			return err
+		case dead == 0:
+			k.t.problem("%s was over before its leader was killed", b.BulkId)
+		default:
+			figures["leadersKilled"]++
+			if err := k.t.own.StartAttached(dead); err != nil {
+				return err
+			}
 		}
-		kills++
-		_, server, err := k.t.leader(ctx)
-		if err != nil {
+		figures[actFigure[act]+"PerSecondLeaderKilled"] = float64(k.t.Live) / took.Seconds()
+		if err := k.once(ctx, b.BulkId); err != nil {
 			return err
 		}
-		return k.t.own.Kill(k.t.own.Nodes[slices.Index(k.t.servers, server)].Number)
-	})
-	if err != nil {
-		return err
 	}
-	if kills == 0 {
-		k.t.problem("%s was over before its leader was killed", b.BulkId)
-	}
-	figures["cancelledPerSecondLeaderKilled"], figures["leadersKilled"] = float64(k.t.Live)/took.Seconds(), float64(kills)
-	return k.once(ctx, b.BulkId)
+	return nil
 }
 
 // once reads off the feed that an operation came to each instance once.
