@@ -252,6 +252,15 @@ func (i *instance) gated(f *frame) (by at, is bool) {
 	return by, false
 }
 
+// isGated: a run is gated with its frame.
+func (i *instance) isGated(at at) bool {
+	if len(i.leaving) == 0 || plant.Is(plant.ResetUngated) {
+		return false
+	}
+	_, is := i.gated(i.frame(at))
+	return is
+}
+
 // before: a frame of the workflow has a newer activation of a step.
 func (outer at) before(f *frame) bool {
 	return outer.index < f.index && f.runs[outer.node-f.first].State != unbegun

@@ -241,3 +241,23 @@ func TestWhatWasSetBackIsRemoved(t *testing.T) {
 		r.rowless('i', 'r', 'p', 'd', 'f', 'h', 't', 'z', 'Y')
 	})
 }
+
+// What was postponed before what is undone was set back waits for that too when it is taken up, as it would if it was reached then.
+func TestWhatIsPostponedIsGated(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.register("workflow: w\nsteps:\n  a: {queue: q}\n  b: {queue: q}\n  c: {needs: [a, b], queue: q, compensate: {queue: q}}\n  z: {queue: r}\n")
+		worker := r.session(3600 * second)
+		r.start("w", "i", `{}`)
+		r.work(worker, "a", "b")
+		r.work(worker, "c")
+		r.tell(pause("i"))
+		r.tell(resetOf("i", "a", 0))
+		r.tell(undoingOf(resetOf("i", "b", 0)))
+		r.midway()
+		r.did(r.tell(resume("i")), "instance.resumed", "step.ready c.compensate")
+		r.midway()
+		r.work(worker, "c.compensate")
+		r.work(worker, "a", "b")
+		r.work(worker, "c")
+	})
+}

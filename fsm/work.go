@@ -45,10 +45,8 @@ func (t *turn) nextShare() { t.before = t.worked() }
 
 // reach begins a run whose needs are settled, or skips it, or postpones that. What is gated is reached once more when it is not any longer.
 func (t *turn) reach(i *instance, at at, verdict joinVerdict) {
-	if len(i.leaving) > 0 && !plant.Is(plant.ResetUngated) {
-		if _, gated := i.gated(i.frame(at)); gated {
-			return
-		}
+	if i.isGated(at) {
+		return
 	}
 	if t.tired() || i.paused() {
 		t.postpone(i, at)
@@ -84,6 +82,8 @@ func (t *turn) takeUp(i *instance, at at) {
 	case isCompensation(n):
 		t.reached++
 		t.activate(i, at)
+		return
+	case i.isGated(at): // since it was postponed
 		return
 	case len(n.Needs) == 0:
 		t.enact(i, at, joinGo)
