@@ -198,10 +198,10 @@ func (s *State) setBack(f *Fact) {
 		r.other = r.names()
 		frame.runs, i.runs = append(frame.runs, r), append(i.runs, r)
 	}
-	s.since(frame.runs)
 	if i.beginUndo(undo); len(undo) > 0 {
 		s.saw(SetBackUndoes)
 	}
+	s.since(i.runs)
 	s.changed = true
 	s.touch(i)
 }
