@@ -1,5 +1,5 @@
 // Package examples holds workflows that run: each directory has a definition, a worker of a few shell lines, and a
-// README that says how to start them.
+// README that says how to start them. One has another engine beside them.
 package examples
 
 import (
@@ -14,7 +14,7 @@ var definitions embed.FS
 
 // Names lists the examples.
 func Names() []string {
-	return []string{"order-fulfilment", "customer-onboarding", "incident-handling", "settlement"}
+	return []string{"order-fulfilment", "customer-onboarding", "incident-handling", "settlement", "two-engines"}
 }
 
 // Definition is the source of an example, in YAML.
