@@ -82,6 +82,7 @@ type Client struct {
 	Incidents  lockstepv1connect.IncidentServiceClient
 	Bulks      lockstepv1connect.BulkServiceClient
 	Reconcile  lockstepv1connect.ReconcileServiceClient
+	Reporters  lockstepv1connect.ReporterServiceClient
 	Events     lockstepv1connect.EventServiceClient
 	Cluster    lockstepv1connect.ClusterServiceClient
 	Exports    lockstepv1connect.ExportServiceClient
@@ -121,6 +122,7 @@ func New(config Config) (*Client, error) {
 	c.Incidents = lockstepv1connect.NewIncidentServiceClient(carrier, base, option)
 	c.Bulks = lockstepv1connect.NewBulkServiceClient(carrier, base, option)
 	c.Reconcile = lockstepv1connect.NewReconcileServiceClient(carrier, base, option)
+	c.Reporters = lockstepv1connect.NewReporterServiceClient(carrier, base, option)
 	c.Events = lockstepv1connect.NewEventServiceClient(carrier, base, option)
 	c.Cluster = lockstepv1connect.NewClusterServiceClient(carrier, base, option)
 	c.Exports = lockstepv1connect.NewExportServiceClient(carrier, base, option)

@@ -30,6 +30,7 @@ type fake struct {
 	lockstepv1connect.UnimplementedNamespaceServiceHandler
 	lockstepv1connect.UnimplementedClusterServiceHandler
 	lockstepv1connect.UnimplementedReconcileServiceHandler
+	lockstepv1connect.UnimplementedReporterServiceHandler
 	lockstepv1connect.UnimplementedBulkServiceHandler
 	lockstepv1connect.UnimplementedIncidentServiceHandler
 	mux *http.ServeMux
@@ -76,6 +77,7 @@ func newFake() *fake {
 	f.mux.Handle(lockstepv1connect.NewNamespaceServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewClusterServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewReconcileServiceHandler(f, option))
+	f.mux.Handle(lockstepv1connect.NewReporterServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewBulkServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewIncidentServiceHandler(f, option))
 	f.mux.Handle(lockstepv1connect.NewScheduleServiceHandler(&fakeSchedules{}, option))

@@ -213,7 +213,7 @@ func safe(r connect.AnyRequest) bool {
 		return m.GetSignalId() != ""
 	case interface{ GetInstanceId() string }: // StartInstance, CancelInstance
 		return m.GetInstanceId() != ""
-	case *v1.StartInstancesRequest, *v1.CompleteStepsRequest, *v1.RegisterWorkflowRequest,
+	case *v1.StartInstancesRequest, *v1.CompleteStepsRequest, *v1.RegisterWorkflowRequest, *v1.RegisterReporterRequest,
 		*v1.OpenSessionRequest, *v1.KeepAliveRequest, *v1.CloseSessionRequest:
 		return true
 	}

@@ -24,7 +24,7 @@ steps:
   wait: {await: {instance: "batch-${input.day}", step: load}, timeouts: {total: 60s}}
   go: {needs: [wait], queue: f, input: "${steps.wait.output}"}
 `
-	reporter = `
+	reporterYAML = `
 workflow: reporter
 steps:
   wait: {await: {instance: "${input.batch}"}}
@@ -34,7 +34,7 @@ steps:
 
 func (r *rig) batches() (worker int64) {
 	r.t.Helper()
-	for _, yaml := range []string{batch, follower, reporter} {
+	for _, yaml := range []string{batch, follower, reporterYAML} {
 		r.register(yaml)
 	}
 	return r.session(3600 * second)

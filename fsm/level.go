@@ -12,6 +12,7 @@ import (
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. What came with each:
 //
+//	28  reporters that are asked (reporter.go)
 //	26  observations, and plans about them (observe.go, reconcile.go); the tenth edition of the language: what to do about drift
 //	25  bulk operations (bulk.go)
 //	24  instances are set back to a step (reset.go); failures are resolved by a word (incident.go); forks begin nothing that is barred
@@ -38,7 +39,7 @@ import (
 //	 3  slices of the state are in the digest, of rows in the present format (slice.go); those of level 2 were of the first
 //
 // Which tables are in the slices from which level on is in slice.go.
-const Level = reconcileLevel
+const Level = sweepLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -91,6 +92,8 @@ func LevelOf(c *logv1.Command) uint32 {
 		return resolutionLevel
 	case *logv1.Command_ReportObservation, *logv1.Command_ApplyPlan:
 		return reconcileLevel
+	case *logv1.Command_RegisterReporter, *logv1.Command_RemoveReporter, *logv1.Command_RecordAsk:
+		return sweepLevel
 	case *logv1.Command_StartInstance:
 		if body.StartInstance.OnConflict != 0 || body.StartInstance.StartId != "" {
 			return lineLevel

@@ -73,6 +73,7 @@ type dirt struct {
 	locks      []*lock
 	schedules  []*schedule
 	bulks      []*bulk
+	reporters  []*reporter
 	censuses   []*census
 	sessions   []int64
 	late       []lateRow

@@ -246,6 +246,9 @@ func dump(m *Machine) string {
 		for _, id := range ns.bulkIDs {
 			fmt.Fprintf(&b, "bulk %s %x, %d run\n", id, appendRow(nil, ns.bulks[id].rec), ns.bulksRun)
 		}
+		for _, name := range ns.asked {
+			fmt.Fprintf(&b, "reporter %s %x\n", name, appendRow(nil, ns.reporters[name].rec))
+		}
 		for _, plan := range ns.calendar {
 			fmt.Fprintf(&b, "schedule %s %x\n", plan, appendRow(nil, ns.schedules[plan].rec))
 		}

@@ -25,6 +25,8 @@ type namespace struct {
 	bulks     map[string]*bulk
 	bulkIDs   []string // sorted
 	bulksRun  int      // how many of them run
+	reporters map[string]*reporter
+	asked     []string // names of reporters, sorted
 	feed      feed
 	waits     dependencies // runs that wait for other instances
 	holds     *btree.BTreeG[holding]
@@ -60,6 +62,7 @@ func (ns *namespace) clear() {
 	ns.leases = map[int64]leaseRef{}
 	ns.schedules, ns.calendar = map[string]*schedule{}, nil
 	ns.bulks, ns.bulkIDs, ns.bulksRun = map[string]*bulk{}, nil, 0
+	ns.reporters, ns.asked = map[string]*reporter{}, nil
 	ns.feed, ns.payloads = feed{}, numbered{}
 	ns.waits, ns.holds, ns.parties = newDependencies(), newHoldings(), newParties()
 	ns.censuses, ns.still = newCensuses(), newStill()
@@ -261,6 +264,7 @@ func (m *Machine) forget(t *turn, ns *namespace) {
 	d.locks = keep(d.locks, func(l *lock) bool { return l.ns != ns })
 	d.schedules = keep(d.schedules, func(s *schedule) bool { return s.ns != ns })
 	d.bulks = keep(d.bulks, func(b *bulk) bool { return b.ns != ns })
+	d.reporters = keep(d.reporters, func(p *reporter) bool { return p.ns != ns })
 	d.index = keep(d.index, func(r olderRow) bool { return r.namespace != ns.rec.Namespace })
 	d.censuses = keep(d.censuses, func(c *census) bool { return c.ns != ns })
 	d.fair = keep(d.fair, func(r fairRow) bool { return r.queue.ns != ns })

@@ -240,6 +240,7 @@ func (w *walk) entry() *logv1.Entry {
 	}
 	w.retain(e)
 	w.bulk(e)
+	w.reporters(e)
 	return e
 }
 
@@ -267,6 +268,36 @@ func (w *walk) bulk(e *logv1.Entry) {
 	case 7:
 		if w.index%5 == 0 {
 			e.Commands = append(e.Commands, &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_CancelBulk{CancelBulk: &v1.CancelBulkRequest{BulkId: fmt.Sprint("b", w.index/200%30), Reason: "r"}}})
+		}
+	}
+}
+
+// reporters has reporters be registered, asked and removed, by who holds the lock and by others.
+func (w *walk) reporters(e *logv1.Entry) {
+	add := func(c *logv1.Command) { c.Envelope = &logv1.Envelope{}; e.Commands = append(e.Commands, c) }
+	name := fmt.Sprint("rep", w.index/13%4)
+	switch w.index % 13 {
+	case 1:
+		add(&logv1.Command{Body: &logv1.Command_RegisterReporter{RegisterReporter: &v1.RegisterReporterRequest{Reporter: name, Url: "http://u", Every: durationpb.New(time.Duration(1+w.index/13%2) * time.Second), Reason: "r"}}})
+	case 4, 7, 9:
+		ask := &v1.RecordAskRequest{Reporter: name, AskId: fmt.Sprint(w.index / 2), Runs: 2, Observations: 1, Token: int64(w.index / 3)}
+		ask.Position = w.planned["reporter/"+name][0]
+		for _, l := range w.locks {
+			if l.name == SweepLock && w.index%4 > 0 {
+				ask.Token = l.token
+			}
+		}
+		if w.index%5 == 0 {
+			ask.Error = "silence"
+		}
+		add(&logv1.Command{Body: &logv1.Command_RecordAsk{RecordAsk: ask}})
+	case 3:
+		if n := len(w.sessions); n > 0 {
+			add(&logv1.Command{Body: &logv1.Command_AcquireLock{AcquireLock: &logv1.AcquireLock{Session: w.sessions[n-1], Lock: SweepLock}}})
+		}
+	case 11:
+		if w.index%3 == 0 {
+			add(&logv1.Command{Body: &logv1.Command_RemoveReporter{RemoveReporter: &v1.RemoveReporterRequest{Reporter: name, Reason: "r"}}})
 		}
 	}
 }
@@ -594,6 +625,8 @@ func (w *walk) learn(e *logv1.Entry, r Result) {
 		switch over := event.Data.Due.AsTime().UnixNano(); {
 		case event.Type == "lockstep.schedule.created.v1":
 			w.planned[event.Data.Name] = [2]int64{event.Position, event.Time.AsTime().UnixNano()}
+		case event.Type == "lockstep.reporter.registered.v1":
+			w.planned[event.Subject] = [2]int64{event.Position}
 		case strings.HasPrefix(event.Type, "lockstep.schedule.") && event.Data.Due != nil && w.pick(10) > 0:
 			w.planned[event.Data.Name] = [2]int64{w.planned[event.Data.Name][0], max(over, w.planned[event.Data.Name][1])}
 		}

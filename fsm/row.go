@@ -109,6 +109,11 @@ func (m *Machine) appendRowOf(b []byte, ns *namespace, id string, rest, k, store
 			return appendRow(b, o.rec), nil
 		}
 		return appendStored(b, k, stored, &logv1.Bulk{})
+	case tableReporter:
+		if p := ns.reporters[id]; p != nil {
+			return appendRow(b, p.rec), nil
+		}
+		return appendStored(b, k, stored, &logv1.Reporter{})
 	}
 	return appendStored(b, k, stored, &logv1.LateResult{})
 }

@@ -51,6 +51,7 @@ var sliced = [...]struct {
 	{retentionLevel, tableEnded}, {retentionLevel, tableArchive},
 	{bulkLevel, tableBulk},
 	{reconcileLevel, tableObserved}, {reconcileLevel, tableDrift}, {reconcileLevel, tableOrphan},
+	{sweepLevel, tableReporter},
 }
 
 // slicedAt is how many of them there are at a cluster level.

@@ -91,6 +91,7 @@ var changes = map[byte]func([]byte) []byte{
 	tableObserved:  changed(func(m *logv1.Observation) { m.Evidence += "!" }),
 	tableDrift:     nil,
 	tableOrphan:    nil,
+	tableReporter:  changed(func(m *logv1.Reporter) { m.Error += "!" }),
 	tableLate:      changed(func(m *logv1.LateResult) { m.Output = &v1.Payload{} }),
 }
 

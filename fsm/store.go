@@ -53,11 +53,12 @@ const (
 	tableObserved  = 'u' // namespace, instance, step, reporter, key, index -> Observation (observe.go)
 	tableDrift     = 'U' // namespace, since when, and the same
 	tableOrphan    = 'a' // namespace, until when, and the same
+	tableReporter  = 'R' // namespace, reporter -> Reporter (reporter.go)
 	tableFair      = 'q' // namespace, queue, key of fairness -> its tag; without a key the queue's time (fairrow.go)
 )
 
 // namespaceTables are those whose keys begin with a namespace's name.
-var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive, tableBulk, tableObserved, tableDrift, tableOrphan}
+var namespaceTables = [...]byte{tableWorkflow, tableInstance, tablePage, tablePending, tablePayload, tableNumbered, tableLock, tableBlock, tableHistory, tableLate, tableSchedule, tableKey, tableKept, tableTold, tableOver, tableUse, tableFair, tableLimit, tableHad, tableCensus, tableIndex, tableEnded, tableArchive, tableBulk, tableObserved, tableDrift, tableOrphan, tableReporter}
 
 // looseTables are those of loose rows (loose.go).
 var looseTables = [...]byte{tableKey, tableKept, tableTold, tableOver, tableHad, tableEnded, tableArchive, tableObserved, tableDrift, tableOrphan}
@@ -220,7 +221,7 @@ func (m *Machine) loadNamespace(ns *namespace) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(m.loadHoldings(ns), m.loadCensuses(ns), m.loadBulks(ns)); err != nil {
+	if err := errors.Join(m.loadHoldings(ns), m.loadCensuses(ns), m.loadBulks(ns), m.loadReporters(ns)); err != nil {
 		return err
 	}
 	m.overAt(ns, m.nextOver(ns))
@@ -383,6 +384,9 @@ func (m *Machine) gatherOthers(b *table.Batch) {
 	}
 	for _, o := range d.bulks {
 		m.flushBulk(b, o)
+	}
+	for _, p := range d.reporters {
+		m.flushReporter(b, p)
 	}
 	m.flushFairness(b)
 	m.flushLimits(b)

@@ -215,6 +215,12 @@ func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal 
 		reply, refusal = t.reportObservation(body.ReportObservation)
 	case *logv1.Command_ApplyPlan:
 		reply, refusal = t.applyPlan(body.ApplyPlan)
+	case *logv1.Command_RegisterReporter:
+		reply, refusal = t.registerReporter(body.RegisterReporter)
+	case *logv1.Command_RemoveReporter:
+		reply, refusal = t.removeReporter(body.RemoveReporter)
+	case *logv1.Command_RecordAsk:
+		reply, refusal = t.recordAsk(body.RecordAsk)
 	default:
 		known = false
 	}

@@ -56,6 +56,12 @@ func eventRow(e *v1.Event) []string {
 		add("parties", fmt.Sprint(d.Count))
 	}
 	add("bulk", d.Bulk)
+	if strings.HasPrefix(e.Subject, "reporter/") && kind != "observation.reported" {
+		add("url", d.Name)
+		add("runs", fmt.Sprint(d.Count))
+		add("observations", fmt.Sprint(d.Changed))
+		add("refused", fmt.Sprint(d.Refused))
+	}
 	if strings.HasPrefix(e.Subject, "bulk/") {
 		if add("act", d.Name); kind != "bulk.applied" {
 			add("matched", fmt.Sprint(d.Count))

@@ -116,7 +116,7 @@ func (c *cli) root() *cobra.Command {
 	root.AddCommand(
 		c.serverCommand(), c.demoCommand(), c.benchCommand(), c.devCommand(), c.clusterCommand(), c.initCommand(), c.versionCommand(),
 		c.namespaceCommand(), c.workflowCommand(), c.instanceCommand(), c.scheduleCommand(), c.stepCommand(), c.workerCommand(),
-		c.queueCommand(), c.lockCommand(), c.limitCommand(), c.incidentCommand(), c.bulkCommand(), c.reconcileCommand(), c.sessionCommand(), c.memberCommand(),
+		c.queueCommand(), c.lockCommand(), c.limitCommand(), c.incidentCommand(), c.bulkCommand(), c.reconcileCommand(), c.reporterCommand(), c.sessionCommand(), c.memberCommand(),
 	)
 	root.AddCommand(c.demoParts()...)
 	return root
@@ -161,6 +161,7 @@ type services struct {
 	incidents  lockstepv1.IncidentServiceClient
 	bulks      lockstepv1.BulkServiceClient
 	reconcile  lockstepv1.ReconcileServiceClient
+	reporters  lockstepv1.ReporterServiceClient
 	events     lockstepv1.EventServiceClient
 	cluster    lockstepv1.ClusterServiceClient
 	exports    lockstepv1.ExportServiceClient
@@ -193,6 +194,7 @@ func servicesAt(client connect.HTTPClient, address string) *services {
 		incidents:  lockstepv1.NewIncidentServiceClient(client, url),
 		bulks:      lockstepv1.NewBulkServiceClient(client, url),
 		reconcile:  lockstepv1.NewReconcileServiceClient(client, url),
+		reporters:  lockstepv1.NewReporterServiceClient(client, url),
 		events:     lockstepv1.NewEventServiceClient(client, url),
 		cluster:    lockstepv1.NewClusterServiceClient(client, url),
 		exports:    lockstepv1.NewExportServiceClient(client, url),

@@ -133,6 +133,7 @@ const (
 	ResetNotUndone       Bug = "reset-not-undone"
 	ResetUnordered       Bug = "reset-unordered"
 	ResetUngated         Bug = "reset-ungated"
+	SweepUnfenced        Bug = "sweep-unfenced"
 	BulkEdgeLost         Bug = "bulk-edge-lost"
 	BulkEdgeTwice        Bug = "bulk-edge-twice"
 	BulkNewer            Bug = "bulk-newer"
@@ -225,6 +226,7 @@ var All = []Row{
 	{OldTokenKept, "S1", "a run that is leased is completed by hand under the token of its lease"},
 	{TagsNotStored, "S7", "where keys are with their turns is left out of the state on disk"},
 	{PageSkips, "S4", "a page of a list that is full goes on behind the one after it"},
+	{SweepUnfenced, "S2", "what a sweeper says that has lost its lock is recorded"},
 	{BulkEdgeLost, "S4", "a bulk operation goes on behind the instance after the one at which a slice ended"},
 	{BulkEdgeTwice, "S4", "a bulk operation comes to the instance at which a slice ended again"},
 	{BulkNewer, "S4", "a bulk operation comes to instances that were started behind it"},

@@ -70,6 +70,7 @@ type clients struct {
 	lockstepv1.IncidentServiceClient
 	lockstepv1.BulkServiceClient
 	lockstepv1.ReconcileServiceClient
+	lockstepv1.ReporterServiceClient
 	lockstepv1.EventServiceClient
 	lockstepv1.ClusterServiceClient
 	lockstepv1.ExportServiceClient
@@ -80,7 +81,7 @@ func dial(t *testing.T, address string, options ...connect.ClientOption) *client
 	return &clients{
 		lockstepv1.NewNamespaceServiceClient(http, url, options...), lockstepv1.NewWorkflowServiceClient(http, url, options...),
 		lockstepv1.NewInstanceServiceClient(http, url, options...), lockstepv1.NewScheduleServiceClient(http, url, options...), lockstepv1.NewWorkerServiceClient(http, url, options...),
-		lockstepv1.NewLockServiceClient(http, url, options...), lockstepv1.NewLimitServiceClient(http, url, options...), lockstepv1.NewIncidentServiceClient(http, url, options...), lockstepv1.NewBulkServiceClient(http, url, options...), lockstepv1.NewReconcileServiceClient(http, url, options...), lockstepv1.NewEventServiceClient(http, url, options...),
+		lockstepv1.NewLockServiceClient(http, url, options...), lockstepv1.NewLimitServiceClient(http, url, options...), lockstepv1.NewIncidentServiceClient(http, url, options...), lockstepv1.NewBulkServiceClient(http, url, options...), lockstepv1.NewReconcileServiceClient(http, url, options...), lockstepv1.NewReporterServiceClient(http, url, options...), lockstepv1.NewEventServiceClient(http, url, options...),
 		lockstepv1.NewClusterServiceClient(http, url, options...), lockstepv1.NewExportServiceClient(http, url, options...),
 	}
 }

@@ -151,6 +151,7 @@ func (s *service) handler() http.Handler {
 	mux.Handle(lockstepv1.NewIncidentServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewBulkServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewReconcileServiceHandler(s, options...))
+	mux.Handle(lockstepv1.NewReporterServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewEventServiceHandler(s, options...))
 	mux.Handle(lockstepv1.NewClusterServiceHandler(s, options...))
 	reflector := grpcreflect.NewStaticReflector(services()...)
@@ -170,6 +171,6 @@ func (s *service) handler() http.Handler {
 func services() []string {
 	return []string{
 		lockstepv1.NamespaceServiceName, lockstepv1.WorkflowServiceName, lockstepv1.InstanceServiceName, lockstepv1.ScheduleServiceName, lockstepv1.WorkerServiceName,
-		lockstepv1.LockServiceName, lockstepv1.LimitServiceName, lockstepv1.IncidentServiceName, lockstepv1.BulkServiceName, lockstepv1.ReconcileServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName, lockstepv1.ExportServiceName,
+		lockstepv1.LockServiceName, lockstepv1.LimitServiceName, lockstepv1.IncidentServiceName, lockstepv1.BulkServiceName, lockstepv1.ReconcileServiceName, lockstepv1.ReporterServiceName, lockstepv1.EventServiceName, lockstepv1.ClusterServiceName, lockstepv1.ExportServiceName,
 	}
 }

@@ -184,6 +184,15 @@ const (
 	// The namespace, or the instance, has as many observations as it may.
 	// Next: settle drift by plans, or report fewer runs; what is of an instance goes with it.
 	Code_CODE_OBSERVATIONS_FULL Code = 71
+	// Nobody has registered such a reporter.
+	// Next: see `lockstep reporter list`, and register it.
+	Code_CODE_REPORTER_NOT_FOUND Code = 85
+	// A reporter of that name is registered, and is asked elsewhere, about other runs, or at other times.
+	// Next: remove it first, or register another name.
+	Code_CODE_REPORTER_EXISTS Code = 86
+	// The namespace has as many reporters as it may.
+	// Next: remove one.
+	Code_CODE_REPORTER_LIMIT Code = 87
 )
 
 // Enum value maps for Code.
@@ -242,6 +251,9 @@ var (
 		64: "CODE_RESET_BUSY",
 		70: "CODE_STALE_PLAN",
 		71: "CODE_OBSERVATIONS_FULL",
+		85: "CODE_REPORTER_NOT_FOUND",
+		86: "CODE_REPORTER_EXISTS",
+		87: "CODE_REPORTER_LIMIT",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -297,6 +309,9 @@ var (
 		"CODE_RESET_BUSY":          64,
 		"CODE_STALE_PLAN":          70,
 		"CODE_OBSERVATIONS_FULL":   71,
+		"CODE_REPORTER_NOT_FOUND":  85,
+		"CODE_REPORTER_EXISTS":     86,
+		"CODE_REPORTER_LIMIT":      87,
 	}
 )
 
@@ -753,7 +768,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\x92\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xe2\n" +
 	"\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
@@ -809,7 +824,10 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x13CODE_STEP_NOT_BEGUN\x10?\x12\x13\n" +
 	"\x0fCODE_RESET_BUSY\x10@\x12\x13\n" +
 	"\x0fCODE_STALE_PLAN\x10F\x12\x1a\n" +
-	"\x16CODE_OBSERVATIONS_FULL\x10G*A\n" +
+	"\x16CODE_OBSERVATIONS_FULL\x10G\x12\x1b\n" +
+	"\x17CODE_REPORTER_NOT_FOUND\x10U\x12\x18\n" +
+	"\x14CODE_REPORTER_EXISTS\x10V\x12\x17\n" +
+	"\x13CODE_REPORTER_LIMIT\x10W*A\n" +
 	"\vConsistency\x12\x1b\n" +
 	"\x17CONSISTENCY_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CONSISTENCY_STALE\x10\x01BCZAgithub.com/lockstep-dev/lockstep/proto/gen/lockstep/v1;lockstepv1b\x06proto3"

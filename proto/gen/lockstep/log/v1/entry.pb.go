@@ -412,6 +412,9 @@ type Command struct {
 	//	*Command_ReopenIncident
 	//	*Command_ReportObservation
 	//	*Command_ApplyPlan
+	//	*Command_RegisterReporter
+	//	*Command_RemoveReporter
+	//	*Command_RecordAsk
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -902,6 +905,33 @@ func (x *Command) GetApplyPlan() *v1.ApplyPlanRequest {
 	return nil
 }
 
+func (x *Command) GetRegisterReporter() *v1.RegisterReporterRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RegisterReporter); ok {
+			return x.RegisterReporter
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRemoveReporter() *v1.RemoveReporterRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RemoveReporter); ok {
+			return x.RemoveReporter
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecordAsk() *v1.RecordAskRequest {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RecordAsk); ok {
+			return x.RecordAsk
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1113,6 +1143,19 @@ type Command_ApplyPlan struct {
 	ApplyPlan *v1.ApplyPlanRequest `protobuf:"bytes,91,opt,name=apply_plan,json=applyPlan,proto3,oneof"`
 }
 
+type Command_RegisterReporter struct {
+	// From cluster level 28 on.
+	RegisterReporter *v1.RegisterReporterRequest `protobuf:"bytes,98,opt,name=register_reporter,json=registerReporter,proto3,oneof"`
+}
+
+type Command_RemoveReporter struct {
+	RemoveReporter *v1.RemoveReporterRequest `protobuf:"bytes,99,opt,name=remove_reporter,json=removeReporter,proto3,oneof"`
+}
+
+type Command_RecordAsk struct {
+	RecordAsk *v1.RecordAskRequest `protobuf:"bytes,100,opt,name=record_ask,json=recordAsk,proto3,oneof"`
+}
+
 func (*Command_CreateNamespace) isCommand_Body() {}
 
 func (*Command_UpdateNamespace) isCommand_Body() {}
@@ -1210,6 +1253,12 @@ func (*Command_ReopenIncident) isCommand_Body() {}
 func (*Command_ReportObservation) isCommand_Body() {}
 
 func (*Command_ApplyPlan) isCommand_Body() {}
+
+func (*Command_RegisterReporter) isCommand_Body() {}
+
+func (*Command_RemoveReporter) isCommand_Body() {}
+
+func (*Command_RecordAsk) isCommand_Body() {}
 
 // FireSchedule is the leader's word that a time of a schedule has come.
 type FireSchedule struct {
@@ -2149,7 +2198,7 @@ var File_lockstep_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/incident.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1blockstep/v1/reconcile.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
+	"\x1blockstep/log/v1/entry.proto\x12\x0flockstep.log.v1\x1a\x16lockstep/v1/bulk.proto\x1a\x18lockstep/v1/common.proto\x1a\x18lockstep/v1/export.proto\x1a\x1alockstep/v1/incident.proto\x1a\x1alockstep/v1/instance.proto\x1a\x16lockstep/v1/lock.proto\x1a\x1blockstep/v1/namespace.proto\x1a\x1blockstep/v1/reconcile.proto\x1a\x1alockstep/v1/reporter.proto\x1a\x1alockstep/v1/schedule.proto\x1a\x18lockstep/v1/worker.proto\x1a\x1alockstep/v1/workflow.proto\"\xb0\x01\n" +
 	"\x05Entry\x12/\n" +
 	"\x06header\x18\x01 \x01(\v2\x17.lockstep.log.v1.HeaderR\x06header\x124\n" +
 	"\brenewals\x18\x02 \x03(\v2\x18.lockstep.log.v1.RenewalR\brenewals\x124\n" +
@@ -2177,7 +2226,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\x87\x1c\n" +
+	" \x01(\fR\x04salt\"\xeb\x1d\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -2241,7 +2290,11 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x0freopen_incident\x18V \x01(\v2\".lockstep.v1.ReopenIncidentRequestH\x00R\x0ereopenIncident\x12V\n" +
 	"\x12report_observation\x18Z \x01(\v2%.lockstep.v1.ReportObservationRequestH\x00R\x11reportObservation\x12>\n" +
 	"\n" +
-	"apply_plan\x18[ \x01(\v2\x1d.lockstep.v1.ApplyPlanRequestH\x00R\tapplyPlanB\x06\n" +
+	"apply_plan\x18[ \x01(\v2\x1d.lockstep.v1.ApplyPlanRequestH\x00R\tapplyPlan\x12S\n" +
+	"\x11register_reporter\x18b \x01(\v2$.lockstep.v1.RegisterReporterRequestH\x00R\x10registerReporter\x12M\n" +
+	"\x0fremove_reporter\x18c \x01(\v2\".lockstep.v1.RemoveReporterRequestH\x00R\x0eremoveReporter\x12>\n" +
+	"\n" +
+	"record_ask\x18d \x01(\v2\x1d.lockstep.v1.RecordAskRequestH\x00R\trecordAskB\x06\n" +
 	"\x04body\"\x84\x01\n" +
 	"\fFireSchedule\x12\x1a\n" +
 	"\bschedule\x18\x01 \x01(\tR\bschedule\x12\x1a\n" +
@@ -2378,6 +2431,9 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.ReopenIncidentRequest)(nil),     // 56: lockstep.v1.ReopenIncidentRequest
 	(*v1.ReportObservationRequest)(nil),  // 57: lockstep.v1.ReportObservationRequest
 	(*v1.ApplyPlanRequest)(nil),          // 58: lockstep.v1.ApplyPlanRequest
+	(*v1.RegisterReporterRequest)(nil),   // 59: lockstep.v1.RegisterReporterRequest
+	(*v1.RemoveReporterRequest)(nil),     // 60: lockstep.v1.RemoveReporterRequest
+	(*v1.RecordAskRequest)(nil),          // 61: lockstep.v1.RecordAskRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2434,11 +2490,14 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	56, // 51: lockstep.log.v1.Command.reopen_incident:type_name -> lockstep.v1.ReopenIncidentRequest
 	57, // 52: lockstep.log.v1.Command.report_observation:type_name -> lockstep.v1.ReportObservationRequest
 	58, // 53: lockstep.log.v1.Command.apply_plan:type_name -> lockstep.v1.ApplyPlanRequest
-	54, // [54:54] is the sub-list for method output_type
-	54, // [54:54] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	59, // 54: lockstep.log.v1.Command.register_reporter:type_name -> lockstep.v1.RegisterReporterRequest
+	60, // 55: lockstep.log.v1.Command.remove_reporter:type_name -> lockstep.v1.RemoveReporterRequest
+	61, // 56: lockstep.log.v1.Command.record_ask:type_name -> lockstep.v1.RecordAskRequest
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2496,6 +2555,9 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_ReopenIncident)(nil),
 		(*Command_ReportObservation)(nil),
 		(*Command_ApplyPlan)(nil),
+		(*Command_RegisterReporter)(nil),
+		(*Command_RemoveReporter)(nil),
+		(*Command_RecordAsk)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -4056,6 +4056,197 @@ func (x *BulkRefusal) GetInstances() []string {
 	return nil
 }
 
+// Reporter is another system that is asked about runs.
+type Reporter struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Reporter  string                 `protobuf:"bytes,1,opt,name=reporter,proto3" json:"reporter,omitempty"`
+	Url       string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	Workflows []string               `protobuf:"bytes,3,rep,name=workflows,proto3" json:"workflows,omitempty"`
+	Steps     []string               `protobuf:"bytes,4,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Nanoseconds.
+	Every        int64      `protobuf:"varint,5,opt,name=every,proto3" json:"every,omitempty"`
+	OutOfContact int64      `protobuf:"varint,6,opt,name=out_of_contact,json=outOfContact,proto3" json:"out_of_contact,omitempty"`
+	Reason       string     `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	Author       *v1.Author `protobuf:"bytes,8,opt,name=author,proto3" json:"author,omitempty"`
+	CreatedWall  int64      `protobuf:"varint,9,opt,name=created_wall,json=createdWall,proto3" json:"created_wall,omitempty"`
+	Position     int64      `protobuf:"varint,10,opt,name=position,proto3" json:"position,omitempty"`
+	AskedWall    int64      `protobuf:"varint,11,opt,name=asked_wall,json=askedWall,proto3" json:"asked_wall,omitempty"`
+	AnsweredWall int64      `protobuf:"varint,12,opt,name=answered_wall,json=answeredWall,proto3" json:"answered_wall,omitempty"`
+	Failures     int32      `protobuf:"varint,13,opt,name=failures,proto3" json:"failures,omitempty"`
+	Error        string     `protobuf:"bytes,14,opt,name=error,proto3" json:"error,omitempty"`
+	Runs         int64      `protobuf:"varint,15,opt,name=runs,proto3" json:"runs,omitempty"`
+	Observations int64      `protobuf:"varint,16,opt,name=observations,proto3" json:"observations,omitempty"`
+	Refused      int64      `protobuf:"varint,17,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Of the newest ask.
+	Token         int64  `protobuf:"varint,18,opt,name=token,proto3" json:"token,omitempty"`
+	AskId         string `protobuf:"bytes,19,opt,name=ask_id,json=askId,proto3" json:"ask_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reporter) Reset() {
+	*x = Reporter{}
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reporter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reporter) ProtoMessage() {}
+
+func (x *Reporter) ProtoReflect() protoreflect.Message {
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reporter.ProtoReflect.Descriptor instead.
+func (*Reporter) Descriptor() ([]byte, []int) {
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Reporter) GetReporter() string {
+	if x != nil {
+		return x.Reporter
+	}
+	return ""
+}
+
+func (x *Reporter) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Reporter) GetWorkflows() []string {
+	if x != nil {
+		return x.Workflows
+	}
+	return nil
+}
+
+func (x *Reporter) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Reporter) GetEvery() int64 {
+	if x != nil {
+		return x.Every
+	}
+	return 0
+}
+
+func (x *Reporter) GetOutOfContact() int64 {
+	if x != nil {
+		return x.OutOfContact
+	}
+	return 0
+}
+
+func (x *Reporter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Reporter) GetAuthor() *v1.Author {
+	if x != nil {
+		return x.Author
+	}
+	return nil
+}
+
+func (x *Reporter) GetCreatedWall() int64 {
+	if x != nil {
+		return x.CreatedWall
+	}
+	return 0
+}
+
+func (x *Reporter) GetPosition() int64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Reporter) GetAskedWall() int64 {
+	if x != nil {
+		return x.AskedWall
+	}
+	return 0
+}
+
+func (x *Reporter) GetAnsweredWall() int64 {
+	if x != nil {
+		return x.AnsweredWall
+	}
+	return 0
+}
+
+func (x *Reporter) GetFailures() int32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *Reporter) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Reporter) GetRuns() int64 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+func (x *Reporter) GetObservations() int64 {
+	if x != nil {
+		return x.Observations
+	}
+	return 0
+}
+
+func (x *Reporter) GetRefused() int64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Reporter) GetToken() int64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *Reporter) GetAskId() string {
+	if x != nil {
+		return x.AskId
+	}
+	return ""
+}
+
 // EventBlock held consecutive events of a namespace, in the first format of rows.
 type EventBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4066,7 +4257,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4078,7 +4269,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4091,7 +4282,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -4112,7 +4303,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +4315,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +4328,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -4606,7 +4797,29 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\vBulkRefusal\x12%\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x11.lockstep.v1.CodeR\x04code\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05count\x12\x1c\n" +
-	"\tinstances\x18\x03 \x03(\tR\tinstances\"8\n" +
+	"\tinstances\x18\x03 \x03(\tR\tinstances\"\xa1\x04\n" +
+	"\bReporter\x12\x1a\n" +
+	"\breporter\x18\x01 \x01(\tR\breporter\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x1c\n" +
+	"\tworkflows\x18\x03 \x03(\tR\tworkflows\x12\x14\n" +
+	"\x05steps\x18\x04 \x03(\tR\x05steps\x12\x14\n" +
+	"\x05every\x18\x05 \x01(\x03R\x05every\x12$\n" +
+	"\x0eout_of_contact\x18\x06 \x01(\x03R\foutOfContact\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12+\n" +
+	"\x06author\x18\b \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12!\n" +
+	"\fcreated_wall\x18\t \x01(\x03R\vcreatedWall\x12\x1a\n" +
+	"\bposition\x18\n" +
+	" \x01(\x03R\bposition\x12\x1d\n" +
+	"\n" +
+	"asked_wall\x18\v \x01(\x03R\taskedWall\x12#\n" +
+	"\ranswered_wall\x18\f \x01(\x03R\fansweredWall\x12\x1a\n" +
+	"\bfailures\x18\r \x01(\x05R\bfailures\x12\x14\n" +
+	"\x05error\x18\x0e \x01(\tR\x05error\x12\x12\n" +
+	"\x04runs\x18\x0f \x01(\x03R\x04runs\x12\"\n" +
+	"\fobservations\x18\x10 \x01(\x03R\fobservations\x12\x18\n" +
+	"\arefused\x18\x11 \x01(\x03R\arefused\x12\x14\n" +
+	"\x05token\x18\x12 \x01(\x03R\x05token\x12\x15\n" +
+	"\x06ask_id\x18\x13 \x01(\tR\x05askId\"8\n" +
 	"\n" +
 	"EventBlock\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.lockstep.v1.EventR\x06events\"V\n" +
@@ -4626,7 +4839,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),           // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),       // 1: lockstep.log.v1.Namespace
@@ -4660,89 +4873,91 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*LateResult)(nil),      // 29: lockstep.log.v1.LateResult
 	(*Bulk)(nil),            // 30: lockstep.log.v1.Bulk
 	(*BulkRefusal)(nil),     // 31: lockstep.log.v1.BulkRefusal
-	(*EventBlock)(nil),      // 32: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil),  // 33: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0),  // 34: lockstep.v1.NamespaceState
-	(*v1.Key)(nil),          // 35: lockstep.v1.Key
-	(v1.ObservedState)(0),   // 36: lockstep.v1.ObservedState
-	(*v1.Payload)(nil),      // 37: lockstep.v1.Payload
-	(*v1.Author)(nil),       // 38: lockstep.v1.Author
-	(v1.ReconcileAction)(0), // 39: lockstep.v1.ReconcileAction
-	(v1.DriftClass)(0),      // 40: lockstep.v1.DriftClass
-	(v1.InstanceState)(0),   // 41: lockstep.v1.InstanceState
-	(v1.Overlap)(0),         // 42: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),   // 43: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),        // 44: lockstep.v1.RunState
-	(*v1.Refusal)(nil),      // 45: lockstep.v1.Refusal
-	(v1.BulkAct)(0),         // 46: lockstep.v1.BulkAct
-	(v1.BulkState)(0),       // 47: lockstep.v1.BulkState
-	(v1.Code)(0),            // 48: lockstep.v1.Code
-	(*v1.Event)(nil),        // 49: lockstep.v1.Event
+	(*Reporter)(nil),        // 32: lockstep.log.v1.Reporter
+	(*EventBlock)(nil),      // 33: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil),  // 34: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0),  // 35: lockstep.v1.NamespaceState
+	(*v1.Key)(nil),          // 36: lockstep.v1.Key
+	(v1.ObservedState)(0),   // 37: lockstep.v1.ObservedState
+	(*v1.Payload)(nil),      // 38: lockstep.v1.Payload
+	(*v1.Author)(nil),       // 39: lockstep.v1.Author
+	(v1.ReconcileAction)(0), // 40: lockstep.v1.ReconcileAction
+	(v1.DriftClass)(0),      // 41: lockstep.v1.DriftClass
+	(v1.InstanceState)(0),   // 42: lockstep.v1.InstanceState
+	(v1.Overlap)(0),         // 43: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),   // 44: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),        // 45: lockstep.v1.RunState
+	(*v1.Refusal)(nil),      // 46: lockstep.v1.Refusal
+	(v1.BulkAct)(0),         // 47: lockstep.v1.BulkAct
+	(v1.BulkState)(0),       // 48: lockstep.v1.BulkState
+	(v1.Code)(0),            // 49: lockstep.v1.Code
+	(*v1.Event)(nil),        // 50: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	34, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	35, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
 	2,  // 1: lockstep.log.v1.Namespace.plans:type_name -> lockstep.log.v1.AppliedPlan
-	35, // 2: lockstep.log.v1.Observation.key:type_name -> lockstep.v1.Key
-	36, // 3: lockstep.log.v1.Observation.state:type_name -> lockstep.v1.ObservedState
-	37, // 4: lockstep.log.v1.Observation.output:type_name -> lockstep.v1.Payload
-	38, // 5: lockstep.log.v1.Observation.author:type_name -> lockstep.v1.Author
-	39, // 6: lockstep.log.v1.Observation.settled:type_name -> lockstep.v1.ReconcileAction
-	40, // 7: lockstep.log.v1.Observation.settled_drift:type_name -> lockstep.v1.DriftClass
-	41, // 8: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	37, // 9: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	37, // 10: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	36, // 2: lockstep.log.v1.Observation.key:type_name -> lockstep.v1.Key
+	37, // 3: lockstep.log.v1.Observation.state:type_name -> lockstep.v1.ObservedState
+	38, // 4: lockstep.log.v1.Observation.output:type_name -> lockstep.v1.Payload
+	39, // 5: lockstep.log.v1.Observation.author:type_name -> lockstep.v1.Author
+	40, // 6: lockstep.log.v1.Observation.settled:type_name -> lockstep.v1.ReconcileAction
+	41, // 7: lockstep.log.v1.Observation.settled_drift:type_name -> lockstep.v1.DriftClass
+	42, // 8: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	38, // 9: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	38, // 10: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	6,  // 11: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	6,  // 12: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
 	15, // 13: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
 	16, // 14: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	41, // 15: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	42, // 15: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
 	10, // 16: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
 	8,  // 17: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
 	9,  // 18: lockstep.log.v1.Instance.resolution:type_name -> lockstep.log.v1.Resolution
 	12, // 19: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
-	37, // 20: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	38, // 20: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
 	6,  // 21: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	42, // 22: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	43, // 22: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
 	14, // 23: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	43, // 24: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	37, // 25: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	44, // 24: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	38, // 25: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
 	19, // 26: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	44, // 27: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	37, // 28: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	37, // 29: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	37, // 30: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	45, // 27: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	38, // 28: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	38, // 29: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	38, // 30: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
 	21, // 31: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
 	22, // 32: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	44, // 33: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	45, // 33: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
 	21, // 34: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	44, // 35: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	45, // 35: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
 	24, // 36: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
 	24, // 37: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
 	24, // 38: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
 	27, // 39: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
 	26, // 40: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
 	28, // 41: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	38, // 42: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	45, // 43: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	39, // 42: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	46, // 43: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
 	21, // 44: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	37, // 45: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	38, // 46: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	46, // 47: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
-	38, // 48: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
-	47, // 49: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
-	41, // 50: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
+	38, // 45: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	39, // 46: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	47, // 47: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
+	39, // 48: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
+	48, // 49: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
+	42, // 50: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
 	6,  // 51: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
 	6,  // 52: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
 	31, // 53: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
-	38, // 54: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
-	48, // 55: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
-	49, // 56: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 57: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	39, // 54: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
+	49, // 55: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
+	39, // 56: lockstep.log.v1.Reporter.author:type_name -> lockstep.v1.Author
+	50, // 57: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 58: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -4756,7 +4971,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
