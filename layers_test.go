@@ -56,6 +56,7 @@ var house = []layer{
 	{"cluster/gossip", nil, join(wire, storage, []string{"github.com/hashicorp/raft"}), "gossip suggests; it never decides, so raft is out of its reach"},
 
 	{"transport/api", []string{"fsm", "fsm/cron", "fsm/graph/source", "fsm/graph/sound", "proto/..."}, consensus, "handlers reach the cluster through an interface that they declare"},
+	{"transport/sweep", []string{"client/...", "proto/..."}, consensus, "the sweep is a client of its own cluster: it has no way past the API"},
 	{"transport/peer", nil, join(wire, storage), "the port carries bytes: it knows raft's stream and nothing of what is said"},
 
 	{"client", []string{"client/...", "proto/..."}, join(consensus, storage), "whoever links the client must not link the server"},

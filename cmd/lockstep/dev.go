@@ -28,6 +28,7 @@ With --workflow a definition is registered, and registered again each time that 
 	f.StringVar(&workflow, "workflow", "", "definition to register, now and when it changes")
 	engineFlag(f, &config.engine)
 	f.StringVar(&config.logLevel, "log-level", "warn", "trace, debug, info, warn or error")
+	hostsFlag(f, &config.reporterHosts)
 	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
 	return cmd
 }

@@ -21,6 +21,7 @@ import (
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 	"github.com/lockstep-dev/lockstep/transport/api"
 	"github.com/lockstep-dev/lockstep/transport/peer"
+	"github.com/lockstep-dev/lockstep/transport/sweep"
 )
 
 // serverConfig is what a server is told.
@@ -37,6 +38,7 @@ type serverConfig struct {
 	heartbeat            time.Duration
 	logBytes             int64
 	pprof                bool          // gives profiles of itself
+	reporterHosts        []string      // which may be asked about runs
 	plant                string        // a bug
 	untilEOF             bool          // ends with the standard input
 	started              func(*server) // told when the ports are open
@@ -69,6 +71,7 @@ a new node that finds one is added to it. A node keeps its id and its place in i
 	heartbeatFlag(f, &config.heartbeat)
 	f.Int64Var(&config.logBytes, "log-bytes", 256<<20, "log that is kept behind a snapshot, in bytes")
 	f.BoolVar(&config.pprof, "pprof", false, "give profiles under /debug/pprof/ of the API address, which must be loopback")
+	hostsFlag(f, &config.reporterHosts)
 	f.BoolVar(&config.untilEOF, "until-stdin-ends", false, "stop when the standard input ends: with whoever started it")
 	return cmd
 }
@@ -133,15 +136,17 @@ func (c *cli) serve(ctx context.Context, config *serverConfig) error {
 
 // server is a node with everything around it. It is the only place that knows all concrete types.
 type server struct {
-	logger hclog.Logger
-	mux    *peer.Mux
-	gossip *gossip.Gossip
-	node   *cluster.Node
-	api    *api.Server
-	listen net.Listener
-	failed chan error
-	cancel context.CancelFunc
-	ended  chan struct{}
+	logger  hclog.Logger
+	mux     *peer.Mux
+	gossip  *gossip.Gossip
+	node    *cluster.Node
+	api     *api.Server
+	sweep   *sweep.Sweep // nil: nothing may be asked
+	listen  net.Listener
+	failed  chan error
+	metrics *api.Metrics
+	cancel  context.CancelFunc
+	ended   chan struct{}
 }
 
 // checkAddresses refuses what would be open to a network without protection.
@@ -198,6 +203,10 @@ func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]by
 	if err != nil {
 		return nil, err
 	}
+	hosts, err := sweep.ParseHosts(c.reporterHosts)
+	if err != nil {
+		return nil, usage("--reporter-hosts: %v", err)
+	}
 	level := hclog.LevelFromString(c.logLevel)
 	if level == hclog.NoLevel {
 		return nil, usage("--log-level %s is none of trace, debug, info, warn, error", c.logLevel)
@@ -243,6 +252,9 @@ func openServer(ctx context.Context, c *serverConfig, logs interface{ Write([]by
 	if err := s.openAPI(c.pprof); err != nil {
 		return s, err
 	}
+	if err := s.openSweep(hosts); err != nil {
+		return s, err
+	}
 	s.place(c, peerAddress, apiAddress)
 	s.logger.Info("node is up", "node", s.node.ID(), "api", apiAddress, "peers", peerAddress, "gossip", s.gossip.Addr(), "data", absolute(c.data))
 	return s, nil
@@ -264,6 +276,7 @@ func gossipAdvertise(c *serverConfig) string {
 
 func (s *server) openAPI(profiles bool) (err error) {
 	metrics := api.NewMetrics()
+	s.metrics = metrics
 	metrics.Peers(s.mux.Sent, s.mux.Received)
 	s.node.Observe(metrics.Observe)
 	config := api.Config{Cluster: s.node, Version: version, Metrics: metrics, Logger: s.logger.Named("api")}
@@ -342,6 +355,9 @@ func (s *server) close() error {
 
 func (s *server) closeParts() error {
 	var errs []error
+	if s.sweep != nil {
+		s.sweep.Close() // who leads next need not wait for its lock
+	}
 	if s.node != nil {
 		if _, self := s.node.Leader(""); self && len(s.node.Status(0).Groups[0].Members) > 1 {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

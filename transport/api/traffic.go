@@ -15,6 +15,19 @@ func (m *Metrics) Peers(sent, received func() uint64) {
 	of("lockstep_peer_received_bytes_total", "Bytes received from other nodes.", received)
 }
 
+// Sweep has it told how often reporters were asked by this node, and what came of it.
+func (m *Metrics) Sweep(asked, answered, failed, runs, reported, refused func() uint64) {
+	of := func(name, help string, count func() uint64) {
+		add(m, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(count()) }))
+	}
+	of("lockstep_reporters_asked_total", "Asks of reporters about runs that are out of contact.", asked)
+	of("lockstep_reporters_answered_total", "Asks that were answered.", answered)
+	of("lockstep_reporters_failed_total", "Asks that failed: not allowed, no connection, no answer, or none that can be read.", failed)
+	of("lockstep_reporters_runs_total", "Runs that reporters were asked about.", runs)
+	of("lockstep_reporters_observations_total", "Observations that were answered and reported.", reported)
+	of("lockstep_reporters_refused_total", "Observations that were answered and refused.", refused)
+}
+
 // metered counts the bytes of the connections that a listener accepts.
 type metered struct {
 	net.Listener
