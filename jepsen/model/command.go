@@ -23,6 +23,7 @@ var kinds = [...]string{
 	"PauseInstance", "ResumeInstance", "ResolveIncident", "ReopenIncident", "RetryStep", "SkipStep", "ResolveStep", "UpdateStep", "ResetInstance",
 	"StartBulk", "CancelBulk", "AdvanceBulk", "RetryAll",
 	"ReportObservation", "ApplyPlan",
+	"RegisterReporter", "RemoveReporter", "RecordAsk",
 }
 
 // command decides what a command must come to, takes in what it did, and checks that this is it.
@@ -98,6 +99,8 @@ func (s *State) decide(c *Command) (check func()) {
 		return s.resolvesWhole(c)
 	case Retry, SkipRun, Resolve, Update:
 		return s.operate(c)
+	case Enlist, Strike, Asked:
+		return s.askReporter(c)
 	case Report:
 		return s.report(c)
 	case Apply:

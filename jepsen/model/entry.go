@@ -140,6 +140,9 @@ const (
 	RetryAll // of an instance: by a bulk operation alone
 	Report   // what was observed
 	Apply    // a plan
+	Enlist   // a reporter
+	Strike   // it is to be asked no more
+	Asked    // it was
 )
 
 // Changes of a run. Times are nanoseconds from now on; zero leaves what there is.
@@ -193,6 +196,8 @@ type Command struct {
 	Observation, Observed, Execution string
 	PlanID                           string
 	Actions                          []Action
+	Reporter                         Reporter
+	Ask                              Ask
 	// How long what is over is kept.
 	KeepFinished, KeepEvents int64
 	ExportFirst              bool

@@ -21,6 +21,10 @@ func (s *State) fact(f *Fact) {
 		s.bulkFact(f)
 		return
 	}
+	if strings.HasPrefix(f.Kind, "reporter.") {
+		s.reporterFact(f)
+		return
+	}
 	if f.Bulk != s.cause.bulk {
 		fault("S4", "%s of %q tells bulk operation %q; it is by %q", f.Kind, f.Instance, f.Bulk, s.cause.bulk)
 	}

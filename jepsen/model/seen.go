@@ -214,6 +214,9 @@ const (
 	UndoneForDrift   Class = "settled: COMPENSATE"
 	LeftToPerson     Class = "settled: INCIDENT"
 	Ignored          Class = "settled: IGNORE"
+	ReporterAsked    Class = "reporter asked"
+	AskAgain         Class = "ask told again"
+	AskFenced        Class = "ask refused without the lock"
 )
 
 // Classes lists them all.
@@ -240,6 +243,7 @@ func Classes() []Class {
 		BulkChanged, BulkSame, BulkRefused, BulkRetried, BulkSlices, BulkTurns, BulkDone, BulkCancelled,
 		ObservedAgain, ObservedLess, DriftAhead, DriftBehind, DriftMissing, DriftDuplicate, DriftOrphan, DriftConflicting,
 		PlanApplied, PlanAgain, PlanStale, Adopted, DoneAgain, UndoneForDrift, LeftToPerson, Ignored,
+		ReporterAsked, AskAgain, AskFenced,
 	}
 }
 

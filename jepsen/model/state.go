@@ -49,6 +49,7 @@ type State struct {
 
 	bulks     map[string]*bulk
 	matched   map[*bulk]map[string]bool // instances, as the entry began
+	reporters map[string]*registered
 	sightings map[Sighting]*observation
 	plans     []string // that were applied, the newest few
 	observing *observation

@@ -211,6 +211,15 @@ func operatorCommand(c *logv1.Command, m *model.Command) {
 				InstanceAt: a.InstancePosition, ObservedAt: a.ObservationPosition,
 			})
 		}
+	case *logv1.Command_RegisterReporter:
+		p := b.RegisterReporter
+		m.Kind, m.Name, m.Reporter = model.Enlist, p.Reporter, model.Reporter{URL: p.Url, Every: int64(p.Every.AsDuration()), Silent: int64(p.OutOfContact.AsDuration())}
+	case *logv1.Command_RemoveReporter:
+		m.Kind, m.Name = model.Strike, b.RemoveReporter.Reporter
+	case *logv1.Command_RecordAsk:
+		p := b.RecordAsk
+		m.Kind, m.Name, m.Position, m.Token = model.Asked, p.Reporter, p.Position, p.Token
+		m.Ask = model.Ask{ID: p.AskId, Error: p.Error, Runs: int64(p.Runs), Observations: int64(p.Observations), Refused: int64(p.Refused)}
 	case *logv1.Command_UpdateStep:
 		p := b.UpdateStep
 		m.Kind, m.Instance, m.Step = model.Update, p.InstanceId, runName(p)
@@ -298,6 +307,10 @@ func answer(reply proto.Message, refusal *v1.Refusal, sum uint64) model.Answer {
 		m.Bulk = r.BulkId
 	case *v1.ReportObservationResponse:
 		m.Drift, m.Instance, m.Duplicate, m.Superseded = driftName(r.Drift), r.InstanceId, r.Duplicate, r.Superseded
+	case *v1.Reporter:
+		m.Existing = r.Existing
+	case *v1.RecordAskResponse:
+		m.Duplicate = r.Duplicate
 	case *v1.ApplyPlanResponse:
 		m.Duplicate = r.Duplicate
 		for _, a := range r.Applied {

@@ -94,6 +94,11 @@ func (w *world) hire() {
 	if reports := newDraws(w.config.Seed, "reporter"); reports.one(2) {
 		w.reporter(reports)
 	}
+	if sweeps := newDraws(w.config.Seed, "sweepers"); sweeps.one(2) {
+		for i := range 2 {
+			w.sweeper(fmt.Sprint("sweeper", i), newDraws(w.config.Seed, fmt.Sprint("sweeper", i)))
+		}
+	}
 	if plans := newDraws(w.config.Seed, "planner"); plans.one(2) {
 		w.crew.planner = w.planner(plans)
 	}

@@ -88,6 +88,8 @@ func (k *reader) read() *request {
 			return k.bulks()
 		case d.one(4):
 			return k.drift()
+		case d.one(8):
+			return k.reporters()
 		}
 	}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
