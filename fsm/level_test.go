@@ -28,6 +28,7 @@ func TestCommandsHaveLevels(t *testing.T) {
 			registration(chain), {Body: &logv1.Command_CancelInstance{CancelInstance: &v1.CancelInstanceRequest{}}},
 			{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{Graph: []byte("{}")}}},
 		},
+		sweepLevel:        {registerOf("r", nil), removeOf("r"), {Body: &logv1.Command_RecordAsk{RecordAsk: &v1.RecordAskRequest{}}}},
 		compensationLevel: {registration(chainOfThree), {Body: &logv1.Command_CompensateInstance{CompensateInstance: &v1.CompensateInstanceRequest{}}}},
 	} {
 		for _, c := range commands {

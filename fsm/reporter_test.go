@@ -144,6 +144,31 @@ func TestRunsAreOutOfContact(t *testing.T) {
 	})
 }
 
+// What is leased is out of contact like all else, unless it has a heartbeat, for then silence ends its lease; what has completed is not; what another
+// reporter says does not count.
+func TestWhatIsLeasedIsOutOfContact(t *testing.T) {
+	scenario(t, func(r *rig) {
+		r.advance(second)
+		r.register("workflow: w\nsteps:\n  a: {queue: q}\n  b: {queue: q, timeouts: {heartbeat: 1h}}\n  c: {queue: q}\n")
+		r.tell(registerOf("ledger", func(r *v1.RegisterReporterRequest) { r.Workflows = []string{"w"} }))
+		r.start("w", "i", `{}`)
+		worker := r.session(3600 * second)
+		runs := r.poll(worker, "q", 3)
+		r.advance(9 * second)
+		r.report(r.sees("a", "e1", sawRunning, func(r *v1.ReportObservationRequest) { r.Reporter = "mainframe" }))
+		r.midway()
+		for _, run := range r.contact("i a LEASED", "i c LEASED") {
+			if run.Token == 0 || run.Attempt != 1 {
+				t.Errorf("it is %v", run)
+			}
+		}
+		if _, refusal := r.complete(runs[2], `{}`); refusal != nil {
+			t.Fatal(refusal)
+		}
+		r.contact("i a LEASED")
+	})
+}
+
 // sweeps has a session take the lock of the sweep.
 func (r *rig) sweeps(session int64) int64 {
 	r.t.Helper()

@@ -22,7 +22,7 @@ func TestTheExamplesLinesRun(t *testing.T) {
 		"customer-onboarding": {[]string{"ada COMPLETED"}, nil},
 		"incident-handling":   {[]string{"inc-1 COMPLETED", "inc-2 COMPLETED"}, nil},
 		"settlement":          {[]string{"friday COMPLETED", "monday COMPLETED", "nightly@2026-03-28T00:30:00Z COMPLETED", "sunday COMPLETED"}, nil},
-		"two-engines":         {[]string{"pay-1 COMPLETED", "pay-2 COMPLETED"}, nil},
+		"two-engines":         {[]string{"pay-1 COMPLETED", "pay-2 COMPLETED", "pay-3 COMPLETED"}, nil},
 	}
 	if len(ends) != len(examples.Names()) {
 		t.Errorf("there are %q", examples.Names())
@@ -38,7 +38,7 @@ func TestTheExamplesLinesRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			n := startDev(t)
+			n := startDev(t, "--reporter-hosts", other[0])
 			dir := filepath.Join("../../examples", name)
 			cmd := exec.CommandContext(t.Context(), bash, "-c", "trap 'kill $(jobs -p); wait' EXIT\ntrap 'echo \"FAILS $BASH_COMMAND\"' ERR\n"+shellBlocks(t, dir)+"\nlockstep instance list")
 			cmd.Dir = dir

@@ -3,12 +3,14 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/lockstep-dev/lockstep/fsm"
+	"github.com/lockstep-dev/lockstep/jepsen/model"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
 )
@@ -141,9 +143,45 @@ func (k *sweeper) do(c *logv1.Command) {
 	k.c.call(&request{commands: one(c)}, options{kind: "sweep"}, func(*response) {})
 }
 
-// reporters compares the list of reporters with the model's.
+// contact compares the runs that a reporter would be asked about with the model's: each is as the list says, somebody could be doing it, and nothing
+// was heard of it for as long as that reporter says. Since when a run is as it is the model does not know of all, so what is left out is not looked at.
+func (k *reader) contact(name string) *request {
+	h := k.c.w.history
+	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
+		list, err := m.ListOutOfContact(&v1.ListOutOfContactRequest{Reporter: name, Limit: 1000})
+		if err != nil {
+			return nil, nil // it may have been removed; which there are is another read
+		}
+		return list, nil
+	}, func(x proto.Message, _ error) string {
+		list, _ := x.(*v1.ListOutOfContactResponse)
+		last := ""
+		for _, run := range list.GetRuns() {
+			state, runs := h.model.Instance(run.InstanceId)
+			at := slices.IndexFunc(runs, func(r model.View) bool { return r.Step == runName(run) })
+			if at < 0 && h.model.Untold(run.InstanceId) {
+				continue
+			}
+			if at < 0 || run.InstanceId < last || runs[at].Token != run.Token || runs[at].State != strings.TrimPrefix(run.State.String(), "RUN_STATE_") || !slices.Contains(couldBeDone, runs[at].State) {
+				return fmt.Sprintf("%v is out of contact; instance %s is %s, and its runs are %+v", run, run.InstanceId, state, runs)
+			}
+			if last = run.InstanceId; h.model.Wall-run.Since.AsTime().UnixNano() < int64(time.Second) {
+				return fmt.Sprintf("%v is out of contact at %d, and was heard of less than a second before", run, h.model.Wall)
+			}
+		}
+		return ""
+	})
+}
+
+// couldBeDone are the states in which somebody could be doing a run.
+var couldBeDone = []string{model.Ready, model.Leased, model.Backoff, model.Incident}
+
+// reporters compares the list of reporters with the model's; or the runs of one.
 func (k *reader) reporters() *request {
 	h := k.c.w.history
+	if names := h.model.ReporterNames(); len(names) > 0 && k.c.draws.one(2) {
+		return k.contact(pick(k.c.draws, names))
+	}
 	return h.compared(func(m *fsm.Machine) (proto.Message, error) {
 		return m.ListReporters(&v1.ListReportersRequest{})
 	}, func(x proto.Message, err error) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,7 @@ import (
 // lockstep is how the engine reaches Lockstep: by plain JSON over HTTP.
 type lockstep struct {
 	server string
-	lose   string // STEP:INSTANCE, whose report never leaves
+	lose   []string // STEP:INSTANCE, whose report never leaves
 }
 
 // observation is what Lockstep takes of what was observed of a run.
@@ -46,7 +47,7 @@ func (l *lockstep) report(ctx context.Context, o observation) error {
 
 // complete leases the run that was done, and completes it under the token of that lease: whoever comes later is fenced.
 func (l *lockstep) complete(ctx context.Context, x entry) error {
-	if l.lose == x.Step+":"+x.Instance {
+	if slices.Contains(l.lose, x.Step+":"+x.Instance) {
 		return fmt.Errorf("the line is down, and %s is not reported", x.Execution)
 	}
 	var session struct {

@@ -1,10 +1,10 @@
 // Command mainframe is the other engine of the example: a process with books of its own, which takes orders, does two steps of each, and reports
 // them to Lockstep by its JSON over HTTP. It knows nothing of workflows, and uses nothing but the standard library.
 //
-//	mainframe serve --books FILE [--lose STEP:INSTANCE]   takes orders, at $MAINFRAME
-//	mainframe order INSTANCE                              gives it one
-//	mainframe wait INSTANCE                               waits until it is through with an order, and shows its books
-//	mainframe tell INSTANCE                               has it report again what it has done of an order
+//	mainframe serve --books FILE [--lose STEP:INSTANCE,...]   takes orders, at $MAINFRAME
+//	mainframe order INSTANCE                                   gives it one
+//	mainframe wait INSTANCE                                    waits until it is through with an order, and shows its books
+//	mainframe tell INSTANCE                                    has it report again what it has done of an order
 //
 // Lockstep is at $LOCKSTEP_SERVER.
 package main
@@ -43,7 +43,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
 	books := f.String("books", "books.jsonl", "file of what was done")
-	lose := f.String("lose", "", "STEP:INSTANCE, whose report never leaves")
+	lose := f.String("lose", "", "STEP:INSTANCE,..., whose reports never leave")
 	if err := f.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 	if !strings.Contains(server, "://") {
 		server = "http://" + server
 	}
-	e, err := open(ctx, *books, &lockstep{server, *lose})
+	e, err := open(ctx, *books, &lockstep{server, strings.Split(*lose, ",")})
 	if err != nil {
 		return err
 	}
