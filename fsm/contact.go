@@ -1,6 +1,9 @@
 package fsm
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/lockstep-dev/lockstep/fsm/table"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 	v1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/v1"
@@ -8,16 +11,19 @@ import (
 
 // A run is out of contact with a reporter that knows its step when somebody could be doing it, and nothing was heard of it for so long as the reporter
 // says: it did not come to be otherwise, and the reporter has said nothing of it. Live instances are looked at in the order of their ids, through
-// the rows of what is pending, which none that has ended has; so many in a page, and none on the apply path.
+// the rows of what is pending, which none that has ended has: what waits for a signal or a date is passed over by its row alone, and only where
+// somebody could be doing something is the instance read. So much in a page, and nothing on the apply path.
 
 const (
-	contactLooked = 200 // instances that one page looks at
-	contactOf     = 64  // runs of one instance: no more observations are kept of it
+	contactLooked = 200   // instances that one page reads
+	contactPassed = 5_000 // and passes over
+	contactOf     = 64    // runs of one instance: no more observations are kept of it
 )
 
-// ListOutOfContact lists the runs that a reporter would be asked about now, by instance.
+// ListOutOfContact lists the runs that a reporter would be asked about now, by instance. What is behind its first page is as of that, or newer: what came
+// to be since then is in contact.
 func (m *Machine) ListOutOfContact(r *v1.ListOutOfContactRequest) (*v1.ListOutOfContactResponse, error) {
-	snapshot, err := m.view()
+	snapshot, err := m.contactView(r.Page == "")
 	if err != nil {
 		return nil, err
 	}
@@ -32,13 +38,13 @@ func (m *Machine) ListOutOfContact(r *v1.ListOutOfContactRequest) (*v1.ListOutOf
 	if refusal != nil {
 		return nil, refusal
 	}
-	out, last := &v1.ListOutOfContactResponse{}, r.Page
-	for range contactLooked {
-		id, err := nextPending(snapshot, ns.rec.Namespace, last)
-		if err != nil || id == "" {
-			return out, err
-		}
-		if last = id; ns.gonePending(id) {
+	ids, last, err := busy(snapshot, ns.rec.Namespace, r.Page)
+	if err != nil {
+		return nil, err
+	}
+	out := &v1.ListOutOfContactResponse{NextPage: last}
+	for _, id := range ids {
+		if _, gone := ns.gone[id]; gone {
 			continue
 		}
 		i, err := m.lookup(ns.rec.Namespace, id)
@@ -46,31 +52,64 @@ func (m *Machine) ListOutOfContact(r *v1.ListOutOfContactRequest) (*v1.ListOutOf
 			return nil, err
 		}
 		if out.Runs = m.outOfContact(out.Runs, p, i); len(out.Runs) >= pageLimit(r.Limit) {
+			out.NextPage = id
 			break
 		}
 	}
-	out.NextPage = last
 	return out, nil
 }
 
-// nextPending is the first instance behind an id that has something pending; empty when there is none.
-func nextPending(in table.Reader, namespace, after string) (id string, err error) {
+// contactView pins the rows. Only the first page has what changed be written before: a round of many pages would else write all the time.
+func (m *Machine) contactView(first bool) (table.Snapshot, error) {
+	if first {
+		return m.view()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.engine.Snapshot(), nil
+}
+
+// busy are the instances behind an id of which somebody could be doing a run; last is the one behind which there may be more, and empty when there is none.
+func busy(in table.Reader, namespace, after string) (ids []string, last string, err error) {
 	all := key(tablePending, namespace)
 	from := all
 	if after != "" {
 		from = table.End(key(tablePending, namespace, after))
 	}
-	err = in.Scan(from, table.End(all), func(k, _ []byte) bool {
-		id, _, _ = table.CutString(k[len(all):])
-		return false
+	var failed error
+	passed, at, more := 0, "", false
+	err = in.Scan(from, table.End(all), func(k, value []byte) bool {
+		id, _, sound := table.CutString(k[len(all):])
+		if !sound {
+			failed = fmt.Errorf("pending row has the damaged key %x", k)
+			return false
+		}
+		if id != at {
+			if more = len(ids) == contactLooked || passed == contactPassed; more {
+				return false
+			}
+			at = id
+			passed++
+		}
+		if len(ids) > 0 && ids[len(ids)-1] == id {
+			return true
+		}
+		for len(value) > 0 {
+			var x place
+			if x, _, value, failed = cutPlace(value); failed != nil {
+				return false
+			}
+			if couldBeDone(x.state) {
+				ids = append(ids, id)
+				break
+			}
+		}
+		return true
 	})
-	return id, err
-}
-
-// gonePending: an instance was removed since the rows of what is pending were pinned.
-func (ns *namespace) gonePending(id string) bool {
-	_, gone := ns.gone[id]
-	return gone
+	if more {
+		last = at
+	}
+	return ids, last, errors.Join(err, failed)
 }
 
 // outOfContact adds the runs of an instance that are out of contact with a reporter.
@@ -102,11 +141,13 @@ func (m *Machine) outOfContact(out []*v1.OutOfContact, p *reporter, i *instance)
 
 // askedAbout: somebody could be doing the run. What is leased with a heartbeat is in contact: silence ends that lease.
 func askedAbout(r *run) bool {
-	switch r.State {
-	case v1.RunState_RUN_STATE_READY, v1.RunState_RUN_STATE_BACKOFF, v1.RunState_RUN_STATE_INCIDENT:
+	return couldBeDone(r.State) && (r.State != v1.RunState_RUN_STATE_LEASED || r.HeartbeatDeadline == 0)
+}
+
+func couldBeDone(s v1.RunState) bool {
+	switch s {
+	case v1.RunState_RUN_STATE_READY, v1.RunState_RUN_STATE_LEASED, v1.RunState_RUN_STATE_BACKOFF, v1.RunState_RUN_STATE_INCIDENT:
 		return true
-	case v1.RunState_RUN_STATE_LEASED:
-		return r.HeartbeatDeadline == 0
 	}
 	return false
 }

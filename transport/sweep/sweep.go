@@ -289,25 +289,42 @@ func (n *sweeper) ask(ctx context.Context, p *v1.Reporter, runs []*v1.OutOfConta
 	return true, n.c.RecordAsk(ctx, record)
 }
 
-// report reports what a reporter has answered.
+// reportAtOnce is how many observations are on their way at a time. Their order does not matter: what is kept is the newest.
+const reportAtOnce = 8
+
+// report reports what a reporter has answered. It ends with the first that the cluster does not take for another reason than what it says.
 func (n *sweeper) report(ctx context.Context, p *v1.Reporter, answer *v1.ReporterAnswer, record *v1.RecordAskRequest) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var tasks sync.WaitGroup
+	var reported, refused atomic.Int32
+	room := make(chan struct{}, reportAtOnce)
 	for _, o := range answer.Observations {
-		o.Reporter = p.Reporter
+		room <- struct{}{}
 		if ctx.Err() != nil {
-			return fmt.Errorf("report what reporter %s says: %w", p.Reporter, context.Cause(ctx))
+			break
 		}
-		_, err := n.c.Report(ctx, o)
-		record.Observations++
-		switch refusal, is := client.AsRefusal(err); {
-		case err == nil:
-			n.counts.Reported.Add(1)
-		case is && aboutObservation(refusal.Code):
-			n.counts.Refused.Add(1)
-			record.Refused++
-			n.config.Logger.Debug("an observation is refused", "namespace", n.namespace, "reporter", p.Reporter, "error", err)
-		default:
-			return err
-		}
+		o.Reporter = p.Reporter
+		tasks.Go(func() {
+			defer func() { <-room }()
+			_, err := n.c.Report(ctx, o)
+			switch refusal, is := client.AsRefusal(err); {
+			case err == nil:
+				reported.Add(1)
+			case is && aboutObservation(refusal.Code):
+				refused.Add(1)
+				n.config.Logger.Debug("an observation is refused", "namespace", n.namespace, "reporter", p.Reporter, "error", err)
+			default:
+				cancel(err)
+			}
+		})
+	}
+	tasks.Wait()
+	n.counts.Reported.Add(uint64(reported.Load()))
+	n.counts.Refused.Add(uint64(refused.Load()))
+	record.Observations, record.Refused = reported.Load()+refused.Load(), refused.Load()
+	if ctx.Err() != nil {
+		return fmt.Errorf("report what reporter %s says: %w", p.Reporter, context.Cause(ctx))
 	}
 	return nil
 }

@@ -649,7 +649,7 @@ type ListOutOfContactRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Reporter  string                 `protobuf:"bytes,2,opt,name=reporter,proto3" json:"reporter,omitempty"`
-	// Runs of a page: 100 unless said. A page looks at 200 live instances at most, so it may have fewer, or none, and not be the last.
+	// Runs of a page: 100 unless said. A page reads 200 live instances at most, so it may have fewer, or none, and not be the last.
 	Limit         int32       `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	Page          string      `protobuf:"bytes,4,opt,name=page,proto3" json:"page,omitempty"`
 	Consistency   Consistency `protobuf:"varint,5,opt,name=consistency,proto3,enum=lockstep.v1.Consistency" json:"consistency,omitempty"`
