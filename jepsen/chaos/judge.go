@@ -190,6 +190,7 @@ func (w *world) judge(ctx context.Context) error {
 	w.report.bulked(events)
 	w.report.check("a plan is applied once, and when nothing has moved", "S4", check.Plans(ops, events))
 	w.report.reconciled(ops, events)
+	w.report.swept(events)
 	w.report.Events = len(events)
 	w.report.verdict()
 	return nil

@@ -26,6 +26,7 @@ type world struct {
 	clients  []*client.Client // one of each lane, for each has its own idea of who leads
 	single   map[*lab.Node]*client.Client
 	register *workload.Register
+	asked    *workload.Swept
 	history  *workload.Recorder
 	workers  []*lab.Worker
 	pulse    *pulse // of one client that knows all nodes
@@ -85,7 +86,7 @@ func chaos(ctx context.Context, c *config) (_ *report, err error) {
 }
 
 func (w *world) open(ctx context.Context) (err error) {
-	args := []string{"--log-bytes", "1000000"} // snapshots, and logs cut behind them, while things break
+	args := []string{"--log-bytes", "1000000", "--reporter-hosts", "127.0.0.1," + lab.Hub} // snapshots, and logs cut behind them, while things break
 	if w.Plant != "" {
 		args = append(args, "--plant", w.Plant)
 	}
@@ -97,6 +98,9 @@ func (w *world) open(ctx context.Context) (err error) {
 		host = lab.Hub
 	}
 	if w.register, err = workload.NewRegister(host); err != nil {
+		return err
+	}
+	if w.asked, err = workload.NewSwept(host, w.Seed); err != nil {
 		return err
 	}
 	if w.history, err = workload.NewRecorder(filepath.Join(w.Out, "history.jsonl")); err != nil {
@@ -117,7 +121,7 @@ func (w *world) open(ctx context.Context) (err error) {
 			return fmt.Errorf("register a workflow: %w\n%s", err, w.logs())
 		}
 	}
-	if err := errors.Join(w.importPipelines(starting), w.openArchive(starting)); err != nil {
+	if err := errors.Join(w.importPipelines(starting), w.openArchive(starting), w.asked.Register(starting, w.client)); err != nil {
 		return err
 	}
 	for _, n := range w.lab.Nodes {
@@ -309,6 +313,9 @@ func (w *world) close() error {
 	}
 	for _, c := range w.single {
 		c.Close()
+	}
+	if w.asked != nil {
+		errs = append(errs, w.asked.Close())
 	}
 	if w.lab != nil {
 		for _, n := range w.lab.Nodes { // their logs are part of what the run shows

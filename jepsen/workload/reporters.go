@@ -138,6 +138,9 @@ func (k *reporting) settle(ctx context.Context, id string) {
 	if k.chance.IntN(3) > 0 {
 		ask.InstanceId = id
 	}
+	if k.chance.IntN(4) == 0 { // what others have said too, as who was asked
+		ask.Reporter, ask.Workflow = "", "book"
+	}
 	calling, cancel := call(ctx)
 	defer cancel()
 	plan, err := k.c.PlanReconcile(calling, ask)

@@ -113,19 +113,33 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// Who fails is asked the less often, up to an hour apart; who has never been asked is asked at once.
+// Who fails is asked the less often, up to an hour apart; who has never been asked is asked at once. A clock that was set has nobody wait for ever, nor
+// be asked all the time.
 func TestDue(t *testing.T) {
-	asked := time.Unix(1000, 0)
 	for failures, want := range map[int32]time.Duration{0: time.Minute, 1: 2 * time.Minute, 3: 8 * time.Minute, 6: time.Hour, 1000: time.Hour} {
-		p := &v1.Reporter{Asked: timestamppb.New(asked), Every: durationpb.New(time.Minute), Failures: failures}
-		if got := Due(p).Sub(asked); got != want {
+		if got := waits(&v1.Reporter{Every: durationpb.New(time.Minute), Failures: failures}); got != want {
 			t.Errorf("after %d failures it waits %s, not %s", failures, got, want)
 		}
 	}
-	if daily := (&v1.Reporter{Asked: timestamppb.New(asked), Every: durationpb.New(24 * time.Hour), Failures: 5}); Due(daily).Sub(asked) != 24*time.Hour {
+	if daily := (&v1.Reporter{Every: durationpb.New(24 * time.Hour), Failures: 5}); waits(daily) != 24*time.Hour {
 		t.Error("who is asked once a day is asked more often when it fails")
 	}
-	if !Due(&v1.Reporter{}).IsZero() {
-		t.Error("who was never asked waits")
+	now := time.Now()
+	at := func(asked time.Duration) *v1.Reporter {
+		return &v1.Reporter{Position: 7, Asked: timestamppb.New(now.Add(asked)), Every: durationpb.New(time.Minute)}
+	}
+	begins := func() *sweeper { return &sweeper{asked: map[int64]asked{}} }
+	if n := begins(); !n.due(&v1.Reporter{}, now) || !n.due(at(-time.Minute), now) {
+		t.Error("who was never asked, or long ago, waits")
+	}
+	n := begins()
+	if n.due(at(-59*time.Second), now) || !n.due(at(-59*time.Second), now.Add(time.Second)) {
+		t.Error("who was asked by another is not asked when its time has come")
+	}
+	if n.due(at(-time.Hour), now.Add(2*time.Second)) {
+		t.Error("who was asked here is asked again, for a clock is behind")
+	}
+	if n := begins(); n.due(at(time.Hour), now) || !n.due(at(time.Hour), now.Add(time.Minute)) {
+		t.Error("who was asked by a clock that is ahead waits for it")
 	}
 }

@@ -157,7 +157,7 @@ func (s *Sweep) sweepNamespace(ctx context.Context, namespace string) {
 			Wait: -1, Note: "asks reporters: " + s.config.Name, Session: client.SessionConfig{TTL: lockTTL, Worker: "sweep " + s.config.Name},
 		})
 		if err == nil {
-			n := &sweeper{Sweep: s, c: c, lock: lock, namespace: namespace, idle: map[int64]time.Time{}}
+			n := &sweeper{Sweep: s, c: c, lock: lock, namespace: namespace, idle: map[int64]time.Time{}, asked: map[int64]asked{}}
 			err = n.sweep(ctx)
 			releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			err = errors.Join(err, lock.Release(releasing)) // it is over with its session else
@@ -177,6 +177,7 @@ type sweeper struct {
 	lock      *client.Lock
 	namespace string
 	idle      map[int64]time.Time // by registration: before then nothing is looked for, for nothing was found
+	asked     map[int64]asked     // by registration
 }
 
 // sweep asks whoever is to be asked, until the lock is lost or ctx ends.
@@ -191,7 +192,7 @@ func (n *sweeper) sweep(ctx context.Context) error {
 		}
 		next := time.Now().Add(lookEvery)
 		for _, p := range reporters {
-			if now := time.Now(); now.Before(Due(p)) || now.Before(n.idle[p.Position]) {
+			if now := time.Now(); !n.due(p, now) || now.Before(n.idle[p.Position]) {
 				continue
 			}
 			if err := n.round(ctx, p); err != nil {
@@ -214,19 +215,38 @@ func (n *sweeper) unless(ctx context.Context, err error) error {
 	return err
 }
 
-// Due is when a reporter is to be asked next: as often as it says, and the less often the more often it has failed in a row.
-func Due(p *v1.Reporter) time.Time {
-	if p.Asked == nil {
-		return time.Time{}
-	}
-	every := p.Every.AsDuration()
-	wait := every
+// waits is how long a reporter is not asked after it was: as long as it says, and the longer the more often it has failed in a row.
+func waits(p *v1.Reporter) time.Duration {
+	wait := p.Every.AsDuration()
 	for range min(p.Failures, 16) {
 		if wait < longestOff {
 			wait = min(2*wait, longestOff)
 		}
 	}
-	return p.Asked.AsTime().Add(wait)
+	return wait
+}
+
+// asked is when a registration was asked last.
+type asked struct {
+	wall  time.Time // as the cluster says
+	seen  time.Time // when that was seen here, by a clock that is not set
+	first bool      // it was so when this sweeper began: another asked, some time before
+}
+
+// due says whether a reporter is to be asked now. Clocks that are set count once at most, when a sweeper begins: then it trusts the cluster's time of
+// the last ask if by that the wait is over, and its own else.
+func (n *sweeper) due(p *v1.Reporter, now time.Time) bool {
+	if p.Asked == nil {
+		return true
+	}
+	wall := p.Asked.AsTime()
+	last, known := n.asked[p.Position]
+	if !known || !last.wall.Equal(wall) {
+		last = asked{wall, now, !known}
+		n.asked[p.Position] = last
+	}
+	wait := waits(p)
+	return now.Sub(last.seen) >= wait || last.first && now.Sub(wall) >= wait
 }
 
 // Pages of a round are paced: behind one it rests for so many times as long as that took, so that a cluster that is busy has less of it.
