@@ -14,6 +14,7 @@ import (
 
 	"github.com/lockstep-dev/lockstep/cluster/logstore"
 	"github.com/lockstep-dev/lockstep/fsm"
+	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
 )
 
 // group is one raft group of the node. Until close it runs eleven goroutines, the proposer's two (propose.go), the one that
@@ -46,6 +47,8 @@ type group struct {
 	notify    chan bool
 	results   atomic.Pointer[func(fsm.Result, time.Duration)]
 	proposer  *proposer
+	removal   *paced
+	bulks     *paced
 
 	comparing sync.Mutex // guards compared
 	compared  comparison
@@ -70,6 +73,7 @@ func newGroup(id string, n *Node) *group {
 		changed: newSignals(), leader: newSignals(), members: newSignals(),
 		fresh:  freshness{wanted: make(chan struct{}, 1)},
 		notify: make(chan bool, 16), canvass: newCanvass(c.Election),
+		removal: newRemoval(c.Wall), bulks: newBulks(),
 	}
 	g.life, g.ends = context.WithCancel(context.Background())
 	g.end = g.life.Done()
@@ -107,8 +111,8 @@ func openGroup(id string, n *Node) (g *group, err error) {
 	g.tasks.Go(g.prompt)
 	g.tasks.Go(g.askStates)
 	g.tasks.Go(g.fireSchedules)
-	g.tasks.Go(g.retain)
-	g.tasks.Go(g.advance)
+	g.tasks.Go(func() { g.pace(g.removal) })
+	g.tasks.Go(func() { g.pace(g.bulks) })
 	if g.config.Exchange != nil {
 		g.every(g.config.CompareEvery, g.compareStates)
 		g.every(g.config.CompareEvery, g.raiseLevel)
@@ -152,6 +156,14 @@ func (g *group) applied(r fsm.Result, took time.Duration) {
 	}
 	if observe := g.results.Load(); observe != nil && !r.Skipped {
 		(*observe)(r, took)
+	}
+	if len(r.Outcomes) > 0 {
+		switch r.Outcomes[0].Reply.(type) {
+		case *logv1.Retained:
+			g.removal.took(took)
+		case *logv1.BulkAdvanced:
+			g.bulks.took(took)
+		}
 	}
 }
 

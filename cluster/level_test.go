@@ -29,6 +29,9 @@ func TestCommandsAboveTheLevelAreRefused(t *testing.T) {
 		{Body: &logv1.Command_StartBulk{StartBulk: &v1.StartBulkRequest{}}},
 		{Body: &logv1.Command_CancelBulk{CancelBulk: &v1.CancelBulkRequest{}}},
 		{Body: &logv1.Command_AdvanceBulk{AdvanceBulk: &logv1.AdvanceBulk{}}},
+		{Body: &logv1.Command_AdvanceBulk{AdvanceBulk: &logv1.AdvanceBulk{Most: 1}}},
+		{Body: &logv1.Command_Retain{Retain: &logv1.Retain{}}},
+		{Body: &logv1.Command_Retain{Retain: &logv1.Retain{Most: 1}}},
 	} {
 		var refusal *fsm.Refusal
 		if err := admit([]*logv1.Command{cancel, c}, at(fsm.LevelOf(c)-1)); !errors.As(err, &refusal) || refusal.Detail.Code != v1.Code_CODE_UNSUPPORTED {

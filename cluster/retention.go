@@ -1,8 +1,9 @@
 package cluster
 
 import (
-	"context"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/lockstep-dev/lockstep/fsm"
 	logv1 "github.com/lockstep-dev/lockstep/proto/gen/lockstep/log/v1"
@@ -11,25 +12,17 @@ import (
 // retainEvery is how often a leader looks whether something is over its time.
 const retainEvery = time.Second
 
-// retain has what is over its time be removed, a slice an entry for each namespace that has something. Where nothing is, it proposes nothing.
-func (g *group) retain() {
-	g.paced(retainEvery, func(ctx context.Context) (removed bool) {
-		var over []string
-		_ = g.machine.view(func(m *fsm.Machine) error { // the function returns none
-			over = m.Overdue(max(g.config.Wall(), m.Clock().Wall))
-			return nil
-		})
-		for _, namespace := range over {
-			outcomes, err := g.proposeAll(ctx, []*logv1.Command{{Envelope: &logv1.Envelope{Namespace: namespace}, Body: &logv1.Command_Retain{Retain: &logv1.Retain{}}}})
-			if err != nil {
-				if ctx.Err() == nil && g.leads() {
-					g.logger.Warn("remove what is over its time", "namespace", namespace, "error", err) // the next look finds out what became of it
-				}
-				return false
-			}
-			did, is := outcomes[0].Reply.(*logv1.Retained)
-			removed = removed || is && did.Instances+did.Events+did.Ordered > 0 // if not, by the time of the entry nothing was over, or it is needed for a moment
-		}
-		return removed
-	})
+// newRemoval has what is over its time be removed.
+func newRemoval(wall func() int64) *paced {
+	return &paced{
+		what: "remove what is over its time", every: retainEvery, bound: fsm.RemoveMost,
+		due: func(m *fsm.Machine) []string { return m.Overdue(max(wall(), m.Clock().Wall)) },
+		slice: func(most int32) *logv1.Command {
+			return &logv1.Command{Body: &logv1.Command_Retain{Retain: &logv1.Retain{Most: most}}}
+		},
+		more: func(reply proto.Message) bool {
+			did, is := reply.(*logv1.Retained)
+			return is && did.Instances+did.Events+did.Ordered > 0 // if not, by the time of the entry nothing was over, or it is needed for a moment
+		},
+	}
 }

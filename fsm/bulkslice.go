@@ -17,10 +17,10 @@ import (
 // of the operation and its reason. The entry is flushed before (flushBulk), so that the engine has the same on every replica.
 
 const (
-	// An instance is read, changed and written by that, on every replica, and what came behind a slice waits for it: 25 take 0.7 ms by
-	// BenchmarkBulkSlice, with the flush.
-	bulkMost   = 25  // instances that a slice does something to
-	bulkLooked = 250 // and looks at
+	// BulkMost is how many instances a slice does something to at most. Each is read, changed and written by that, on every replica, and what
+	// came behind the slice waits for it: 25 take 0.7 ms by BenchmarkBulkSlice, with the flush, where all is in memory.
+	BulkMost   = 25
+	bulkLooked = 250 // instances that a slice looks at
 )
 
 // LimitBulk has slices be smaller, for tests: all replicas of a log have the same limits.
@@ -37,18 +37,19 @@ func (t *turn) flushBulk(entry *logv1.Entry) {
 }
 
 // advanceBulk has the bulk operation that has rested the longest come to its next instances.
-func (t *turn) advanceBulk() (proto.Message, *Refusal) {
+func (t *turn) advanceBulk(r *logv1.AdvanceBulk) (proto.Message, *Refusal) {
 	b := t.restedBulk()
 	if b == nil {
 		return &logv1.BulkAdvanced{}, nil
 	}
 	env := t.env
 	t.env = &logv1.Envelope{Namespace: env.Namespace, Author: b.rec.Author, Traceparent: b.rec.Traceparent}
-	spots, ends := t.bulkAhead(b)
+	most := sized(t.m.bulkMost, t.m.bulkMost, r.Most)
+	spots, ends := t.bulkAhead(b, most, sized(t.m.bulkLooked, t.m.bulkMost, r.Most))
 	slice, began := &bulkAdvanced{b: b}, len(t.result.Kinds)
 	for n, next := range spots {
 		rests := t.tired() && b.rec.Act == v1.BulkAct_BULK_ACT_RESET // an entry that has done its share sets nothing back
-		if rests || slice.matched == t.m.bulkMost || slice.matched > 0 && (t.tired() || len(t.result.Kinds)-began >= laterEvents) {
+		if rests || slice.matched == most || slice.matched > 0 && (t.tired() || len(t.result.Kinds)-began >= laterEvents) {
 			ends = false
 			break
 		}
@@ -56,10 +57,10 @@ func (t *turn) advanceBulk() (proto.Message, *Refusal) {
 		if t.matches(b, next.id) {
 			slice.add(t.apply(b, next.id))
 		}
-		if plant.Is(plant.BulkEdgeLost) && slice.matched == t.m.bulkMost && n+1 < len(spots) {
+		if plant.Is(plant.BulkEdgeLost) && slice.matched == most && n+1 < len(spots) {
 			slice.last = spots[n+1]
 		}
-		if plant.Is(plant.BulkEdgeTwice) && slice.matched == t.m.bulkMost && n > 0 {
+		if plant.Is(plant.BulkEdgeTwice) && slice.matched == most && n > 0 {
 			slice.last = spots[n-1]
 		}
 	}
@@ -110,15 +111,15 @@ func (b *bulk) query(in table.Snapshot) *query {
 }
 
 // bulkAhead are the next instances to look at; behind them there are no more if it says so.
-func (t *turn) bulkAhead(b *bulk) (spots []spot, ends bool) {
+func (t *turn) bulkAhead(b *bulk, most, looked int) (spots []spot, ends bool) {
 	in := t.m.engine.Snapshot()
 	defer in.Close()
 	ranges, err := b.query(in).fewest()
 	must(err)
 	for _, s := range ranges {
-		s.bit = min(s.bit, bulkMost+1) // most slices end at what they do
+		s.bit = min(s.bit, most+1) // most slices end at what they do
 	}
-	for len(spots) < t.m.bulkLooked {
+	for len(spots) < looked {
 		next, err := ranges.next()
 		must(err)
 		if next == nil {

@@ -12,6 +12,7 @@ import (
 
 // Level is the newest cluster level that this code knows, and that of a new cluster. An entry above it panics. What came with each:
 //
+//	29  a leader says how large slices are (retention.go)
 //	28  reporters that are asked (reporter.go)
 //	26  observations, and plans about them (observe.go, reconcile.go); the tenth edition of the language: what to do about drift
 //	25  bulk operations (bulk.go)
@@ -39,7 +40,7 @@ import (
 //	 3  slices of the state are in the digest, of rows in the present format (slice.go); those of level 2 were of the first
 //
 // Which tables are in the slices from which level on is in slice.go.
-const Level = sweepLevel
+const Level = SizedLevel
 
 // waitsLevel is the cluster level from which on there are timers, races, approvals and total timeouts of instances.
 const waitsLevel = 5
@@ -73,7 +74,12 @@ func LevelOf(c *logv1.Command) uint32 {
 		return forkLevel
 	case *logv1.Command_ResetInstance:
 		return resetLevel
-	case *logv1.Command_Retain, *logv1.Command_AckExport:
+	case *logv1.Command_Retain:
+		if body.Retain.Most > 0 {
+			return SizedLevel
+		}
+		return retentionLevel
+	case *logv1.Command_AckExport:
 		return retentionLevel
 	case *logv1.Command_CreateNamespace:
 		if body.CreateNamespace.Retention != nil {
@@ -86,7 +92,12 @@ func LevelOf(c *logv1.Command) uint32 {
 	case *logv1.Command_PauseInstance, *logv1.Command_ResumeInstance, *logv1.Command_RetryStep, *logv1.Command_SkipStep,
 		*logv1.Command_ResolveStep, *logv1.Command_UpdateStep:
 		return operateLevel
-	case *logv1.Command_StartBulk, *logv1.Command_CancelBulk, *logv1.Command_AdvanceBulk:
+	case *logv1.Command_StartBulk, *logv1.Command_CancelBulk:
+		return bulkLevel
+	case *logv1.Command_AdvanceBulk:
+		if body.AdvanceBulk.Most > 0 {
+			return SizedLevel
+		}
 		return bulkLevel
 	case *logv1.Command_ResolveIncident, *logv1.Command_ReopenIncident:
 		return resolutionLevel

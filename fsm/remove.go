@@ -32,20 +32,20 @@ func (p *payloads) count() (n int) {
 	return n
 }
 
-// takeApart has some payloads of the runs of an instance go, so many as a slice may; it says how many. The instance stays as it is
+// takeApart has some payloads of the runs of an instance go, so many as the slice may; it says how many. The instance stays as it is
 // otherwise, and its answers say that payloads are left out.
-func (t *turn) takeApart(i *instance) (rows int) {
+func (t *turn) takeApart(i *instance, most int) (rows int) {
 	if i.element == nil {
 		t.m.keepInstance(i)
 	}
 	i.rec.Removing = true
 	t.m.touch(i)
 	for f := range i.frames() {
-		if !f.outermost() && rows < t.m.removeRows {
+		if !f.outermost() && rows < most {
 			rows += t.m.stripPayloads(i, f, f.self(), 0)
 		}
 		for n := range f.runs {
-			if rows >= t.m.removeRows {
+			if rows >= most {
 				return rows
 			}
 			rows += t.m.stripPayloads(i, f, f.at(n), n/pageRuns)
@@ -69,8 +69,8 @@ func (m *Machine) stripPayloads(i *instance, f *frame, at at, page int) (n int) 
 	return n
 }
 
-// remove has nothing be left of an instance.
-func (t *turn) remove(r removal) {
+// remove has nothing be left of an instance. late says whether the namespace has results that came too late.
+func (t *turn) remove(r removal, late bool) {
 	m, ns, i := t.m, t.ns, r.i
 	name, id := ns.rec.Namespace, i.rec.InstanceId
 	if known := ns.instances[id]; known != nil { // perhaps only since one that it led went
@@ -86,8 +86,12 @@ func (t *turn) remove(r removal) {
 		return
 	}
 	m.erase(ns, key(tableHistory, name, id))
-	m.erase(ns, key(tableLate, name, id))
-	m.forgetObservations(ns, id)
+	if late {
+		m.erase(ns, key(tableLate, name, id))
+	}
+	if ns.rec.Observations > 0 {
+		m.forgetObservations(ns, id)
+	}
 	m.removeRuns(i)
 	m.eachIndexRow(ns, i.rec, i.stands, func(k []byte) { m.dirty.replaced = append(m.dirty.replaced, slices.Clone(k)) })
 	if ns.rec.Compacted >= i.rec.StartedPosition {
@@ -148,6 +152,15 @@ func (m *Machine) removePayloads(i *instance, f *frame, at at, p *payloads) {
 			m.dirty.replaced = append(m.dirty.replaced, f.appendPayloadKey(key(tablePayload, i.ns.rec.Namespace, i.rec.InstanceId), at.node, as))
 		}
 	}
+}
+
+// any says whether the engine has a row under a prefix.
+func (m *Machine) any(ns *namespace, prefix []byte) (is bool) {
+	must(m.stored(ns.rec.Namespace).Scan(prefix, table.End(prefix), func(_, _ []byte) bool {
+		is = true
+		return false
+	}))
+	return is
 }
 
 // erase has the engine's rows under a prefix go.

@@ -316,8 +316,7 @@ func TestAResetIsTakenApart(t *testing.T) {
 	r.resets(resetOf("i", "a", 0), 1, 5, false)
 	turn := &turn{m: r.m, ns: r.m.namespaces[DefaultNamespace]}
 	i := turn.known("i")
-	r.m.removeRows = 100
-	if rows := turn.takeApart(i); rows == 0 || i.payloadRows() != 1 || i.root.payloads.count() != 1 {
+	if rows := turn.takeApart(i, 100); rows == 0 || i.payloadRows() != 1 || i.root.payloads.count() != 1 {
 		t.Errorf("%d payloads went; %d are left, of which %d are its own", rows, i.payloadRows(), i.root.payloads.count())
 	}
 }

@@ -24,9 +24,21 @@ const (
 	minRetention = time.Second
 	maxRetention = 87_600 * time.Hour // 10 years
 
-	removeMost = 50   // instances that a slice removes
+	// RemoveMost is how many instances a slice removes at most.
+	RemoveMost = 50
 	removeRows = 2000 // and rows of their payloads
 )
+
+// SizedLevel is the cluster level from which on the leader says how large a slice is to be, of removal and of a bulk operation.
+const SizedLevel = 29
+
+// sized is how much of a bound is meant for a slice of so many instances, of most; none is the whole of it.
+func sized(bound, most int, said int32) int {
+	if said <= 0 || int(said) >= most {
+		return bound
+	}
+	return max(1, bound*int(said)/most)
+}
 
 // LimitRemoval has slices be smaller, for tests: all replicas of a log have the same limits.
 func (m *Machine) LimitRemoval(instances, rows int) { m.removeMost, m.removeRows = instances, rows }
@@ -84,14 +96,14 @@ func sayRetention(r *v1.Retention) (text string) {
 }
 
 // retain removes a slice of what is over its time; nothing when nothing is.
-func (t *turn) retain() (proto.Message, *Refusal) {
+func (t *turn) retain(r *logv1.Retain) (proto.Message, *Refusal) {
 	if t.ns.rec.Indexing { // rows of what is removed might come behind that
 		return &logv1.Retained{}, nil
 	}
 	if t.ns.rec.Unordered {
 		return &logv1.Retained{Ordered: t.orderEnds()}, nil
 	}
-	return &logv1.Retained{Instances: t.removeFinished(), Events: t.dropEvents()}, nil
+	return &logv1.Retained{Instances: t.removeFinished(r.Most), Events: t.dropEvents()}, nil
 }
 
 // outlived: an instance is over its time.
@@ -105,17 +117,18 @@ func (ns *namespace) outlived(e ending, wall, uptime int64) bool {
 
 // removeFinished removes instances that are over their time, up to the first that is still needed. One with more rows than a slice
 // is taken apart in several, and goes with the last.
-func (t *turn) removeFinished() int32 {
+func (t *turn) removeFinished(said int32) int32 {
+	most, rows := sized(t.m.removeMost, t.m.removeMost, said), sized(t.m.removeRows, t.m.removeMost, said)
 	var over []ending
 	t.m.endings(t.ns, t.ns.rec.RemovedTo+1, func(e ending) bool {
-		if len(over) == t.m.removeMost || !t.ns.outlived(e, t.wall(), t.uptime()) {
+		if len(over) == most || !t.ns.outlived(e, t.wall(), t.uptime()) {
 			return false
 		}
 		over = append(over, e)
 		return true
 	})
-	slice := &finishedRemoved{through: t.ns.rec.RemovedTo}
-	left := t.m.removeRows
+	slice := &finishedRemoved{through: t.ns.rec.RemovedTo, most: rows}
+	left := rows
 	for _, e := range over {
 		if len(slice.behind) > 0 {
 			break // its new place is that of the event which tells of it
@@ -131,14 +144,14 @@ func (t *turn) removeFinished() int32 {
 			slice.behind, slice.through = append(slice.behind, removal{i, e}), e.position
 			continue
 		}
-		rows := i.payloadRows()
-		if rows > left {
+		has := i.payloadRows()
+		if has > left {
 			if len(slice.gone) == 0 {
 				slice.apart = i
 			}
 			break
 		}
-		left -= rows
+		left -= has
 		slice.gone, slice.through = append(slice.gone, removal{i, e}), e.position
 	}
 	if len(slice.gone)+len(slice.behind) == 0 && slice.apart == nil {
@@ -206,6 +219,7 @@ type finishedRemoved struct {
 	behind  []removal // kept for as long again
 	apart   *instance // taken apart: some of its payloads go
 	rows    int       // of that
+	most    int       // rows that may go
 	through int64
 }
 
@@ -221,15 +235,16 @@ func (e *finishedRemoved) fill(d *v1.EventData) string {
 }
 func (e *finishedRemoved) evolve(t *turn) {
 	ns := t.ns
+	late := len(e.gone) > 0 && t.m.any(ns, key(tableLate, ns.rec.Namespace)) // each instance's would be looked for, and few namespaces have one
 	for _, r := range e.gone {
-		t.remove(r)
+		t.remove(r, late)
 	}
 	for _, r := range e.behind {
 		t.m.drop(endedKey(ns, r.e.position, r.e.id))
 		t.m.putEnding(ns, ending{ns.rec.Position + 1, r.e.id, t.wall(), t.uptime()})
 	}
 	if e.apart != nil {
-		e.rows = t.takeApart(e.apart)
+		e.rows = t.takeApart(e.apart, e.most)
 	}
 	ns.rec.RemovedTo, ns.rec.Removed = e.through, ns.rec.Removed+int64(len(e.gone))
 	t.m.dirtyNamespace(ns)

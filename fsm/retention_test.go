@@ -415,7 +415,7 @@ func TestWhatEndedBeforeIsPutInOrder(t *testing.T) {
 		r.finish("late")
 		r.tell(retainOf())
 		r.midway()
-		for range orderMost/removeMost + 1 {
+		for range orderMost/RemoveMost + 1 {
 			r.tell(retainOf())
 		}
 		r.there("late lives")

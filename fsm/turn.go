@@ -206,7 +206,7 @@ func (t *turn) decideOperator(cmd *logv1.Command) (reply proto.Message, refusal 
 	case *logv1.Command_CancelBulk:
 		reply, refusal = t.cancelBulk(body.CancelBulk)
 	case *logv1.Command_AdvanceBulk:
-		reply, refusal = t.advanceBulk()
+		reply, refusal = t.advanceBulk(body.AdvanceBulk)
 	case *logv1.Command_ResolveIncident:
 		reply, refusal = t.resolveIncident(body.ResolveIncident)
 	case *logv1.Command_ReopenIncident:
@@ -243,7 +243,7 @@ func (t *turn) decideSchedule(cmd *logv1.Command) (proto.Message, *Refusal) {
 	case *logv1.Command_FireSchedule:
 		return t.fireSchedule(body.FireSchedule)
 	case *logv1.Command_Retain:
-		return t.retain()
+		return t.retain(body.Retain)
 	case *logv1.Command_AckExport:
 		return t.ackExport(body.AckExport)
 	}

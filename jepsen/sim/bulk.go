@@ -25,7 +25,7 @@ func (n *node) advance(after time.Duration) {
 			n.advance(100 * time.Millisecond)
 			return
 		}
-		c := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AdvanceBulk{AdvanceBulk: &logv1.AdvanceBulk{}}}
+		c := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_AdvanceBulk{AdvanceBulk: &logv1.AdvanceBulk{Most: n.sliceOf()}}}
 		n.take(&group{request: &request{}, send: func(*response) { n.advance(20 * time.Millisecond) }}, []*logv1.Command{c})
 		n.kick(0)
 	})

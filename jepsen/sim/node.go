@@ -38,6 +38,7 @@ type node struct {
 	refused  string // why it did not start
 
 	timetable timetable
+	sizes     draws // of slices
 }
 
 // start begins a life of the node with what its disk has.
@@ -53,7 +54,7 @@ func (n *node) start() {
 	n.raft.begin()
 	n.applied = n.raft.commit
 	n.upkeep()
-	n.timetable = timetable{}
+	n.timetable, n.sizes = timetable{}, newDraws(n.w.config.Seed, fmt.Sprint("slices of node", n.id))
 	n.plan(schedulesEvery)
 	n.retain(time.Second)
 	n.advance(time.Second)

@@ -24,7 +24,7 @@ func (n *node) retain(after time.Duration) {
 			n.retain(time.Second)
 			return
 		}
-		c := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_Retain{Retain: &logv1.Retain{}}}
+		c := &logv1.Command{Envelope: &logv1.Envelope{}, Body: &logv1.Command_Retain{Retain: &logv1.Retain{Most: n.sliceOf()}}}
 		n.take(&group{request: &request{}, send: func(res *response) {
 			for _, o := range res.outcomes {
 				if r, is := o.Reply.(*logv1.Retained); is && r.Instances+r.Events+r.Ordered > 0 {
@@ -36,6 +36,14 @@ func (n *node) retain(after time.Duration) {
 		}}, []*logv1.Command{c})
 		n.kick(0)
 	})
+}
+
+// sliceOf is how large the next slice is to be, as a leader may say at the cluster's level.
+func (n *node) sliceOf() int32 {
+	if n.machine.Clock().Level < fsm.SizedLevel {
+		return 0
+	}
+	return int32(n.sizes.IntN(4))
 }
 
 // keeper says how long things are kept, changes that now and then, and exports what is over.

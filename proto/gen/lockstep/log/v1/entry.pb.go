@@ -1389,7 +1389,9 @@ func (x *ScheduleFired) GetTaken() bool {
 // AdvanceBulk is the leader's word that a bulk operation of the namespace may go on: the one that has rested the longest comes to its next
 // instances.
 type AdvanceBulk struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many instances it does something to at most, as the leader finds room; zero is as many as a slice ever does.
+	Most          int32 `protobuf:"varint,1,opt,name=most,proto3" json:"most,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1422,6 +1424,13 @@ func (x *AdvanceBulk) ProtoReflect() protoreflect.Message {
 // Deprecated: Use AdvanceBulk.ProtoReflect.Descriptor instead.
 func (*AdvanceBulk) Descriptor() ([]byte, []int) {
 	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AdvanceBulk) GetMost() int32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
 }
 
 // BulkAdvanced is the answer: which did, and how many instances it looked at; none where none runs.
@@ -2098,7 +2107,9 @@ func (x *OpenStream) GetSession() int64 {
 
 // Retain is the leader's word that something of a namespace is over its time, and that there is room to remove a slice of it.
 type Retain struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many instances it removes at most, as the leader finds room; zero is as many as a slice ever does.
+	Most          int32 `protobuf:"varint,1,opt,name=most,proto3" json:"most,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2131,6 +2142,13 @@ func (x *Retain) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Retain.ProtoReflect.Descriptor instead.
 func (*Retain) Descriptor() ([]byte, []int) {
 	return file_lockstep_log_v1_entry_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Retain) GetMost() int32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
 }
 
 // Retained is the answer: how many instances and events are gone, or were put in order.
@@ -2303,8 +2321,9 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06missed\x18\x04 \x01(\x05R\x06missed\x12\x14\n" +
 	"\x05after\x18\x05 \x01(\x03R\x05after\"%\n" +
 	"\rScheduleFired\x12\x14\n" +
-	"\x05taken\x18\x01 \x01(\bR\x05taken\"\r\n" +
-	"\vAdvanceBulk\"?\n" +
+	"\x05taken\x18\x01 \x01(\bR\x05taken\"!\n" +
+	"\vAdvanceBulk\x12\x12\n" +
+	"\x04most\x18\x01 \x01(\x05R\x04most\"?\n" +
 	"\fBulkAdvanced\x12\x17\n" +
 	"\abulk_id\x18\x01 \x01(\tR\x06bulkId\x12\x16\n" +
 	"\x06looked\x18\x02 \x01(\x05R\x06looked\"\xa6\x01\n" +
@@ -2351,8 +2370,9 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\await_id\x18\x01 \x01(\x04R\x06waitId\"&\n" +
 	"\n" +
 	"OpenStream\x12\x18\n" +
-	"\asession\x18\x01 \x01(\x03R\asession\"\b\n" +
-	"\x06Retain\"Z\n" +
+	"\asession\x18\x01 \x01(\x03R\asession\"\x1c\n" +
+	"\x06Retain\x12\x12\n" +
+	"\x04most\x18\x01 \x01(\x05R\x04most\"Z\n" +
 	"\bRetained\x12\x1c\n" +
 	"\tinstances\x18\x01 \x01(\x05R\tinstances\x12\x16\n" +
 	"\x06events\x18\x02 \x01(\x05R\x06events\x12\x18\n" +
