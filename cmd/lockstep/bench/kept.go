@@ -152,6 +152,13 @@ func (k *store) look(ctx context.Context, figures Figures) error {
 				return err
 			}
 		}},
+		{"explain", func() func(context.Context, *client.Client) error {
+			id := keptID(rand.Int64N(int64(k.t.Finished + k.t.Live)))
+			return func(ctx context.Context, c *client.Client) error {
+				_, err := c.Instances.Explain(ctx, connect.NewRequest(&v1.ExplainRequest{Namespace: k.namespace, InstanceId: id, Consistency: v1.Consistency_CONSISTENCY_STALE}))
+				return err
+			}
+		}},
 		{"list", func() func(context.Context, *client.Client) error {
 			return list(&v1.ListInstancesRequest{StartedTo: some()})
 		}},
