@@ -28,35 +28,39 @@ func (m *Machine) ListOutOfContact(r *v1.ListOutOfContactRequest) (*v1.ListOutOf
 		return nil, err
 	}
 	defer snapshot.Close()
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	ns, refusal := m.namespace(r.Namespace)
-	if refusal != nil {
-		return nil, refusal
+	name, err := m.asked(r)
+	if err != nil {
+		return nil, err
 	}
-	p, refusal := ns.reporter(r.Reporter)
-	if refusal != nil {
-		return nil, refusal
-	}
-	ids, last, err := busy(snapshot, ns.rec.Namespace, r.Page)
+	ids, last, err := busy(snapshot, name, r.Page)
 	if err != nil {
 		return nil, err
 	}
 	out := &v1.ListOutOfContactResponse{NextPage: last}
 	for _, id := range ids {
-		if _, gone := ns.gone[id]; gone {
-			continue
-		}
-		i, err := m.lookup(ns.rec.Namespace, id)
-		if err != nil {
+		if out.Runs, err = m.outOfContact(out.Runs, r, id); err != nil {
 			return nil, err
 		}
-		if out.Runs = m.outOfContact(out.Runs, p, i); len(out.Runs) >= pageLimit(r.Limit) {
+		if len(out.Runs) >= pageLimit(r.Limit) {
 			out.NextPage = id
 			break
 		}
 	}
 	return out, nil
+}
+
+// asked is the namespace of a request whose reporter there is.
+func (m *Machine) asked(r *v1.ListOutOfContactRequest) (name string, err error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	ns, refusal := m.namespace(r.Namespace)
+	if refusal != nil {
+		return "", refusal
+	}
+	if _, refusal = ns.reporter(r.Reporter); refusal != nil {
+		return "", refusal
+	}
+	return ns.rec.Namespace, nil
 }
 
 // contactView pins the rows. Only the first page has what changed be written before: a round of many pages would else write all the time.
@@ -112,31 +116,48 @@ func busy(in table.Reader, namespace, after string) (ids []string, last string, 
 	return ids, last, errors.Join(err, failed)
 }
 
-// outOfContact adds the runs of an instance that are out of contact with a reporter.
-func (m *Machine) outOfContact(out []*v1.OutOfContact, p *reporter, i *instance) []*v1.OutOfContact {
-	if !i.live() {
-		return out
+// outOfContact adds the runs of an instance that are out of contact with a reporter. An entry that is to be applied waits for one instance at most.
+func (m *Machine) outOfContact(out []*v1.OutOfContact, r *v1.ListOutOfContactRequest, id string) ([]*v1.OutOfContact, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	ns, refusal := m.namespace(r.Namespace)
+	if refusal != nil {
+		return nil, refusal
+	}
+	p, refusal := ns.reporter(r.Reporter)
+	if refusal != nil {
+		return nil, refusal
+	}
+	i := ns.instances[id]
+	if i == nil {
+		var err error
+		if i, err = m.readInstance(ns, id); err != nil {
+			return nil, err
+		}
+	}
+	if i == nil || !i.live() {
+		return out, nil // it ended, and perhaps went, since the page began
 	}
 	found := 0
-	for at, r := range i.all() {
+	for at, run := range i.all() {
 		step := i.step(at).ID
-		if !askedAbout(r) || !p.knows(i.rec.Workflow, step) {
+		if !askedAbout(run) || !p.knows(i.rec.Workflow, step) {
 			continue
 		}
-		since := r.ChangedWall
-		rec := m.observation(observedKey(i.ns.rec.Namespace, &logv1.Observation{InstanceId: i.rec.InstanceId, Step: step, Index: at.index, Reporter: p.rec.Reporter}))
+		since := run.ChangedWall
+		rec := m.observation(observedKey(ns.rec.Namespace, &logv1.Observation{InstanceId: id, Step: step, Index: at.index, Reporter: p.rec.Reporter}))
 		if since = max(since, rec.GetReceivedWall()); m.group.Wall-since < p.rec.OutOfContact {
 			continue
 		}
 		out = append(out, &v1.OutOfContact{
-			InstanceId: i.rec.InstanceId, Workflow: i.rec.Workflow, Version: i.rec.Version, Step: step, Index: at.index,
-			State: r.State, Attempt: r.Attempt, Token: r.Token, Since: stamp(since), Keys: keyList(i.rec.Keys),
+			InstanceId: id, Workflow: i.rec.Workflow, Version: i.rec.Version, Step: step, Index: at.index,
+			State: run.State, Attempt: run.Attempt, Token: run.Token, Since: stamp(since), Keys: keyList(i.rec.Keys),
 		})
 		if found++; found == contactOf {
 			break
 		}
 	}
-	return out
+	return out, nil
 }
 
 // askedAbout: somebody could be doing the run. What is leased with a heartbeat is in contact: silence ends that lease.
