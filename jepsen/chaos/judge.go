@@ -135,6 +135,7 @@ func (w *world) judge(ctx context.Context) error {
 		return err
 	}
 	w.report.count(ops)
+	w.report.check("what has not ended is explained", "liveness", w.explained(ctx))
 	w.report.check("nothing is stuck", "liveness", w.finish(ctx, ops))
 	for _, p := range w.workers {
 		if p != nil {

@@ -61,6 +61,8 @@ type report struct {
 	Adopted        int               `json:"adopted"`        // steps that ended as they were seen
 	Stale          int               `json:"stale"`          // plans that were refused
 	Unhanded       int               `json:"unhanded"`       // and of these what a worker held
+	Live           int               `json:"live"`           // instances that had not ended when the last fault was healed
+	Standing       int               `json:"standing"`       // and incidents of theirs
 	Bulks          int               `json:"bulks"`          // bulk operations that came to all
 	Bulked         int               `json:"bulked"`         // instances that they came to
 	Unbulked       int               `json:"unbulked"`       // and operations that were cancelled
@@ -405,6 +407,7 @@ func (r *report) print(to io.Writer) {
 	fmt.Fprintf(t, "\t%d times an operator paused an instance\t%d steps were ended or skipped by hand, %d of them while leased\n", r.Halted, r.ByHand, r.Unhanded)
 	fmt.Fprintf(t, "\t%d times an instance was set back\t%d steps were leased then\n", r.Resets, r.ResetLeased)
 	fmt.Fprintf(t, "\t%d bulk operations came to all\t%d instances they came to\t%d were cancelled\n", r.Bulks, r.Bulked, r.Unbulked)
+	fmt.Fprintf(t, "\t%d instances had not ended, and were explained\t%d incidents\n", r.Live, r.Standing)
 	fmt.Fprintf(t, "\t%d asks of a reporter\tunder %d tokens of the sweep\n", r.Asked, r.Sweepers)
 	fmt.Fprintf(t, "\t%d observations, %d plans applied, and %d refused as stale\t%d steps ended as they were seen\n", r.Observed, r.Plans, r.Stale, r.Adopted)
 	fmt.Fprintf(t, "\t%d times of schedules fired\t%d came while an earlier one's instance ran\t%d missed\n\n", r.Fired, r.Overlapped, r.Missed)
