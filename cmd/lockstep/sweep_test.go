@@ -277,11 +277,16 @@ func classesOf(plan *v1.ReconcilePlan) (out []string) {
 	return out
 }
 
-// A server that may ask nobody asks nobody, and one that may not ask a host says so where reporters are listed.
-func TestOnlyHostsThatAreAllowedAreAsked(t *testing.T) {
+// A reporter that hangs holds up no other; a host that a server may not ask is not asked, and the list of reporters says so.
+func TestOneReporterHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
-	l := newLedger(t)
-	n := startDev(t, "--reporter-hosts", "192.0.2.1,example.invalid:80")
+	l, quick := newLedger(t), newLedger(t)
+	quick.tell(false)
+	over := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-over }))
+	t.Cleanup(hangs.Close)
+	t.Cleanup(func() { close(over) }) // before that
+	n := startDev(t, "--reporter-hosts", strings.TrimPrefix(hangs.URL, "http://")+","+quick.host())
 	c, err := client.New(client.Config{Servers: []string{n.address}, HTTPClient: newHTTPClient()})
 	if err != nil {
 		t.Fatal(err)
@@ -293,13 +298,20 @@ func TestOnlyHostsThatAreAllowedAreAsked(t *testing.T) {
 	if _, err := c.Start(ctx, "w", "i", map[string]any{}, client.StartOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.RegisterReporter(ctx, &v1.RegisterReporterRequest{Reporter: "ledger", Url: l.URL, Every: durationpb.New(time.Second), OutOfContact: durationpb.New(time.Second), Reason: "r"}); err != nil {
-		t.Fatal(err)
+	for name, url := range map[string]string{"a-hangs": hangs.URL, "b-quick": quick.URL, "c-forbidden": l.URL} {
+		_, err := c.RegisterReporter(ctx, &v1.RegisterReporterRequest{Reporter: name, Url: url, Every: durationpb.New(time.Second), OutOfContact: durationpb.New(time.Second), Reason: "r"})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	until(t, "it is said that it may not be asked", func() bool {
 		list, err := c.ListReporters(ctx)
-		return err == nil && strings.Contains(list[0].Error, "not among its --reporter-hosts")
+		return err == nil && strings.Contains(list[2].Error, "not among its --reporter-hosts")
 	})
+	until(t, "the quick one is asked", func() bool { return quick.times("i") > 0 })
+	if list, err := c.ListReporters(ctx); err != nil || list[0].Failures > 0 {
+		t.Errorf("the one that hangs was waited for: %v, %v", list, err)
+	}
 	if lock, err := c.Locks.GetLock(ctx, connect.NewRequest(&v1.GetLockRequest{Namespace: "default", Lock: sweep.Lock})); err != nil || len(lock.Msg.Holders) != 1 || !strings.HasPrefix(lock.Msg.Holders[0].Note, "asks reporters: ") {
 		t.Errorf("the lock is %v, %v", lock, err)
 	}

@@ -56,7 +56,8 @@ type Config struct {
 // Counts are how much was done on this node. They only grow.
 type Counts struct{ Asked, Answered, Failed, Runs, Reported, Refused atomic.Uint64 }
 
-// Sweep asks while its node leads. One goroutine runs from Open until Close (run), and beside it one for each namespace that is swept.
+// Sweep asks while its node leads. One goroutine runs from Open until Close (run), beside it one for each namespace that is swept, and one for each
+// reporter that is being asked.
 type Sweep struct {
 	config Config
 	asker  *asker
@@ -157,7 +158,7 @@ func (s *Sweep) sweepNamespace(ctx context.Context, namespace string) {
 			Wait: -1, Note: "asks reporters: " + s.config.Name, Session: client.SessionConfig{TTL: lockTTL, Worker: "sweep " + s.config.Name},
 		})
 		if err == nil {
-			n := &sweeper{Sweep: s, c: c, lock: lock, namespace: namespace, idle: map[int64]time.Time{}, asked: map[int64]asked{}}
+			n := &sweeper{Sweep: s, c: c, lock: lock, namespace: namespace, idle: map[int64]time.Time{}, asked: map[int64]asked{}, running: map[int64]bool{}}
 			err = n.sweep(ctx)
 			releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			err = errors.Join(err, lock.Release(releasing)) // it is over with its session else
@@ -178,33 +179,53 @@ type sweeper struct {
 	namespace string
 	idle      map[int64]time.Time // by registration: before then nothing is looked for, for nothing was found
 	asked     map[int64]asked     // by registration
+	running   map[int64]bool      // by registration: it is being asked
 }
 
-// sweep asks whoever is to be asked, until the lock is lost or ctx ends.
+// sweep asks whoever is to be asked, until the lock is lost or ctx ends. Each reporter has a goroutine while it is asked, so that one that hangs holds
+// up no other; they end before this returns.
 func (n *sweeper) sweep(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(n.lock.Context(), cancel)()
-	for ctx.Err() == nil {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(n.lock.Context(), func() { cancel(nil) })()
+	over := make(chan int64, 64) // registrations whose round is over
+	for {
 		reporters, err := n.c.ListReporters(ctx)
 		if err != nil {
 			return n.unless(ctx, err)
 		}
-		next := time.Now().Add(lookEvery)
-		for _, p := range reporters {
-			if now := time.Now(); !n.due(p, now) || now.Before(n.idle[p.Position]) {
-				continue
-			}
-			if err := n.round(ctx, p); err != nil {
-				return n.unless(ctx, err)
-			}
-		}
 		if len(reporters) == 0 {
 			return nil
 		}
-		pause(ctx, nil, time.Until(next))
+		for _, p := range reporters {
+			now := time.Now()
+			if n.running[p.Position] || !n.due(p, now) || now.Before(n.idle[p.Position]) {
+				continue
+			}
+			n.running[p.Position], n.idle[p.Position] = true, now.Add(p.Every.AsDuration())
+			tasks.Go(func() {
+				if err := n.round(ctx, p); err != nil {
+					cancel(err)
+				}
+				select {
+				case over <- p.Position:
+				case <-ctx.Done():
+				}
+			})
+		}
+		goesOn := pause(ctx, nil, lookEvery)
+		for len(over) > 0 {
+			delete(n.running, <-over)
+		}
+		if !goesOn {
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+				return cause
+			}
+			return nil
+		}
 	}
-	return nil
 }
 
 // unless is an error, unless it is that this was to end.
@@ -257,7 +278,6 @@ const (
 
 // round asks a reporter about all runs that are out of contact with it, a page at a time. It ends with the first page that it does not answer.
 func (n *sweeper) round(ctx context.Context, p *v1.Reporter) error {
-	n.idle[p.Position] = time.Now().Add(p.Every.AsDuration())
 	for page := ""; ; {
 		began := time.Now()
 		list, err := n.c.OutOfContact(ctx, p.Reporter, page)
