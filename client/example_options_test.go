@@ -126,16 +126,6 @@ func ExampleResetOptions() {
 	// Output: 1 1
 }
 
-// An instance that runs goes on under the version that is corrected, in which a step has another name.
-func ExampleMigrateOptions() {
-	c, end := newExample()
-	defer end()
-	reply, err := c.Migrate(context.Background(), "order-17", 3, client.MigrateOptions{Steps: map[string]string{"reserve": "hold"}, Reason: "stock is held"})
-	must(err)
-	fmt.Println(reply.FromVersion, reply.Version, reply.Kept)
-	// Output: 2 3 1
-}
-
 // What went wrong from a step on is done again in a version that is corrected, and what was right is not.
 func ExampleForkOptions() {
 	c, end := newExample()

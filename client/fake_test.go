@@ -402,12 +402,6 @@ func (f *fake) ResetInstance(_ context.Context, r *connect.Request[v1.ResetInsta
 	}), nil
 }
 
-func (f *fake) MigrateInstance(_ context.Context, r *connect.Request[v1.MigrateInstanceRequest]) (*connect.Response[v1.MigrateInstanceResponse], error) {
-	return connect.NewResponse(&v1.MigrateInstanceResponse{
-		Version: r.Msg.Version, FromVersion: r.Msg.Version - 1, Kept: int32(len(r.Msg.Steps)), State: v1.InstanceState_INSTANCE_STATE_RUNNING,
-	}), nil
-}
-
 func (f *fake) ForkInstance(_ context.Context, r *connect.Request[v1.ForkInstanceRequest]) (*connect.Response[v1.ForkInstanceResponse], error) {
 	return connect.NewResponse(&v1.ForkInstanceResponse{
 		InstanceId: r.Msg.NewInstanceId, Version: max(1, r.Msg.Version), State: v1.InstanceState_INSTANCE_STATE_RUNNING, Copied: int32(len(r.Msg.FromStep)),

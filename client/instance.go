@@ -226,28 +226,6 @@ func (c *Client) Reset(ctx context.Context, id, fromStep string, o ResetOptions)
 	return reply, nil
 }
 
-// MigrateOptions are what a migration may say.
-type MigrateOptions struct {
-	// Steps are from names of the steps now to those of the version. A step that is not here keeps its name.
-	Steps map[string]string
-	// DryRun tells what would become of each step, and does nothing.
-	DryRun bool
-	Reason string
-}
-
-// Migrate has an instance that runs go on under another version of its workflow. What is done stays done; a worker that holds a lease completes it
-// as before, under the step's name of then; what has not begun is as the version says. All of it happens, or it is refused with the step that
-// cannot go on. It is safe to ask again: an instance that is under the version already is answered with Existing set.
-func (c *Client) Migrate(ctx context.Context, id string, version int32, o MigrateOptions) (*v1.MigrateInstanceResponse, error) {
-	reply, err := ask(ctx, c.Instances.MigrateInstance, &v1.MigrateInstanceRequest{
-		Namespace: c.namespace, InstanceId: id, Version: version, Steps: o.Steps, DryRun: o.DryRun, Reason: o.Reason,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("migrate instance %s to version %d: %w", id, version, err)
-	}
-	return reply, nil
-}
-
 // CompensateOptions are what a compensation may say beside its reason.
 type CompensateOptions struct {
 	// From is the step from which on the instance is undone: it and those behind it. Empty is all of it.

@@ -161,7 +161,7 @@ func (t *turn) leasedRun(i *instance, at at) *v1.LeasedRun {
 
 // idempotencyKey is the same on every attempt of a run, and of no other run.
 func (i *instance) idempotencyKey(at at) string {
-	return i.ns.rec.Namespace + "/" + i.rec.InstanceId + "/" + i.firstName(i.step(at).ID) + "/" + strconv.Itoa(int(at.index))
+	return i.ns.rec.Namespace + "/" + i.rec.InstanceId + "/" + i.step(at).ID + "/" + strconv.Itoa(int(at.index))
 }
 
 // dropLapsed forgets the places that a lapsed lease still had: its run is granted again, or over.

@@ -81,11 +81,6 @@ func appendData(b []byte, d *v1.EventData) []byte {
 	b = appendText(b, 77, d.Observed)
 	b = appendText(b, 78, d.Drift)
 	b = appendText(b, 79, d.Plan)
-	b = appendNumber(b, 85, int64(d.FromVersion))
-	for _, step := range sortedPairs(d.Renamed) {
-		b = appendText(b, 86, step.Key)
-		b = appendText(b, 87, step.Value)
-	}
 	return append(b, 0)
 }
 
@@ -159,11 +154,11 @@ const (
 
 func eventField(tag byte) fieldKind {
 	switch tag {
-	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55, 68, 69, 70, 71, 85:
+	case 2, 4, 5, 22, 24, 25, 26, 34, 37, 38, 39, 40, 43, 44, 45, 48, 49, 54, 55, 68, 69, 70, 71:
 		return fieldNumber
 	case 12, 41, 42:
 		return fieldFlag
-	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 67, 72, 75, 76, 77, 78, 79, 86, 87:
+	case 1, 3, 6, 7, 8, 9, 10, 11, 20, 21, 23, 27, 28, 29, 30, 31, 32, 33, 35, 36, 46, 47, 50, 51, 52, 53, 56, 60, 67, 72, 75, 76, 77, 78, 79:
 		return fieldText
 	}
 	return fieldUnknown
@@ -212,11 +207,6 @@ func decodeEvent(b []byte) (*v1.Event, error) {
 			setLabel(e.Data, label, "")
 		case f.tag == 36:
 			setLabel(e.Data, label, text)
-		case f.tag == 86:
-			label = text
-			setRenamed(e.Data, label, "")
-		case f.tag == 87:
-			setRenamed(e.Data, label, text)
 		default:
 			setData(e.Data, f, text)
 		}
@@ -305,8 +295,6 @@ func setData(d *v1.EventData, f field, text string) {
 		d.Per = f.number
 	case 56:
 		d.ForkedFrom = text
-	case 85:
-		d.FromVersion = int32(f.number)
 	case 67:
 		d.Bulk = text
 	case 72:
@@ -342,13 +330,6 @@ func setLabel(d *v1.EventData, key, value string) {
 		d.Labels = map[string]string{}
 	}
 	d.Labels[key] = value
-}
-
-func setRenamed(d *v1.EventData, from, to string) {
-	if d.Renamed == nil {
-		d.Renamed = map[string]string{}
-	}
-	d.Renamed[from] = to
 }
 
 func setNumber(d *v1.EventData, f field) {

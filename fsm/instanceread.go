@@ -102,7 +102,6 @@ func (i *instance) head(r table.Reader) (*v1.Instance, error) {
 		Parent: i.parent(), Depth: i.rec.Depth,
 		Schedule: i.rec.Schedule, Scheduled: stamp(i.rec.ScheduledWall),
 		Line: i.lineReply(), Pause: i.pauseReply(), Resolution: i.resolutionReply(), Accepted: stamp(max(0, i.rec.AcceptedWall)), Changed: i.changed(), ForkedFrom: i.forkedFrom(),
-		MigratedFrom: i.migratedFrom(),
 	}, err
 }
 

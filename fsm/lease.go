@@ -41,9 +41,6 @@ func (i *instance) noRun(step string, index int32) *Refusal {
 
 // findHeld names the run that a holder speaks of, and refuses a token that was never issued.
 func (t *turn) findHeld(id, step string, index int32, token int64) (*instance, at, *Refusal) {
-	if i := t.known(id); i != nil {
-		step = i.nameNow(step, token)
-	}
 	i, at, refusal := t.find(id, step, index)
 	switch {
 	case refusal != nil:

@@ -14,7 +14,6 @@ import (
 //
 //	29  a leader says how large slices are (retention.go)
 //	28  reporters that are asked (reporter.go)
-//	27  instances go on under another version (migrate.go)
 //	26  observations, and plans about them (observe.go, reconcile.go); the tenth edition of the language: what to do about drift
 //	25  bulk operations (bulk.go)
 //	24  instances are set back to a step (reset.go); failures are resolved by a word (incident.go); forks begin nothing that is barred
@@ -75,8 +74,6 @@ func LevelOf(c *logv1.Command) uint32 {
 		return forkLevel
 	case *logv1.Command_ResetInstance:
 		return resetLevel
-	case *logv1.Command_MigrateInstance:
-		return migrateLevel
 	case *logv1.Command_Retain:
 		if body.Retain.Most > 0 {
 			return SizedLevel

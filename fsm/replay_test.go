@@ -579,14 +579,6 @@ func (w *walk) rare(c *logv1.Command, session int64, run *v1.LeasedRun) {
 		c.Body = &logv1.Command_ResetInstance{ResetInstance: reset}
 		return
 	}
-	if w.index%16 == 13 { // an instance that is leased, to a version that is the other or not, perhaps with names that are swapped
-		migrate := &v1.MigrateInstanceRequest{InstanceId: run.InstanceId, Version: int32(1 + w.index/16%2), DryRun: w.index%128 == 13}
-		if w.index%64 == 29 {
-			migrate.Steps = map[string]string{"a": "b", "b": "a"}
-		}
-		c.Body = &logv1.Command_MigrateInstance{MigrateInstance: migrate}
-		return
-	}
 	if w.index%16 == 5 { // of an instance that is leased, from any step, perhaps under an id that is taken
 		fork := &v1.ForkInstanceRequest{InstanceId: run.InstanceId, FromStep: run.Step, NewInstanceId: fmt.Sprint("f", w.index%512), Version: int32(w.index / 16 % 3)}
 		if w.index%32 == 5 {
@@ -685,16 +677,13 @@ func (w *walk) learn(e *logv1.Entry, r Result) {
 func register(t testing.TB) *logv1.Entry {
 	e := &logv1.Entry{Header: &logv1.Header{Term: 1, Level: Level}}
 	for _, yaml := range theWorkflows {
-		// The first version has a step more, before all others: whatever is migrated to it has another place there.
-		for _, version := range []string{strings.Replace(yaml, "\nsteps:\n", "\nsteps:\n  first: {queue: q}\n", 1), yaml} {
-			d, err := source.Parse([]byte(version), "yaml")
-			if err != nil {
-				t.Fatal(err)
-			}
-			e.Commands = append(e.Commands, &logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
-				Workflow: d.Name, Digest: d.Digest, Graph: d.Canonical,
-			}}})
+		d, err := source.Parse([]byte(yaml), "yaml")
+		if err != nil {
+			t.Fatal(err)
 		}
+		e.Commands = append(e.Commands, &logv1.Command{Body: &logv1.Command_RegisterWorkflow{RegisterWorkflow: &logv1.RegisterWorkflow{
+			Workflow: d.Name, Digest: d.Digest, Graph: d.Canonical,
+		}}})
 	}
 	return e
 }

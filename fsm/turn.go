@@ -139,8 +139,6 @@ func (t *turn) decide(cmd *logv1.Command) (proto.Message, *Refusal) {
 		return t.cancelInstance(body.CancelInstance)
 	case *logv1.Command_ForkInstance:
 		return t.forkInstance(body.ForkInstance)
-	case *logv1.Command_MigrateInstance:
-		return t.migrateInstance(body.MigrateInstance)
 	case *logv1.Command_ResetInstance:
 		return t.resetInstance(body.ResetInstance)
 	case *logv1.Command_CompensateInstance:

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -94,13 +92,6 @@ func eventRow(e *v1.Event) []string {
 	if add("forked", d.ForkedFrom); d.ForkedFrom != "" || kind == "instance.forked" {
 		add("from", d.Name)
 		detail = append(detail, fmt.Sprintf("copied=%d", d.Count))
-	}
-	if kind == "instance.migrated" {
-		add("from-version", fmt.Sprint(d.FromVersion))
-		add("version", fmt.Sprint(d.Version))
-		for _, from := range slices.Sorted(maps.Keys(d.Renamed)) {
-			add("renamed", from+"="+d.Renamed[from])
-		}
 	}
 	if kind == "instance.reset" {
 		add("from", d.Name)

@@ -53,7 +53,7 @@ func (c *cli) jsonInput(flag, s string) (*v1.Payload, error) {
 func (c *cli) instanceCommand() *cobra.Command {
 	parent := &cobra.Command{Use: "instance", Short: "Start, follow and steer instances of workflows"}
 	parent.AddCommand(c.instanceStart(), c.instanceWait(), c.instanceList(), c.instanceShow(), c.instanceHistory(),
-		c.instanceWatch(), c.instancePause(), c.instanceResume(), c.instanceCancel(), c.instanceCompensate(), c.instanceFork(), c.instanceReset(), c.instanceMigrate(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
+		c.instanceWatch(), c.instancePause(), c.instanceResume(), c.instanceCancel(), c.instanceCompensate(), c.instanceFork(), c.instanceReset(), c.instanceSignal(), c.instanceApprove(), c.instanceReject(),
 		c.instanceExplain(), c.instanceGraph(), c.instanceExport())
 	return parent
 }
@@ -153,7 +153,6 @@ func (c *cli) showInstance(i *v1.Instance) error {
 		}
 		c.showLine(i)
 		c.showFork(i)
-		c.showMigrated(i)
 		if p := i.Pause; p != nil {
 			fmt.Fprintf(c.stdout, "paused  %s by %s: %s\n", when(p.Since), cmp.Or(p.By, "somebody"), p.Reason)
 		}

@@ -71,11 +71,6 @@ var codes = map[v1.Code]connect.Code{
 	v1.Code_CODE_NOT_RUNNING:         connect.CodeFailedPrecondition,
 	v1.Code_CODE_STEP_NOT_BEGUN:      connect.CodeFailedPrecondition,
 	v1.Code_CODE_RESET_BUSY:          connect.CodeFailedPrecondition,
-	v1.Code_CODE_MIGRATE_NO_STEP:     connect.CodeFailedPrecondition,
-	v1.Code_CODE_MIGRATE_MISMATCH:    connect.CodeFailedPrecondition,
-	v1.Code_CODE_MIGRATE_ORDER:       connect.CodeFailedPrecondition,
-	v1.Code_CODE_MIGRATE_UNSUPPORTED: connect.CodeFailedPrecondition,
-	v1.Code_CODE_MIGRATE_DRAINED:     connect.CodeFailedPrecondition,
 }
 
 // asConnect gives an error its code, and a refusal its detail.

@@ -184,21 +184,6 @@ const (
 	// The namespace, or the instance, has as many observations as it may.
 	// Next: settle drift by plans, or report fewer runs; what is of an instance goes with it.
 	Code_CODE_OBSERVATIONS_FULL Code = 71
-	// A step of an instance has begun, and the version to which it is to be migrated has none for it.
-	// Next: map the step that the reason names to one of that version, or register a version that has it.
-	Code_CODE_MIGRATE_NO_STEP Code = 80
-	// A step of the version does something else, or waits for something else, than the one that has begun; or two steps are mapped to it.
-	// Next: map the step that the reason names to one of its kind, and no two to one.
-	Code_CODE_MIGRATE_MISMATCH Code = 81
-	// A step has begun or ended that in the version needs something which has not ended, or did not end as is needed.
-	// Next: migrate when that has ended, or to a version in which the step does not need it.
-	Code_CODE_MIGRATE_ORDER Code = 82
-	// The instance has something in use that is not carried from version to version.
-	// Next: migrate when the step that the reason names has ended; if it is a body, a called instance or a reset, fork the instance instead.
-	Code_CODE_MIGRATE_UNSUPPORTED Code = 83
-	// The version to which an instance is to be migrated is drained.
-	// Next: undrain it, or migrate to another.
-	Code_CODE_MIGRATE_DRAINED Code = 84
 	// Nobody has registered such a reporter.
 	// Next: see `lockstep reporter list`, and register it.
 	Code_CODE_REPORTER_NOT_FOUND Code = 85
@@ -266,11 +251,6 @@ var (
 		64: "CODE_RESET_BUSY",
 		70: "CODE_STALE_PLAN",
 		71: "CODE_OBSERVATIONS_FULL",
-		80: "CODE_MIGRATE_NO_STEP",
-		81: "CODE_MIGRATE_MISMATCH",
-		82: "CODE_MIGRATE_ORDER",
-		83: "CODE_MIGRATE_UNSUPPORTED",
-		84: "CODE_MIGRATE_DRAINED",
 		85: "CODE_REPORTER_NOT_FOUND",
 		86: "CODE_REPORTER_EXISTS",
 		87: "CODE_REPORTER_LIMIT",
@@ -329,11 +309,6 @@ var (
 		"CODE_RESET_BUSY":          64,
 		"CODE_STALE_PLAN":          70,
 		"CODE_OBSERVATIONS_FULL":   71,
-		"CODE_MIGRATE_NO_STEP":     80,
-		"CODE_MIGRATE_MISMATCH":    81,
-		"CODE_MIGRATE_ORDER":       82,
-		"CODE_MIGRATE_UNSUPPORTED": 83,
-		"CODE_MIGRATE_DRAINED":     84,
 		"CODE_REPORTER_NOT_FOUND":  85,
 		"CODE_REPORTER_EXISTS":     86,
 		"CODE_REPORTER_LIMIT":      87,
@@ -793,7 +768,8 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x05token\x18\x04 \x01(\x03R\x05token\x12\x16\n" +
 	"\x06leader\x18\x05 \x01(\tR\x06leader\x12,\n" +
 	"\x06output\x18\x06 \x01(\v2\x14.lockstep.v1.PayloadR\x06output\x12\x1a\n" +
-	"\bposition\x18\a \x01(\x03R\bposition*\xe7\v\n" +
+	"\bposition\x18\a \x01(\x03R\bposition*\xe2\n" +
+	"\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fCODE_INVALID\x10\x01\x12\x1c\n" +
@@ -848,12 +824,7 @@ const file_lockstep_v1_common_proto_rawDesc = "" +
 	"\x13CODE_STEP_NOT_BEGUN\x10?\x12\x13\n" +
 	"\x0fCODE_RESET_BUSY\x10@\x12\x13\n" +
 	"\x0fCODE_STALE_PLAN\x10F\x12\x1a\n" +
-	"\x16CODE_OBSERVATIONS_FULL\x10G\x12\x18\n" +
-	"\x14CODE_MIGRATE_NO_STEP\x10P\x12\x19\n" +
-	"\x15CODE_MIGRATE_MISMATCH\x10Q\x12\x16\n" +
-	"\x12CODE_MIGRATE_ORDER\x10R\x12\x1c\n" +
-	"\x18CODE_MIGRATE_UNSUPPORTED\x10S\x12\x18\n" +
-	"\x14CODE_MIGRATE_DRAINED\x10T\x12\x1b\n" +
+	"\x16CODE_OBSERVATIONS_FULL\x10G\x12\x1b\n" +
 	"\x17CODE_REPORTER_NOT_FOUND\x10U\x12\x18\n" +
 	"\x14CODE_REPORTER_EXISTS\x10V\x12\x17\n" +
 	"\x13CODE_REPORTER_LIMIT\x10W*A\n" +

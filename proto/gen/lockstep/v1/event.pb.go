@@ -207,14 +207,11 @@ type EventData struct {
 	Retention string `protobuf:"bytes,72,opt,name=retention,proto3" json:"retention,omitempty"`
 	// Of an observation: who reported it, and under which id; the state that was observed; how it differs from what is recorded; and the plan
 	// that it was settled by.
-	Reporter    string `protobuf:"bytes,75,opt,name=reporter,proto3" json:"reporter,omitempty"`
-	Observation string `protobuf:"bytes,76,opt,name=observation,proto3" json:"observation,omitempty"`
-	Observed    string `protobuf:"bytes,77,opt,name=observed,proto3" json:"observed,omitempty"`
-	Drift       string `protobuf:"bytes,78,opt,name=drift,proto3" json:"drift,omitempty"`
-	Plan        string `protobuf:"bytes,79,opt,name=plan,proto3" json:"plan,omitempty"`
-	// Of an instance that goes on under another version: under which it was before, and what became of the names of its steps, where they changed.
-	FromVersion   int32             `protobuf:"varint,85,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
-	Renamed       map[string]string `protobuf:"bytes,86,rep,name=renamed,proto3" json:"renamed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Reporter      string `protobuf:"bytes,75,opt,name=reporter,proto3" json:"reporter,omitempty"`
+	Observation   string `protobuf:"bytes,76,opt,name=observation,proto3" json:"observation,omitempty"`
+	Observed      string `protobuf:"bytes,77,opt,name=observed,proto3" json:"observed,omitempty"`
+	Drift         string `protobuf:"bytes,78,opt,name=drift,proto3" json:"drift,omitempty"`
+	Plan          string `protobuf:"bytes,79,opt,name=plan,proto3" json:"plan,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -578,20 +575,6 @@ func (x *EventData) GetPlan() string {
 	return ""
 }
 
-func (x *EventData) GetFromVersion() int32 {
-	if x != nil {
-		return x.FromVersion
-	}
-	return 0
-}
-
-func (x *EventData) GetRenamed() map[string]string {
-	if x != nil {
-		return x.Renamed
-	}
-	return nil
-}
-
 type WatchEventsRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -747,7 +730,8 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12+\n" +
 	"\x06author\x18\t \x01(\v2\x13.lockstep.v1.AuthorR\x06author\x12*\n" +
 	"\x04data\x18\n" +
-	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xdc\v\n" +
+	" \x01(\v2\x16.lockstep.v1.EventDataR\x04data\"\xbe\n" +
+	"\n" +
 	"\tEventData\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -801,13 +785,8 @@ const file_lockstep_v1_event_proto_rawDesc = "" +
 	"\vobservation\x18L \x01(\tR\vobservation\x12\x1a\n" +
 	"\bobserved\x18M \x01(\tR\bobserved\x12\x14\n" +
 	"\x05drift\x18N \x01(\tR\x05drift\x12\x12\n" +
-	"\x04plan\x18O \x01(\tR\x04plan\x12!\n" +
-	"\ffrom_version\x18U \x01(\x05R\vfromVersion\x12=\n" +
-	"\arenamed\x18V \x03(\v2#.lockstep.v1.EventData.RenamedEntryR\arenamed\x1a9\n" +
+	"\x04plan\x18O \x01(\tR\x04plan\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
-	"\fRenamedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9b\x02\n" +
 	"\x12WatchEventsRequest\x12\x1c\n" +
@@ -839,34 +818,32 @@ func file_lockstep_v1_event_proto_rawDescGZIP() []byte {
 	return file_lockstep_v1_event_proto_rawDescData
 }
 
-var file_lockstep_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_lockstep_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_lockstep_v1_event_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: lockstep.v1.Event
 	(*EventData)(nil),             // 1: lockstep.v1.EventData
 	(*WatchEventsRequest)(nil),    // 2: lockstep.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),   // 3: lockstep.v1.WatchEventsResponse
 	nil,                           // 4: lockstep.v1.EventData.LabelsEntry
-	nil,                           // 5: lockstep.v1.EventData.RenamedEntry
-	nil,                           // 6: lockstep.v1.WatchEventsRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*Author)(nil),                // 8: lockstep.v1.Author
+	nil,                           // 5: lockstep.v1.WatchEventsRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*Author)(nil),                // 7: lockstep.v1.Author
 }
 var file_lockstep_v1_event_proto_depIdxs = []int32{
-	7, // 0: lockstep.v1.Event.time:type_name -> google.protobuf.Timestamp
-	8, // 1: lockstep.v1.Event.author:type_name -> lockstep.v1.Author
+	6, // 0: lockstep.v1.Event.time:type_name -> google.protobuf.Timestamp
+	7, // 1: lockstep.v1.Event.author:type_name -> lockstep.v1.Author
 	1, // 2: lockstep.v1.Event.data:type_name -> lockstep.v1.EventData
 	4, // 3: lockstep.v1.EventData.labels:type_name -> lockstep.v1.EventData.LabelsEntry
-	7, // 4: lockstep.v1.EventData.due:type_name -> google.protobuf.Timestamp
-	5, // 5: lockstep.v1.EventData.renamed:type_name -> lockstep.v1.EventData.RenamedEntry
-	6, // 6: lockstep.v1.WatchEventsRequest.labels:type_name -> lockstep.v1.WatchEventsRequest.LabelsEntry
-	0, // 7: lockstep.v1.WatchEventsResponse.events:type_name -> lockstep.v1.Event
-	2, // 8: lockstep.v1.EventService.WatchEvents:input_type -> lockstep.v1.WatchEventsRequest
-	3, // 9: lockstep.v1.EventService.WatchEvents:output_type -> lockstep.v1.WatchEventsResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	6, // 4: lockstep.v1.EventData.due:type_name -> google.protobuf.Timestamp
+	5, // 5: lockstep.v1.WatchEventsRequest.labels:type_name -> lockstep.v1.WatchEventsRequest.LabelsEntry
+	0, // 6: lockstep.v1.WatchEventsResponse.events:type_name -> lockstep.v1.Event
+	2, // 7: lockstep.v1.EventService.WatchEvents:input_type -> lockstep.v1.WatchEventsRequest
+	3, // 8: lockstep.v1.EventService.WatchEvents:output_type -> lockstep.v1.WatchEventsResponse
+	8, // [8:9] is the sub-list for method output_type
+	7, // [7:8] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_event_proto_init() }
@@ -881,7 +858,7 @@ func file_lockstep_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_event_proto_rawDesc), len(file_lockstep_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

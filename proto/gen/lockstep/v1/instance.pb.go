@@ -740,9 +740,7 @@ type Instance struct {
 	// Of one that is paused.
 	Pause *Pause `protobuf:"bytes,37,opt,name=pause,proto3" json:"pause,omitempty"`
 	// Of one that has failed, and needs nobody any more.
-	Resolution *Resolution `protobuf:"bytes,44,opt,name=resolution,proto3" json:"resolution,omitempty"`
-	// Of one that was migrated: under which version it was before.
-	MigratedFrom  int32 `protobuf:"varint,85,opt,name=migrated_from,json=migratedFrom,proto3" json:"migrated_from,omitempty"`
+	Resolution    *Resolution `protobuf:"bytes,44,opt,name=resolution,proto3" json:"resolution,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -978,13 +976,6 @@ func (x *Instance) GetResolution() *Resolution {
 		return x.Resolution
 	}
 	return nil
-}
-
-func (x *Instance) GetMigratedFrom() int32 {
-	if x != nil {
-		return x.MigratedFrom
-	}
-	return 0
 }
 
 // Pause says since when an instance is paused, by whom, and why.
@@ -2242,259 +2233,6 @@ func (x *ResetInstanceResponse) GetUndone() int32 {
 	return 0
 }
 
-type MigrateInstanceRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	// One that runs.
-	InstanceId string `protobuf:"bytes,2,opt,name=instance_id,json=instanceId,proto3" json:"instance_id,omitempty"`
-	// Under which it goes on. Where it is under that already nothing happens, so that asking again is safe.
-	Version int32 `protobuf:"varint,3,opt,name=version,proto3" json:"version,omitempty"`
-	// From names of the steps now to those of the version, of steps that are inside no other. A step that is not here keeps its name.
-	Steps  map[string]string `protobuf:"bytes,4,rep,name=steps,proto3" json:"steps,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Reason string            `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	// Tell what would become of each step, and do nothing.
-	DryRun        bool `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MigrateInstanceRequest) Reset() {
-	*x = MigrateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MigrateInstanceRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MigrateInstanceRequest) ProtoMessage() {}
-
-func (x *MigrateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MigrateInstanceRequest.ProtoReflect.Descriptor instead.
-func (*MigrateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
-}
-
-func (x *MigrateInstanceRequest) GetNamespace() string {
-	if x != nil {
-		return x.Namespace
-	}
-	return ""
-}
-
-func (x *MigrateInstanceRequest) GetInstanceId() string {
-	if x != nil {
-		return x.InstanceId
-	}
-	return ""
-}
-
-func (x *MigrateInstanceRequest) GetVersion() int32 {
-	if x != nil {
-		return x.Version
-	}
-	return 0
-}
-
-func (x *MigrateInstanceRequest) GetSteps() map[string]string {
-	if x != nil {
-		return x.Steps
-	}
-	return nil
-}
-
-func (x *MigrateInstanceRequest) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *MigrateInstanceRequest) GetDryRun() bool {
-	if x != nil {
-		return x.DryRun
-	}
-	return false
-}
-
-type MigrateInstanceResponse struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Version     int32                  `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	FromVersion int32                  `protobuf:"varint,2,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
-	State       InstanceState          `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.InstanceState" json:"state,omitempty"`
-	// True when it was under the version already.
-	Existing bool `protobuf:"varint,4,opt,name=existing,proto3" json:"existing,omitempty"`
-	// How many steps that have begun or ended go on, how many come to be or begin with the version, and how many are there no more.
-	Kept  int32 `protobuf:"varint,5,opt,name=kept,proto3" json:"kept,omitempty"`
-	Added int32 `protobuf:"varint,6,opt,name=added,proto3" json:"added,omitempty"`
-	Gone  int32 `protobuf:"varint,7,opt,name=gone,proto3" json:"gone,omitempty"`
-	// Of a dry run: what would become of each step.
-	Steps         []*MigratedStep `protobuf:"bytes,8,rep,name=steps,proto3" json:"steps,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MigrateInstanceResponse) Reset() {
-	*x = MigrateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MigrateInstanceResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MigrateInstanceResponse) ProtoMessage() {}
-
-func (x *MigrateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MigrateInstanceResponse.ProtoReflect.Descriptor instead.
-func (*MigrateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
-}
-
-func (x *MigrateInstanceResponse) GetVersion() int32 {
-	if x != nil {
-		return x.Version
-	}
-	return 0
-}
-
-func (x *MigrateInstanceResponse) GetFromVersion() int32 {
-	if x != nil {
-		return x.FromVersion
-	}
-	return 0
-}
-
-func (x *MigrateInstanceResponse) GetState() InstanceState {
-	if x != nil {
-		return x.State
-	}
-	return InstanceState_INSTANCE_STATE_UNSPECIFIED
-}
-
-func (x *MigrateInstanceResponse) GetExisting() bool {
-	if x != nil {
-		return x.Existing
-	}
-	return false
-}
-
-func (x *MigrateInstanceResponse) GetKept() int32 {
-	if x != nil {
-		return x.Kept
-	}
-	return 0
-}
-
-func (x *MigrateInstanceResponse) GetAdded() int32 {
-	if x != nil {
-		return x.Added
-	}
-	return 0
-}
-
-func (x *MigrateInstanceResponse) GetGone() int32 {
-	if x != nil {
-		return x.Gone
-	}
-	return 0
-}
-
-func (x *MigrateInstanceResponse) GetSteps() []*MigratedStep {
-	if x != nil {
-		return x.Steps
-	}
-	return nil
-}
-
-// MigratedStep says what becomes of a step. One without a name before is new, one without a name behind is there no more.
-type MigratedStep struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	// As the run is; of what has not begun, PENDING.
-	State         RunState `protobuf:"varint,3,opt,name=state,proto3,enum=lockstep.v1.RunState" json:"state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MigratedStep) Reset() {
-	*x = MigratedStep{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MigratedStep) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MigratedStep) ProtoMessage() {}
-
-func (x *MigratedStep) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MigratedStep.ProtoReflect.Descriptor instead.
-func (*MigratedStep) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
-}
-
-func (x *MigratedStep) GetFrom() string {
-	if x != nil {
-		return x.From
-	}
-	return ""
-}
-
-func (x *MigratedStep) GetTo() string {
-	if x != nil {
-		return x.To
-	}
-	return ""
-}
-
-func (x *MigratedStep) GetState() RunState {
-	if x != nil {
-		return x.State
-	}
-	return RunState_RUN_STATE_UNSPECIFIED
-}
-
 type ForkInstanceRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -2515,7 +2253,7 @@ type ForkInstanceRequest struct {
 
 func (x *ForkInstanceRequest) Reset() {
 	*x = ForkInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2265,7 @@ func (x *ForkInstanceRequest) String() string {
 func (*ForkInstanceRequest) ProtoMessage() {}
 
 func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2278,7 @@ func (x *ForkInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ForkInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ForkInstanceRequest) GetNamespace() string {
@@ -2607,7 +2345,7 @@ type ForkInstanceResponse struct {
 
 func (x *ForkInstanceResponse) Reset() {
 	*x = ForkInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2357,7 @@ func (x *ForkInstanceResponse) String() string {
 func (*ForkInstanceResponse) ProtoMessage() {}
 
 func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2370,7 @@ func (x *ForkInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForkInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ForkInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ForkInstanceResponse) GetInstanceId() string {
@@ -2685,7 +2423,7 @@ type CompensateInstanceRequest struct {
 
 func (x *CompensateInstanceRequest) Reset() {
 	*x = CompensateInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2697,7 +2435,7 @@ func (x *CompensateInstanceRequest) String() string {
 func (*CompensateInstanceRequest) ProtoMessage() {}
 
 func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2710,7 +2448,7 @@ func (x *CompensateInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceRequest.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CompensateInstanceRequest) GetNamespace() string {
@@ -2759,7 +2497,7 @@ type CompensateInstanceResponse struct {
 
 func (x *CompensateInstanceResponse) Reset() {
 	*x = CompensateInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +2509,7 @@ func (x *CompensateInstanceResponse) String() string {
 func (*CompensateInstanceResponse) ProtoMessage() {}
 
 func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +2522,7 @@ func (x *CompensateInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompensateInstanceResponse.ProtoReflect.Descriptor instead.
 func (*CompensateInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CompensateInstanceResponse) GetState() InstanceState {
@@ -2825,7 +2563,7 @@ type SendSignalRequest struct {
 
 func (x *SendSignalRequest) Reset() {
 	*x = SendSignalRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2837,7 +2575,7 @@ func (x *SendSignalRequest) String() string {
 func (*SendSignalRequest) ProtoMessage() {}
 
 func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2850,7 +2588,7 @@ func (x *SendSignalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalRequest.ProtoReflect.Descriptor instead.
 func (*SendSignalRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SendSignalRequest) GetNamespace() string {
@@ -2940,7 +2678,7 @@ type SendSignalResponse struct {
 
 func (x *SendSignalResponse) Reset() {
 	*x = SendSignalResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +2690,7 @@ func (x *SendSignalResponse) String() string {
 func (*SendSignalResponse) ProtoMessage() {}
 
 func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +2703,7 @@ func (x *SendSignalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendSignalResponse.ProtoReflect.Descriptor instead.
 func (*SendSignalResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SendSignalResponse) GetDelivered() bool {
@@ -3016,7 +2754,7 @@ type ApproveStepRequest struct {
 
 func (x *ApproveStepRequest) Reset() {
 	*x = ApproveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +2766,7 @@ func (x *ApproveStepRequest) String() string {
 func (*ApproveStepRequest) ProtoMessage() {}
 
 func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +2779,7 @@ func (x *ApproveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepRequest.ProtoReflect.Descriptor instead.
 func (*ApproveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ApproveStepRequest) GetNamespace() string {
@@ -3090,7 +2828,7 @@ type ApproveStepResponse struct {
 
 func (x *ApproveStepResponse) Reset() {
 	*x = ApproveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3102,7 +2840,7 @@ func (x *ApproveStepResponse) String() string {
 func (*ApproveStepResponse) ProtoMessage() {}
 
 func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3115,7 +2853,7 @@ func (x *ApproveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApproveStepResponse.ProtoReflect.Descriptor instead.
 func (*ApproveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ApproveStepResponse) GetInstanceState() InstanceState {
@@ -3145,7 +2883,7 @@ type RejectStepRequest struct {
 
 func (x *RejectStepRequest) Reset() {
 	*x = RejectStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +2895,7 @@ func (x *RejectStepRequest) String() string {
 func (*RejectStepRequest) ProtoMessage() {}
 
 func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +2908,7 @@ func (x *RejectStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepRequest.ProtoReflect.Descriptor instead.
 func (*RejectStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RejectStepRequest) GetNamespace() string {
@@ -3219,7 +2957,7 @@ type RejectStepResponse struct {
 
 func (x *RejectStepResponse) Reset() {
 	*x = RejectStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3231,7 +2969,7 @@ func (x *RejectStepResponse) String() string {
 func (*RejectStepResponse) ProtoMessage() {}
 
 func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3244,7 +2982,7 @@ func (x *RejectStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RejectStepResponse.ProtoReflect.Descriptor instead.
 func (*RejectStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RejectStepResponse) GetInstanceState() InstanceState {
@@ -3273,7 +3011,7 @@ type PauseInstanceRequest struct {
 
 func (x *PauseInstanceRequest) Reset() {
 	*x = PauseInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3285,7 +3023,7 @@ func (x *PauseInstanceRequest) String() string {
 func (*PauseInstanceRequest) ProtoMessage() {}
 
 func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3298,7 +3036,7 @@ func (x *PauseInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseInstanceRequest.ProtoReflect.Descriptor instead.
 func (*PauseInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PauseInstanceRequest) GetNamespace() string {
@@ -3333,7 +3071,7 @@ type PauseInstanceResponse struct {
 
 func (x *PauseInstanceResponse) Reset() {
 	*x = PauseInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3345,7 +3083,7 @@ func (x *PauseInstanceResponse) String() string {
 func (*PauseInstanceResponse) ProtoMessage() {}
 
 func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3358,7 +3096,7 @@ func (x *PauseInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseInstanceResponse.ProtoReflect.Descriptor instead.
 func (*PauseInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PauseInstanceResponse) GetState() InstanceState {
@@ -3387,7 +3125,7 @@ type ResumeInstanceRequest struct {
 
 func (x *ResumeInstanceRequest) Reset() {
 	*x = ResumeInstanceRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3137,7 @@ func (x *ResumeInstanceRequest) String() string {
 func (*ResumeInstanceRequest) ProtoMessage() {}
 
 func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3150,7 @@ func (x *ResumeInstanceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeInstanceRequest.ProtoReflect.Descriptor instead.
 func (*ResumeInstanceRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ResumeInstanceRequest) GetNamespace() string {
@@ -3447,7 +3185,7 @@ type ResumeInstanceResponse struct {
 
 func (x *ResumeInstanceResponse) Reset() {
 	*x = ResumeInstanceResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3459,7 +3197,7 @@ func (x *ResumeInstanceResponse) String() string {
 func (*ResumeInstanceResponse) ProtoMessage() {}
 
 func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3472,7 +3210,7 @@ func (x *ResumeInstanceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeInstanceResponse.ProtoReflect.Descriptor instead.
 func (*ResumeInstanceResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeInstanceResponse) GetState() InstanceState {
@@ -3503,7 +3241,7 @@ type RetryStepRequest struct {
 
 func (x *RetryStepRequest) Reset() {
 	*x = RetryStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3515,7 +3253,7 @@ func (x *RetryStepRequest) String() string {
 func (*RetryStepRequest) ProtoMessage() {}
 
 func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3528,7 +3266,7 @@ func (x *RetryStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepRequest.ProtoReflect.Descriptor instead.
 func (*RetryStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RetryStepRequest) GetNamespace() string {
@@ -3578,7 +3316,7 @@ type RetryStepResponse struct {
 
 func (x *RetryStepResponse) Reset() {
 	*x = RetryStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3590,7 +3328,7 @@ func (x *RetryStepResponse) String() string {
 func (*RetryStepResponse) ProtoMessage() {}
 
 func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3603,7 +3341,7 @@ func (x *RetryStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryStepResponse.ProtoReflect.Descriptor instead.
 func (*RetryStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RetryStepResponse) GetInstanceState() InstanceState {
@@ -3641,7 +3379,7 @@ type SkipStepRequest struct {
 
 func (x *SkipStepRequest) Reset() {
 	*x = SkipStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3653,7 +3391,7 @@ func (x *SkipStepRequest) String() string {
 func (*SkipStepRequest) ProtoMessage() {}
 
 func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3666,7 +3404,7 @@ func (x *SkipStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepRequest.ProtoReflect.Descriptor instead.
 func (*SkipStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SkipStepRequest) GetNamespace() string {
@@ -3715,7 +3453,7 @@ type SkipStepResponse struct {
 
 func (x *SkipStepResponse) Reset() {
 	*x = SkipStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3727,7 +3465,7 @@ func (x *SkipStepResponse) String() string {
 func (*SkipStepResponse) ProtoMessage() {}
 
 func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3740,7 +3478,7 @@ func (x *SkipStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipStepResponse.ProtoReflect.Descriptor instead.
 func (*SkipStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SkipStepResponse) GetInstanceState() InstanceState {
@@ -3776,7 +3514,7 @@ type ResolveStepRequest struct {
 
 func (x *ResolveStepRequest) Reset() {
 	*x = ResolveStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3788,7 +3526,7 @@ func (x *ResolveStepRequest) String() string {
 func (*ResolveStepRequest) ProtoMessage() {}
 
 func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3801,7 +3539,7 @@ func (x *ResolveStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveStepRequest.ProtoReflect.Descriptor instead.
 func (*ResolveStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResolveStepRequest) GetNamespace() string {
@@ -3873,7 +3611,7 @@ type ResolveStepResponse struct {
 
 func (x *ResolveStepResponse) Reset() {
 	*x = ResolveStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3885,7 +3623,7 @@ func (x *ResolveStepResponse) String() string {
 func (*ResolveStepResponse) ProtoMessage() {}
 
 func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3898,7 +3636,7 @@ func (x *ResolveStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveStepResponse.ProtoReflect.Descriptor instead.
 func (*ResolveStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ResolveStepResponse) GetInstanceState() InstanceState {
@@ -3946,7 +3684,7 @@ type UpdateStepRequest struct {
 
 func (x *UpdateStepRequest) Reset() {
 	*x = UpdateStepRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3958,7 +3696,7 @@ func (x *UpdateStepRequest) String() string {
 func (*UpdateStepRequest) ProtoMessage() {}
 
 func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3971,7 +3709,7 @@ func (x *UpdateStepRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStepRequest.ProtoReflect.Descriptor instead.
 func (*UpdateStepRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpdateStepRequest) GetNamespace() string {
@@ -4055,7 +3793,7 @@ type UpdateStepResponse struct {
 
 func (x *UpdateStepResponse) Reset() {
 	*x = UpdateStepResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4067,7 +3805,7 @@ func (x *UpdateStepResponse) String() string {
 func (*UpdateStepResponse) ProtoMessage() {}
 
 func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4080,7 +3818,7 @@ func (x *UpdateStepResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateStepResponse.ProtoReflect.Descriptor instead.
 func (*UpdateStepResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UpdateStepResponse) GetInstanceState() InstanceState {
@@ -4118,7 +3856,7 @@ type GetHistoryRequest struct {
 
 func (x *GetHistoryRequest) Reset() {
 	*x = GetHistoryRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +3868,7 @@ func (x *GetHistoryRequest) String() string {
 func (*GetHistoryRequest) ProtoMessage() {}
 
 func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +3881,7 @@ func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
 func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetHistoryRequest) GetNamespace() string {
@@ -4192,7 +3930,7 @@ type GetHistoryResponse struct {
 
 func (x *GetHistoryResponse) Reset() {
 	*x = GetHistoryResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4204,7 +3942,7 @@ func (x *GetHistoryResponse) String() string {
 func (*GetHistoryResponse) ProtoMessage() {}
 
 func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4217,7 +3955,7 @@ func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
 func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetHistoryResponse) GetEvents() []*Event {
@@ -4264,7 +4002,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4276,7 +4014,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4289,7 +4027,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Explanation) GetCode() ExplainCode {
@@ -4414,7 +4152,7 @@ type Waiting struct {
 
 func (x *Waiting) Reset() {
 	*x = Waiting{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4426,7 +4164,7 @@ func (x *Waiting) String() string {
 func (*Waiting) ProtoMessage() {}
 
 func (x *Waiting) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4439,7 +4177,7 @@ func (x *Waiting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
 func (*Waiting) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{49}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Waiting) GetWaits() *RunName {
@@ -4525,7 +4263,7 @@ type AwaitedKey struct {
 
 func (x *AwaitedKey) Reset() {
 	*x = AwaitedKey{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4537,7 +4275,7 @@ func (x *AwaitedKey) String() string {
 func (*AwaitedKey) ProtoMessage() {}
 
 func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4550,7 +4288,7 @@ func (x *AwaitedKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AwaitedKey.ProtoReflect.Descriptor instead.
 func (*AwaitedKey) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{50}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AwaitedKey) GetName() string {
@@ -4621,7 +4359,7 @@ type ListWaitsRequest struct {
 
 func (x *ListWaitsRequest) Reset() {
 	*x = ListWaitsRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[51]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4633,7 +4371,7 @@ func (x *ListWaitsRequest) String() string {
 func (*ListWaitsRequest) ProtoMessage() {}
 
 func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[51]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4646,7 +4384,7 @@ func (x *ListWaitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsRequest.ProtoReflect.Descriptor instead.
 func (*ListWaitsRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{51}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListWaitsRequest) GetNamespace() string {
@@ -4682,7 +4420,7 @@ type ListWaitsResponse struct {
 
 func (x *ListWaitsResponse) Reset() {
 	*x = ListWaitsResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[52]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4694,7 +4432,7 @@ func (x *ListWaitsResponse) String() string {
 func (*ListWaitsResponse) ProtoMessage() {}
 
 func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[52]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4707,7 +4445,7 @@ func (x *ListWaitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWaitsResponse.ProtoReflect.Descriptor instead.
 func (*ListWaitsResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{52}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListWaitsResponse) GetWaits() []*Waiting {
@@ -4738,7 +4476,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[53]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4750,7 +4488,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[53]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4763,7 +4501,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{53}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainRequest) GetNamespace() string {
@@ -4810,7 +4548,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_lockstep_v1_instance_proto_msgTypes[54]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4822,7 +4560,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_v1_instance_proto_msgTypes[54]
+	mi := &file_lockstep_v1_instance_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4835,7 +4573,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{54}
+	return file_lockstep_v1_instance_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ExplainResponse) GetExplanations() []*Explanation {
@@ -4884,7 +4622,8 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x05R\x05index\"\x9a\v\n" +
+	"\x05index\x18\x03 \x01(\x05R\x05index\"\xf5\n" +
+	"\n" +
 	"\bInstance\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -4919,8 +4658,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05pause\x18% \x01(\v2\x12.lockstep.v1.PauseR\x05pause\x127\n" +
 	"\n" +
 	"resolution\x18, \x01(\v2\x17.lockstep.v1.ResolutionR\n" +
-	"resolution\x12#\n" +
-	"\rmigrated_from\x18U \x01(\x05R\fmigratedFrom\x1a9\n" +
+	"resolution\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
@@ -5041,32 +4779,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x05steps\x18\x02 \x01(\x05R\x05steps\x12\x1a\n" +
 	"\bexisting\x18\x03 \x01(\bR\bexisting\x120\n" +
 	"\x05state\x18\x04 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x16\n" +
-	"\x06undone\x18\x05 \x01(\x05R\x06undone\"\xa2\x02\n" +
-	"\x16MigrateInstanceRequest\x12\x1c\n" +
-	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
-	"\vinstance_id\x18\x02 \x01(\tR\n" +
-	"instanceId\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x05R\aversion\x12D\n" +
-	"\x05steps\x18\x04 \x03(\v2..lockstep.v1.MigrateInstanceRequest.StepsEntryR\x05steps\x12\x16\n" +
-	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x1a8\n" +
-	"\n" +
-	"StepsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x93\x02\n" +
-	"\x17MigrateInstanceResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\x05R\aversion\x12!\n" +
-	"\ffrom_version\x18\x02 \x01(\x05R\vfromVersion\x120\n" +
-	"\x05state\x18\x03 \x01(\x0e2\x1a.lockstep.v1.InstanceStateR\x05state\x12\x1a\n" +
-	"\bexisting\x18\x04 \x01(\bR\bexisting\x12\x12\n" +
-	"\x04kept\x18\x05 \x01(\x05R\x04kept\x12\x14\n" +
-	"\x05added\x18\x06 \x01(\x05R\x05added\x12\x12\n" +
-	"\x04gone\x18\a \x01(\x05R\x04gone\x12/\n" +
-	"\x05steps\x18\b \x03(\v2\x19.lockstep.v1.MigratedStepR\x05steps\"_\n" +
-	"\fMigratedStep\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\tR\x02to\x12+\n" +
-	"\x05state\x18\x03 \x01(\x0e2\x15.lockstep.v1.RunStateR\x05state\"\xc4\x02\n" +
+	"\x06undone\x18\x05 \x01(\x05R\x06undone\"\xc4\x02\n" +
 	"\x13ForkInstanceRequest\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1f\n" +
 	"\vinstance_id\x18\x02 \x01(\tR\n" +
@@ -5326,7 +5039,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\x1cEXPLAIN_CODE_BARRIER_PENDING\x10\x11\x12\x1d\n" +
 	"\x19EXPLAIN_CODE_RATE_LIMITED\x10\x12\x12\x17\n" +
 	"\x13EXPLAIN_CODE_PAUSED\x10\x17\x12\x16\n" +
-	"\x12EXPLAIN_CODE_DRIFT\x10\x1a2\xdd\x0e\n" +
+	"\x12EXPLAIN_CODE_DRIFT\x10\x1a2\xff\r\n" +
 	"\x0fInstanceService\x12V\n" +
 	"\rStartInstance\x12!.lockstep.v1.StartInstanceRequest\x1a\".lockstep.v1.StartInstanceResponse\x12Y\n" +
 	"\x0eStartInstances\x12\".lockstep.v1.StartInstancesRequest\x1a#.lockstep.v1.StartInstancesResponse\x12J\n" +
@@ -5335,8 +5048,7 @@ const file_lockstep_v1_instance_proto_rawDesc = "" +
 	"\rListInstances\x12!.lockstep.v1.ListInstancesRequest\x1a\".lockstep.v1.ListInstancesResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\x0eCancelInstance\x12\".lockstep.v1.CancelInstanceRequest\x1a#.lockstep.v1.CancelInstanceResponse\x12S\n" +
 	"\fForkInstance\x12 .lockstep.v1.ForkInstanceRequest\x1a!.lockstep.v1.ForkInstanceResponse\x12V\n" +
-	"\rResetInstance\x12!.lockstep.v1.ResetInstanceRequest\x1a\".lockstep.v1.ResetInstanceResponse\x12\\\n" +
-	"\x0fMigrateInstance\x12#.lockstep.v1.MigrateInstanceRequest\x1a$.lockstep.v1.MigrateInstanceResponse\x12e\n" +
+	"\rResetInstance\x12!.lockstep.v1.ResetInstanceRequest\x1a\".lockstep.v1.ResetInstanceResponse\x12e\n" +
 	"\x12CompensateInstance\x12&.lockstep.v1.CompensateInstanceRequest\x1a'.lockstep.v1.CompensateInstanceResponse\x12M\n" +
 	"\n" +
 	"SendSignal\x12\x1e.lockstep.v1.SendSignalRequest\x1a\x1f.lockstep.v1.SendSignalResponse\x12P\n" +
@@ -5368,7 +5080,7 @@ func file_lockstep_v1_instance_proto_rawDescGZIP() []byte {
 }
 
 var file_lockstep_v1_instance_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_lockstep_v1_instance_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_lockstep_v1_instance_proto_goTypes = []any{
 	(InstanceState)(0),                 // 0: lockstep.v1.InstanceState
 	(RunState)(0),                      // 1: lockstep.v1.RunState
@@ -5396,202 +5108,192 @@ var file_lockstep_v1_instance_proto_goTypes = []any{
 	(*CancelInstanceResponse)(nil),     // 23: lockstep.v1.CancelInstanceResponse
 	(*ResetInstanceRequest)(nil),       // 24: lockstep.v1.ResetInstanceRequest
 	(*ResetInstanceResponse)(nil),      // 25: lockstep.v1.ResetInstanceResponse
-	(*MigrateInstanceRequest)(nil),     // 26: lockstep.v1.MigrateInstanceRequest
-	(*MigrateInstanceResponse)(nil),    // 27: lockstep.v1.MigrateInstanceResponse
-	(*MigratedStep)(nil),               // 28: lockstep.v1.MigratedStep
-	(*ForkInstanceRequest)(nil),        // 29: lockstep.v1.ForkInstanceRequest
-	(*ForkInstanceResponse)(nil),       // 30: lockstep.v1.ForkInstanceResponse
-	(*CompensateInstanceRequest)(nil),  // 31: lockstep.v1.CompensateInstanceRequest
-	(*CompensateInstanceResponse)(nil), // 32: lockstep.v1.CompensateInstanceResponse
-	(*SendSignalRequest)(nil),          // 33: lockstep.v1.SendSignalRequest
-	(*SendSignalResponse)(nil),         // 34: lockstep.v1.SendSignalResponse
-	(*ApproveStepRequest)(nil),         // 35: lockstep.v1.ApproveStepRequest
-	(*ApproveStepResponse)(nil),        // 36: lockstep.v1.ApproveStepResponse
-	(*RejectStepRequest)(nil),          // 37: lockstep.v1.RejectStepRequest
-	(*RejectStepResponse)(nil),         // 38: lockstep.v1.RejectStepResponse
-	(*PauseInstanceRequest)(nil),       // 39: lockstep.v1.PauseInstanceRequest
-	(*PauseInstanceResponse)(nil),      // 40: lockstep.v1.PauseInstanceResponse
-	(*ResumeInstanceRequest)(nil),      // 41: lockstep.v1.ResumeInstanceRequest
-	(*ResumeInstanceResponse)(nil),     // 42: lockstep.v1.ResumeInstanceResponse
-	(*RetryStepRequest)(nil),           // 43: lockstep.v1.RetryStepRequest
-	(*RetryStepResponse)(nil),          // 44: lockstep.v1.RetryStepResponse
-	(*SkipStepRequest)(nil),            // 45: lockstep.v1.SkipStepRequest
-	(*SkipStepResponse)(nil),           // 46: lockstep.v1.SkipStepResponse
-	(*ResolveStepRequest)(nil),         // 47: lockstep.v1.ResolveStepRequest
-	(*ResolveStepResponse)(nil),        // 48: lockstep.v1.ResolveStepResponse
-	(*UpdateStepRequest)(nil),          // 49: lockstep.v1.UpdateStepRequest
-	(*UpdateStepResponse)(nil),         // 50: lockstep.v1.UpdateStepResponse
-	(*GetHistoryRequest)(nil),          // 51: lockstep.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),         // 52: lockstep.v1.GetHistoryResponse
-	(*Explanation)(nil),                // 53: lockstep.v1.Explanation
-	(*Waiting)(nil),                    // 54: lockstep.v1.Waiting
-	(*AwaitedKey)(nil),                 // 55: lockstep.v1.AwaitedKey
-	(*ListWaitsRequest)(nil),           // 56: lockstep.v1.ListWaitsRequest
-	(*ListWaitsResponse)(nil),          // 57: lockstep.v1.ListWaitsResponse
-	(*ExplainRequest)(nil),             // 58: lockstep.v1.ExplainRequest
-	(*ExplainResponse)(nil),            // 59: lockstep.v1.ExplainResponse
-	nil,                                // 60: lockstep.v1.Instance.LabelsEntry
-	nil,                                // 61: lockstep.v1.Instance.KeysEntry
-	nil,                                // 62: lockstep.v1.StartInstanceRequest.LabelsEntry
-	nil,                                // 63: lockstep.v1.StartInstanceRequest.KeysEntry
-	nil,                                // 64: lockstep.v1.ListInstancesRequest.LabelsEntry
-	nil,                                // 65: lockstep.v1.ListInstancesRequest.KeysEntry
-	nil,                                // 66: lockstep.v1.MigrateInstanceRequest.StepsEntry
-	nil,                                // 67: lockstep.v1.ForkInstanceRequest.KeysEntry
-	(*structpb.Value)(nil),             // 68: google.protobuf.Value
-	(*Payload)(nil),                    // 69: lockstep.v1.Payload
-	(*timestamppb.Timestamp)(nil),      // 70: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 71: google.protobuf.Duration
-	(*Refusal)(nil),                    // 72: lockstep.v1.Refusal
-	(Consistency)(0),                   // 73: lockstep.v1.Consistency
-	(*Event)(nil),                      // 74: lockstep.v1.Event
-	(*Holder)(nil),                     // 75: lockstep.v1.Holder
-	(*Limit)(nil),                      // 76: lockstep.v1.Limit
+	(*ForkInstanceRequest)(nil),        // 26: lockstep.v1.ForkInstanceRequest
+	(*ForkInstanceResponse)(nil),       // 27: lockstep.v1.ForkInstanceResponse
+	(*CompensateInstanceRequest)(nil),  // 28: lockstep.v1.CompensateInstanceRequest
+	(*CompensateInstanceResponse)(nil), // 29: lockstep.v1.CompensateInstanceResponse
+	(*SendSignalRequest)(nil),          // 30: lockstep.v1.SendSignalRequest
+	(*SendSignalResponse)(nil),         // 31: lockstep.v1.SendSignalResponse
+	(*ApproveStepRequest)(nil),         // 32: lockstep.v1.ApproveStepRequest
+	(*ApproveStepResponse)(nil),        // 33: lockstep.v1.ApproveStepResponse
+	(*RejectStepRequest)(nil),          // 34: lockstep.v1.RejectStepRequest
+	(*RejectStepResponse)(nil),         // 35: lockstep.v1.RejectStepResponse
+	(*PauseInstanceRequest)(nil),       // 36: lockstep.v1.PauseInstanceRequest
+	(*PauseInstanceResponse)(nil),      // 37: lockstep.v1.PauseInstanceResponse
+	(*ResumeInstanceRequest)(nil),      // 38: lockstep.v1.ResumeInstanceRequest
+	(*ResumeInstanceResponse)(nil),     // 39: lockstep.v1.ResumeInstanceResponse
+	(*RetryStepRequest)(nil),           // 40: lockstep.v1.RetryStepRequest
+	(*RetryStepResponse)(nil),          // 41: lockstep.v1.RetryStepResponse
+	(*SkipStepRequest)(nil),            // 42: lockstep.v1.SkipStepRequest
+	(*SkipStepResponse)(nil),           // 43: lockstep.v1.SkipStepResponse
+	(*ResolveStepRequest)(nil),         // 44: lockstep.v1.ResolveStepRequest
+	(*ResolveStepResponse)(nil),        // 45: lockstep.v1.ResolveStepResponse
+	(*UpdateStepRequest)(nil),          // 46: lockstep.v1.UpdateStepRequest
+	(*UpdateStepResponse)(nil),         // 47: lockstep.v1.UpdateStepResponse
+	(*GetHistoryRequest)(nil),          // 48: lockstep.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),         // 49: lockstep.v1.GetHistoryResponse
+	(*Explanation)(nil),                // 50: lockstep.v1.Explanation
+	(*Waiting)(nil),                    // 51: lockstep.v1.Waiting
+	(*AwaitedKey)(nil),                 // 52: lockstep.v1.AwaitedKey
+	(*ListWaitsRequest)(nil),           // 53: lockstep.v1.ListWaitsRequest
+	(*ListWaitsResponse)(nil),          // 54: lockstep.v1.ListWaitsResponse
+	(*ExplainRequest)(nil),             // 55: lockstep.v1.ExplainRequest
+	(*ExplainResponse)(nil),            // 56: lockstep.v1.ExplainResponse
+	nil,                                // 57: lockstep.v1.Instance.LabelsEntry
+	nil,                                // 58: lockstep.v1.Instance.KeysEntry
+	nil,                                // 59: lockstep.v1.StartInstanceRequest.LabelsEntry
+	nil,                                // 60: lockstep.v1.StartInstanceRequest.KeysEntry
+	nil,                                // 61: lockstep.v1.ListInstancesRequest.LabelsEntry
+	nil,                                // 62: lockstep.v1.ListInstancesRequest.KeysEntry
+	nil,                                // 63: lockstep.v1.ForkInstanceRequest.KeysEntry
+	(*structpb.Value)(nil),             // 64: google.protobuf.Value
+	(*Payload)(nil),                    // 65: lockstep.v1.Payload
+	(*timestamppb.Timestamp)(nil),      // 66: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 67: google.protobuf.Duration
+	(*Refusal)(nil),                    // 68: lockstep.v1.Refusal
+	(Consistency)(0),                   // 69: lockstep.v1.Consistency
+	(*Event)(nil),                      // 70: lockstep.v1.Event
+	(*Holder)(nil),                     // 71: lockstep.v1.Holder
+	(*Limit)(nil),                      // 72: lockstep.v1.Limit
 }
 var file_lockstep_v1_instance_proto_depIdxs = []int32{
 	1,   // 0: lockstep.v1.Run.state:type_name -> lockstep.v1.RunState
-	68,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
-	69,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
-	70,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
-	68,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
+	64,  // 1: lockstep.v1.Run.output:type_name -> google.protobuf.Value
+	65,  // 2: lockstep.v1.Run.output_payload:type_name -> lockstep.v1.Payload
+	66,  // 3: lockstep.v1.Run.changed:type_name -> google.protobuf.Timestamp
+	64,  // 4: lockstep.v1.Run.progress:type_name -> google.protobuf.Value
 	0,   // 5: lockstep.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	68,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
-	69,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
-	68,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
-	69,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
-	60,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
-	61,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
-	70,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
-	70,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
+	64,  // 6: lockstep.v1.Instance.input:type_name -> google.protobuf.Value
+	65,  // 7: lockstep.v1.Instance.input_payload:type_name -> lockstep.v1.Payload
+	64,  // 8: lockstep.v1.Instance.output:type_name -> google.protobuf.Value
+	65,  // 9: lockstep.v1.Instance.output_payload:type_name -> lockstep.v1.Payload
+	57,  // 10: lockstep.v1.Instance.labels:type_name -> lockstep.v1.Instance.LabelsEntry
+	58,  // 11: lockstep.v1.Instance.keys:type_name -> lockstep.v1.Instance.KeysEntry
+	66,  // 12: lockstep.v1.Instance.started:type_name -> google.protobuf.Timestamp
+	66,  // 13: lockstep.v1.Instance.ended:type_name -> google.protobuf.Timestamp
 	5,   // 14: lockstep.v1.Instance.runs:type_name -> lockstep.v1.Run
-	71,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
+	67,  // 15: lockstep.v1.Instance.remaining:type_name -> google.protobuf.Duration
 	6,   // 16: lockstep.v1.Instance.parent:type_name -> lockstep.v1.RunName
-	70,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
+	66,  // 17: lockstep.v1.Instance.scheduled:type_name -> google.protobuf.Timestamp
 	10,  // 18: lockstep.v1.Instance.line:type_name -> lockstep.v1.Line
 	6,   // 19: lockstep.v1.Instance.forked_from:type_name -> lockstep.v1.RunName
-	70,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
-	70,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
+	66,  // 20: lockstep.v1.Instance.accepted:type_name -> google.protobuf.Timestamp
+	66,  // 21: lockstep.v1.Instance.changed:type_name -> google.protobuf.Timestamp
 	8,   // 22: lockstep.v1.Instance.pause:type_name -> lockstep.v1.Pause
 	9,   // 23: lockstep.v1.Instance.resolution:type_name -> lockstep.v1.Resolution
-	70,  // 24: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
-	70,  // 25: lockstep.v1.Resolution.at:type_name -> google.protobuf.Timestamp
-	68,  // 26: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
-	69,  // 27: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
-	62,  // 28: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
-	63,  // 29: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
+	66,  // 24: lockstep.v1.Pause.since:type_name -> google.protobuf.Timestamp
+	66,  // 25: lockstep.v1.Resolution.at:type_name -> google.protobuf.Timestamp
+	64,  // 26: lockstep.v1.StartInstanceRequest.input:type_name -> google.protobuf.Value
+	65,  // 27: lockstep.v1.StartInstanceRequest.input_payload:type_name -> lockstep.v1.Payload
+	59,  // 28: lockstep.v1.StartInstanceRequest.labels:type_name -> lockstep.v1.StartInstanceRequest.LabelsEntry
+	60,  // 29: lockstep.v1.StartInstanceRequest.keys:type_name -> lockstep.v1.StartInstanceRequest.KeysEntry
 	2,   // 30: lockstep.v1.StartInstanceRequest.on_conflict:type_name -> lockstep.v1.OnConflict
 	0,   // 31: lockstep.v1.StartInstanceResponse.state:type_name -> lockstep.v1.InstanceState
 	12,  // 32: lockstep.v1.StartInstancesRequest.instances:type_name -> lockstep.v1.StartInstanceRequest
 	16,  // 33: lockstep.v1.StartInstancesResponse.outcomes:type_name -> lockstep.v1.StartOutcome
 	13,  // 34: lockstep.v1.StartOutcome.started:type_name -> lockstep.v1.StartInstanceResponse
-	72,  // 35: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
-	73,  // 36: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
-	71,  // 37: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
+	68,  // 35: lockstep.v1.StartOutcome.refusal:type_name -> lockstep.v1.Refusal
+	69,  // 36: lockstep.v1.GetInstanceRequest.consistency:type_name -> lockstep.v1.Consistency
+	67,  // 37: lockstep.v1.WaitInstanceRequest.wait:type_name -> google.protobuf.Duration
 	7,   // 38: lockstep.v1.WaitInstanceResponse.instance:type_name -> lockstep.v1.Instance
 	0,   // 39: lockstep.v1.ListInstancesRequest.state:type_name -> lockstep.v1.InstanceState
-	64,  // 40: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
-	73,  // 41: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
-	65,  // 42: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
-	70,  // 43: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
-	70,  // 44: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
-	70,  // 45: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
-	70,  // 46: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
-	71,  // 47: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
+	61,  // 40: lockstep.v1.ListInstancesRequest.labels:type_name -> lockstep.v1.ListInstancesRequest.LabelsEntry
+	69,  // 41: lockstep.v1.ListInstancesRequest.consistency:type_name -> lockstep.v1.Consistency
+	62,  // 42: lockstep.v1.ListInstancesRequest.keys:type_name -> lockstep.v1.ListInstancesRequest.KeysEntry
+	66,  // 43: lockstep.v1.ListInstancesRequest.started_from:type_name -> google.protobuf.Timestamp
+	66,  // 44: lockstep.v1.ListInstancesRequest.started_to:type_name -> google.protobuf.Timestamp
+	66,  // 45: lockstep.v1.ListInstancesRequest.ended_from:type_name -> google.protobuf.Timestamp
+	66,  // 46: lockstep.v1.ListInstancesRequest.ended_to:type_name -> google.protobuf.Timestamp
+	67,  // 47: lockstep.v1.ListInstancesRequest.stuck_for:type_name -> google.protobuf.Duration
 	3,   // 48: lockstep.v1.ListInstancesRequest.order:type_name -> lockstep.v1.ListOrder
 	7,   // 49: lockstep.v1.ListInstancesResponse.instances:type_name -> lockstep.v1.Instance
 	0,   // 50: lockstep.v1.CancelInstanceResponse.state:type_name -> lockstep.v1.InstanceState
 	0,   // 51: lockstep.v1.ResetInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	66,  // 52: lockstep.v1.MigrateInstanceRequest.steps:type_name -> lockstep.v1.MigrateInstanceRequest.StepsEntry
-	0,   // 53: lockstep.v1.MigrateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	28,  // 54: lockstep.v1.MigrateInstanceResponse.steps:type_name -> lockstep.v1.MigratedStep
-	1,   // 55: lockstep.v1.MigratedStep.state:type_name -> lockstep.v1.RunState
-	67,  // 56: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
-	0,   // 57: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 58: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	68,  // 59: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
-	69,  // 60: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
-	71,  // 61: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
-	11,  // 62: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
-	12,  // 63: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
-	0,   // 64: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,   // 65: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	0,   // 66: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 67: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
-	0,   // 68: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	1,   // 69: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
-	0,   // 70: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	68,  // 71: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
-	69,  // 72: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
-	0,   // 73: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	71,  // 74: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
-	71,  // 75: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
-	71,  // 76: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
-	0,   // 77: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
-	1,   // 78: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
-	73,  // 79: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
-	74,  // 80: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
-	4,   // 81: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
-	75,  // 82: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
-	71,  // 83: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
-	54,  // 84: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
-	76,  // 85: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
-	6,   // 86: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
-	6,   // 87: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
-	0,   // 88: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
-	55,  // 89: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
-	73,  // 90: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
-	54,  // 91: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
-	73,  // 92: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
-	53,  // 93: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
-	12,  // 94: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
-	14,  // 95: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
-	17,  // 96: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
-	18,  // 97: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
-	20,  // 98: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
-	22,  // 99: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
-	29,  // 100: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
-	24,  // 101: lockstep.v1.InstanceService.ResetInstance:input_type -> lockstep.v1.ResetInstanceRequest
-	26,  // 102: lockstep.v1.InstanceService.MigrateInstance:input_type -> lockstep.v1.MigrateInstanceRequest
-	31,  // 103: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
-	33,  // 104: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
-	35,  // 105: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
-	37,  // 106: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
-	39,  // 107: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
-	41,  // 108: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
-	43,  // 109: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
-	45,  // 110: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
-	47,  // 111: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
-	49,  // 112: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
-	51,  // 113: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
-	58,  // 114: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
-	56,  // 115: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
-	13,  // 116: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
-	15,  // 117: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
-	7,   // 118: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
-	19,  // 119: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
-	21,  // 120: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
-	23,  // 121: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
-	30,  // 122: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
-	25,  // 123: lockstep.v1.InstanceService.ResetInstance:output_type -> lockstep.v1.ResetInstanceResponse
-	27,  // 124: lockstep.v1.InstanceService.MigrateInstance:output_type -> lockstep.v1.MigrateInstanceResponse
-	32,  // 125: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
-	34,  // 126: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
-	36,  // 127: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
-	38,  // 128: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
-	40,  // 129: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
-	42,  // 130: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
-	44,  // 131: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
-	46,  // 132: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
-	48,  // 133: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
-	50,  // 134: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
-	52,  // 135: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
-	59,  // 136: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
-	57,  // 137: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
-	116, // [116:138] is the sub-list for method output_type
-	94,  // [94:116] is the sub-list for method input_type
-	94,  // [94:94] is the sub-list for extension type_name
-	94,  // [94:94] is the sub-list for extension extendee
-	0,   // [0:94] is the sub-list for field type_name
+	63,  // 52: lockstep.v1.ForkInstanceRequest.keys:type_name -> lockstep.v1.ForkInstanceRequest.KeysEntry
+	0,   // 53: lockstep.v1.ForkInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 54: lockstep.v1.CompensateInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	64,  // 55: lockstep.v1.SendSignalRequest.payload:type_name -> google.protobuf.Value
+	65,  // 56: lockstep.v1.SendSignalRequest.payload_bytes:type_name -> lockstep.v1.Payload
+	67,  // 57: lockstep.v1.SendSignalRequest.ttl:type_name -> google.protobuf.Duration
+	11,  // 58: lockstep.v1.SendSignalRequest.key:type_name -> lockstep.v1.Key
+	12,  // 59: lockstep.v1.SendSignalRequest.start:type_name -> lockstep.v1.StartInstanceRequest
+	0,   // 60: lockstep.v1.ApproveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 61: lockstep.v1.RejectStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	0,   // 62: lockstep.v1.PauseInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 63: lockstep.v1.ResumeInstanceResponse.state:type_name -> lockstep.v1.InstanceState
+	0,   // 64: lockstep.v1.RetryStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 65: lockstep.v1.RetryStepResponse.state:type_name -> lockstep.v1.RunState
+	0,   // 66: lockstep.v1.SkipStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	64,  // 67: lockstep.v1.ResolveStepRequest.output:type_name -> google.protobuf.Value
+	65,  // 68: lockstep.v1.ResolveStepRequest.output_payload:type_name -> lockstep.v1.Payload
+	0,   // 69: lockstep.v1.ResolveStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	67,  // 70: lockstep.v1.UpdateStepRequest.total_timeout:type_name -> google.protobuf.Duration
+	67,  // 71: lockstep.v1.UpdateStepRequest.run_timeout:type_name -> google.protobuf.Duration
+	67,  // 72: lockstep.v1.UpdateStepRequest.queue_timeout:type_name -> google.protobuf.Duration
+	0,   // 73: lockstep.v1.UpdateStepResponse.instance_state:type_name -> lockstep.v1.InstanceState
+	1,   // 74: lockstep.v1.UpdateStepResponse.state:type_name -> lockstep.v1.RunState
+	69,  // 75: lockstep.v1.GetHistoryRequest.consistency:type_name -> lockstep.v1.Consistency
+	70,  // 76: lockstep.v1.GetHistoryResponse.events:type_name -> lockstep.v1.Event
+	4,   // 77: lockstep.v1.Explanation.code:type_name -> lockstep.v1.ExplainCode
+	71,  // 78: lockstep.v1.Explanation.holder:type_name -> lockstep.v1.Holder
+	67,  // 79: lockstep.v1.Explanation.next_in:type_name -> google.protobuf.Duration
+	51,  // 80: lockstep.v1.Explanation.chain:type_name -> lockstep.v1.Waiting
+	72,  // 81: lockstep.v1.Explanation.limit:type_name -> lockstep.v1.Limit
+	6,   // 82: lockstep.v1.Waiting.waits:type_name -> lockstep.v1.RunName
+	6,   // 83: lockstep.v1.Waiting.waits_for:type_name -> lockstep.v1.RunName
+	0,   // 84: lockstep.v1.Waiting.state:type_name -> lockstep.v1.InstanceState
+	52,  // 85: lockstep.v1.Waiting.key:type_name -> lockstep.v1.AwaitedKey
+	69,  // 86: lockstep.v1.ListWaitsRequest.consistency:type_name -> lockstep.v1.Consistency
+	51,  // 87: lockstep.v1.ListWaitsResponse.waits:type_name -> lockstep.v1.Waiting
+	69,  // 88: lockstep.v1.ExplainRequest.consistency:type_name -> lockstep.v1.Consistency
+	50,  // 89: lockstep.v1.ExplainResponse.explanations:type_name -> lockstep.v1.Explanation
+	12,  // 90: lockstep.v1.InstanceService.StartInstance:input_type -> lockstep.v1.StartInstanceRequest
+	14,  // 91: lockstep.v1.InstanceService.StartInstances:input_type -> lockstep.v1.StartInstancesRequest
+	17,  // 92: lockstep.v1.InstanceService.GetInstance:input_type -> lockstep.v1.GetInstanceRequest
+	18,  // 93: lockstep.v1.InstanceService.WaitInstance:input_type -> lockstep.v1.WaitInstanceRequest
+	20,  // 94: lockstep.v1.InstanceService.ListInstances:input_type -> lockstep.v1.ListInstancesRequest
+	22,  // 95: lockstep.v1.InstanceService.CancelInstance:input_type -> lockstep.v1.CancelInstanceRequest
+	26,  // 96: lockstep.v1.InstanceService.ForkInstance:input_type -> lockstep.v1.ForkInstanceRequest
+	24,  // 97: lockstep.v1.InstanceService.ResetInstance:input_type -> lockstep.v1.ResetInstanceRequest
+	28,  // 98: lockstep.v1.InstanceService.CompensateInstance:input_type -> lockstep.v1.CompensateInstanceRequest
+	30,  // 99: lockstep.v1.InstanceService.SendSignal:input_type -> lockstep.v1.SendSignalRequest
+	32,  // 100: lockstep.v1.InstanceService.ApproveStep:input_type -> lockstep.v1.ApproveStepRequest
+	34,  // 101: lockstep.v1.InstanceService.RejectStep:input_type -> lockstep.v1.RejectStepRequest
+	36,  // 102: lockstep.v1.InstanceService.PauseInstance:input_type -> lockstep.v1.PauseInstanceRequest
+	38,  // 103: lockstep.v1.InstanceService.ResumeInstance:input_type -> lockstep.v1.ResumeInstanceRequest
+	40,  // 104: lockstep.v1.InstanceService.RetryStep:input_type -> lockstep.v1.RetryStepRequest
+	42,  // 105: lockstep.v1.InstanceService.SkipStep:input_type -> lockstep.v1.SkipStepRequest
+	44,  // 106: lockstep.v1.InstanceService.ResolveStep:input_type -> lockstep.v1.ResolveStepRequest
+	46,  // 107: lockstep.v1.InstanceService.UpdateStep:input_type -> lockstep.v1.UpdateStepRequest
+	48,  // 108: lockstep.v1.InstanceService.GetHistory:input_type -> lockstep.v1.GetHistoryRequest
+	55,  // 109: lockstep.v1.InstanceService.Explain:input_type -> lockstep.v1.ExplainRequest
+	53,  // 110: lockstep.v1.InstanceService.ListWaits:input_type -> lockstep.v1.ListWaitsRequest
+	13,  // 111: lockstep.v1.InstanceService.StartInstance:output_type -> lockstep.v1.StartInstanceResponse
+	15,  // 112: lockstep.v1.InstanceService.StartInstances:output_type -> lockstep.v1.StartInstancesResponse
+	7,   // 113: lockstep.v1.InstanceService.GetInstance:output_type -> lockstep.v1.Instance
+	19,  // 114: lockstep.v1.InstanceService.WaitInstance:output_type -> lockstep.v1.WaitInstanceResponse
+	21,  // 115: lockstep.v1.InstanceService.ListInstances:output_type -> lockstep.v1.ListInstancesResponse
+	23,  // 116: lockstep.v1.InstanceService.CancelInstance:output_type -> lockstep.v1.CancelInstanceResponse
+	27,  // 117: lockstep.v1.InstanceService.ForkInstance:output_type -> lockstep.v1.ForkInstanceResponse
+	25,  // 118: lockstep.v1.InstanceService.ResetInstance:output_type -> lockstep.v1.ResetInstanceResponse
+	29,  // 119: lockstep.v1.InstanceService.CompensateInstance:output_type -> lockstep.v1.CompensateInstanceResponse
+	31,  // 120: lockstep.v1.InstanceService.SendSignal:output_type -> lockstep.v1.SendSignalResponse
+	33,  // 121: lockstep.v1.InstanceService.ApproveStep:output_type -> lockstep.v1.ApproveStepResponse
+	35,  // 122: lockstep.v1.InstanceService.RejectStep:output_type -> lockstep.v1.RejectStepResponse
+	37,  // 123: lockstep.v1.InstanceService.PauseInstance:output_type -> lockstep.v1.PauseInstanceResponse
+	39,  // 124: lockstep.v1.InstanceService.ResumeInstance:output_type -> lockstep.v1.ResumeInstanceResponse
+	41,  // 125: lockstep.v1.InstanceService.RetryStep:output_type -> lockstep.v1.RetryStepResponse
+	43,  // 126: lockstep.v1.InstanceService.SkipStep:output_type -> lockstep.v1.SkipStepResponse
+	45,  // 127: lockstep.v1.InstanceService.ResolveStep:output_type -> lockstep.v1.ResolveStepResponse
+	47,  // 128: lockstep.v1.InstanceService.UpdateStep:output_type -> lockstep.v1.UpdateStepResponse
+	49,  // 129: lockstep.v1.InstanceService.GetHistory:output_type -> lockstep.v1.GetHistoryResponse
+	56,  // 130: lockstep.v1.InstanceService.Explain:output_type -> lockstep.v1.ExplainResponse
+	54,  // 131: lockstep.v1.InstanceService.ListWaits:output_type -> lockstep.v1.ListWaitsResponse
+	111, // [111:132] is the sub-list for method output_type
+	90,  // [90:111] is the sub-list for method input_type
+	90,  // [90:90] is the sub-list for extension type_name
+	90,  // [90:90] is the sub-list for extension extendee
+	0,   // [0:90] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_v1_instance_proto_init() }
@@ -5608,7 +5310,7 @@ func file_lockstep_v1_instance_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_v1_instance_proto_rawDesc), len(file_lockstep_v1_instance_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   63,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -412,7 +412,6 @@ type Command struct {
 	//	*Command_ReopenIncident
 	//	*Command_ReportObservation
 	//	*Command_ApplyPlan
-	//	*Command_MigrateInstance
 	//	*Command_RegisterReporter
 	//	*Command_RemoveReporter
 	//	*Command_RecordAsk
@@ -906,15 +905,6 @@ func (x *Command) GetApplyPlan() *v1.ApplyPlanRequest {
 	return nil
 }
 
-func (x *Command) GetMigrateInstance() *v1.MigrateInstanceRequest {
-	if x != nil {
-		if x, ok := x.Body.(*Command_MigrateInstance); ok {
-			return x.MigrateInstance
-		}
-	}
-	return nil
-}
-
 func (x *Command) GetRegisterReporter() *v1.RegisterReporterRequest {
 	if x != nil {
 		if x, ok := x.Body.(*Command_RegisterReporter); ok {
@@ -1153,11 +1143,6 @@ type Command_ApplyPlan struct {
 	ApplyPlan *v1.ApplyPlanRequest `protobuf:"bytes,91,opt,name=apply_plan,json=applyPlan,proto3,oneof"`
 }
 
-type Command_MigrateInstance struct {
-	// From cluster level 27 on.
-	MigrateInstance *v1.MigrateInstanceRequest `protobuf:"bytes,95,opt,name=migrate_instance,json=migrateInstance,proto3,oneof"`
-}
-
 type Command_RegisterReporter struct {
 	// From cluster level 28 on.
 	RegisterReporter *v1.RegisterReporterRequest `protobuf:"bytes,98,opt,name=register_reporter,json=registerReporter,proto3,oneof"`
@@ -1268,8 +1253,6 @@ func (*Command_ReopenIncident) isCommand_Body() {}
 func (*Command_ReportObservation) isCommand_Body() {}
 
 func (*Command_ApplyPlan) isCommand_Body() {}
-
-func (*Command_MigrateInstance) isCommand_Body() {}
 
 func (*Command_RegisterReporter) isCommand_Body() {}
 
@@ -2261,7 +2244,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x06policy\x18\b \x01(\fR\x06policy\x12\x17\n" +
 	"\await_id\x18\t \x01(\x04R\x06waitId\x12\x12\n" +
 	"\x04salt\x18\n" +
-	" \x01(\fR\x04salt\"\xbd\x1e\n" +
+	" \x01(\fR\x04salt\"\xeb\x1d\n" +
 	"\aCommand\x125\n" +
 	"\benvelope\x18\x01 \x01(\v2\x19.lockstep.log.v1.EnvelopeR\benvelope\x12P\n" +
 	"\x10create_namespace\x18\n" +
@@ -2325,8 +2308,7 @@ const file_lockstep_log_v1_entry_proto_rawDesc = "" +
 	"\x0freopen_incident\x18V \x01(\v2\".lockstep.v1.ReopenIncidentRequestH\x00R\x0ereopenIncident\x12V\n" +
 	"\x12report_observation\x18Z \x01(\v2%.lockstep.v1.ReportObservationRequestH\x00R\x11reportObservation\x12>\n" +
 	"\n" +
-	"apply_plan\x18[ \x01(\v2\x1d.lockstep.v1.ApplyPlanRequestH\x00R\tapplyPlan\x12P\n" +
-	"\x10migrate_instance\x18_ \x01(\v2#.lockstep.v1.MigrateInstanceRequestH\x00R\x0fmigrateInstance\x12S\n" +
+	"apply_plan\x18[ \x01(\v2\x1d.lockstep.v1.ApplyPlanRequestH\x00R\tapplyPlan\x12S\n" +
 	"\x11register_reporter\x18b \x01(\v2$.lockstep.v1.RegisterReporterRequestH\x00R\x10registerReporter\x12M\n" +
 	"\x0fremove_reporter\x18c \x01(\v2\".lockstep.v1.RemoveReporterRequestH\x00R\x0eremoveReporter\x12>\n" +
 	"\n" +
@@ -2469,10 +2451,9 @@ var file_lockstep_log_v1_entry_proto_goTypes = []any{
 	(*v1.ReopenIncidentRequest)(nil),     // 56: lockstep.v1.ReopenIncidentRequest
 	(*v1.ReportObservationRequest)(nil),  // 57: lockstep.v1.ReportObservationRequest
 	(*v1.ApplyPlanRequest)(nil),          // 58: lockstep.v1.ApplyPlanRequest
-	(*v1.MigrateInstanceRequest)(nil),    // 59: lockstep.v1.MigrateInstanceRequest
-	(*v1.RegisterReporterRequest)(nil),   // 60: lockstep.v1.RegisterReporterRequest
-	(*v1.RemoveReporterRequest)(nil),     // 61: lockstep.v1.RemoveReporterRequest
-	(*v1.RecordAskRequest)(nil),          // 62: lockstep.v1.RecordAskRequest
+	(*v1.RegisterReporterRequest)(nil),   // 59: lockstep.v1.RegisterReporterRequest
+	(*v1.RemoveReporterRequest)(nil),     // 60: lockstep.v1.RemoveReporterRequest
+	(*v1.RecordAskRequest)(nil),          // 61: lockstep.v1.RecordAskRequest
 }
 var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	1,  // 0: lockstep.log.v1.Entry.header:type_name -> lockstep.log.v1.Header
@@ -2529,15 +2510,14 @@ var file_lockstep_log_v1_entry_proto_depIdxs = []int32{
 	56, // 51: lockstep.log.v1.Command.reopen_incident:type_name -> lockstep.v1.ReopenIncidentRequest
 	57, // 52: lockstep.log.v1.Command.report_observation:type_name -> lockstep.v1.ReportObservationRequest
 	58, // 53: lockstep.log.v1.Command.apply_plan:type_name -> lockstep.v1.ApplyPlanRequest
-	59, // 54: lockstep.log.v1.Command.migrate_instance:type_name -> lockstep.v1.MigrateInstanceRequest
-	60, // 55: lockstep.log.v1.Command.register_reporter:type_name -> lockstep.v1.RegisterReporterRequest
-	61, // 56: lockstep.log.v1.Command.remove_reporter:type_name -> lockstep.v1.RemoveReporterRequest
-	62, // 57: lockstep.log.v1.Command.record_ask:type_name -> lockstep.v1.RecordAskRequest
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	59, // 54: lockstep.log.v1.Command.register_reporter:type_name -> lockstep.v1.RegisterReporterRequest
+	60, // 55: lockstep.log.v1.Command.remove_reporter:type_name -> lockstep.v1.RemoveReporterRequest
+	61, // 56: lockstep.log.v1.Command.record_ask:type_name -> lockstep.v1.RecordAskRequest
+	57, // [57:57] is the sub-list for method output_type
+	57, // [57:57] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_entry_proto_init() }
@@ -2595,7 +2575,6 @@ func file_lockstep_log_v1_entry_proto_init() {
 		(*Command_ReopenIncident)(nil),
 		(*Command_ReportObservation)(nil),
 		(*Command_ApplyPlan)(nil),
-		(*Command_MigrateInstance)(nil),
 		(*Command_RegisterReporter)(nil),
 		(*Command_RemoveReporter)(nil),
 		(*Command_RecordAsk)(nil),

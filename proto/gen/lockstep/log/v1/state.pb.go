@@ -1005,9 +1005,7 @@ type Instance struct {
 	// How often it was set back.
 	Resets int32 `protobuf:"varint,58,opt,name=resets,proto3" json:"resets,omitempty"`
 	// Of one that has failed, and needs nobody any more.
-	Resolution *Resolution `protobuf:"bytes,59,opt,name=resolution,proto3" json:"resolution,omitempty"`
-	// Of one that was moved between versions: each move, the newest last.
-	Migrations    []*Migration `protobuf:"bytes,85,rep,name=migrations,proto3" json:"migrations,omitempty"`
+	Resolution    *Resolution `protobuf:"bytes,59,opt,name=resolution,proto3" json:"resolution,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1360,13 +1358,6 @@ func (x *Instance) GetResets() int32 {
 func (x *Instance) GetResolution() *Resolution {
 	if x != nil {
 		return x.Resolution
-	}
-	return nil
-}
-
-func (x *Instance) GetMigrations() []*Migration {
-	if x != nil {
-		return x.Migrations
 	}
 	return nil
 }
@@ -2312,69 +2303,6 @@ func (x *SignalTold) GetStarted() bool {
 }
 
 // RunPage, Run and Pending were rows of the first format.
-// Migration is a move of an instance from one version of its workflow to another.
-type Migration struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	FromVersion int32                  `protobuf:"varint,1,opt,name=from_version,json=fromVersion,proto3" json:"from_version,omitempty"`
-	// The newest token of the namespace then: one that is not above it was granted under the names of the version before.
-	Token int64 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
-	// From name to name, those of runs that had begun.
-	Renamed       []*Pair `protobuf:"bytes,3,rep,name=renamed,proto3" json:"renamed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Migration) Reset() {
-	*x = Migration{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Migration) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Migration) ProtoMessage() {}
-
-func (x *Migration) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Migration.ProtoReflect.Descriptor instead.
-func (*Migration) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
-}
-
-func (x *Migration) GetFromVersion() int32 {
-	if x != nil {
-		return x.FromVersion
-	}
-	return 0
-}
-
-func (x *Migration) GetToken() int64 {
-	if x != nil {
-		return x.Token
-	}
-	return 0
-}
-
-func (x *Migration) GetRenamed() []*Pair {
-	if x != nil {
-		return x.Renamed
-	}
-	return nil
-}
-
 type RunPage struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Runs          []*Run                 `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
@@ -2384,7 +2312,7 @@ type RunPage struct {
 
 func (x *RunPage) Reset() {
 	*x = RunPage{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2324,7 @@ func (x *RunPage) String() string {
 func (*RunPage) ProtoMessage() {}
 
 func (x *RunPage) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2337,7 @@ func (x *RunPage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunPage.ProtoReflect.Descriptor instead.
 func (*RunPage) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunPage) GetRuns() []*Run {
@@ -2476,7 +2404,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2416,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2429,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Run) GetNode() int32 {
@@ -2759,7 +2687,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +2699,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +2712,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Pending) GetState() v1.RunState {
@@ -2858,7 +2786,7 @@ type ClaimedLock struct {
 
 func (x *ClaimedLock) Reset() {
 	*x = ClaimedLock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +2798,7 @@ func (x *ClaimedLock) String() string {
 func (*ClaimedLock) ProtoMessage() {}
 
 func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +2811,7 @@ func (x *ClaimedLock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimedLock.ProtoReflect.Descriptor instead.
 func (*ClaimedLock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClaimedLock) GetLock() string {
@@ -2941,7 +2869,7 @@ type EndedToken struct {
 
 func (x *EndedToken) Reset() {
 	*x = EndedToken{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2953,7 +2881,7 @@ func (x *EndedToken) String() string {
 func (*EndedToken) ProtoMessage() {}
 
 func (x *EndedToken) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2966,7 +2894,7 @@ func (x *EndedToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndedToken.ProtoReflect.Descriptor instead.
 func (*EndedToken) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *EndedToken) GetToken() int64 {
@@ -3014,7 +2942,7 @@ type Lock struct {
 
 func (x *Lock) Reset() {
 	*x = Lock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +2954,7 @@ func (x *Lock) String() string {
 func (*Lock) ProtoMessage() {}
 
 func (x *Lock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +2967,7 @@ func (x *Lock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lock.ProtoReflect.Descriptor instead.
 func (*Lock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Lock) GetLock() string {
@@ -3103,7 +3031,7 @@ type LockHolder struct {
 
 func (x *LockHolder) Reset() {
 	*x = LockHolder{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3043,7 @@ func (x *LockHolder) String() string {
 func (*LockHolder) ProtoMessage() {}
 
 func (x *LockHolder) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3056,7 @@ func (x *LockHolder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LockHolder.ProtoReflect.Descriptor instead.
 func (*LockHolder) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LockHolder) GetToken() int64 {
@@ -3222,7 +3150,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3234,7 +3162,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3247,7 +3175,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Session) GetSession() int64 {
@@ -3353,7 +3281,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3365,7 +3293,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3378,7 +3306,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Lease) GetToken() int64 {
@@ -3452,7 +3380,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3464,7 +3392,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3477,7 +3405,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Outcome) GetRequestId() int64 {
@@ -3537,7 +3465,7 @@ type Wait struct {
 
 func (x *Wait) Reset() {
 	*x = Wait{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3549,7 +3477,7 @@ func (x *Wait) String() string {
 func (*Wait) ProtoMessage() {}
 
 func (x *Wait) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3562,7 +3490,7 @@ func (x *Wait) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wait.ProtoReflect.Descriptor instead.
 func (*Wait) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Wait) GetWaitId() uint64 {
@@ -3692,7 +3620,7 @@ type LateResult struct {
 
 func (x *LateResult) Reset() {
 	*x = LateResult{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3632,7 @@ func (x *LateResult) String() string {
 func (*LateResult) ProtoMessage() {}
 
 func (x *LateResult) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3645,7 @@ func (x *LateResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LateResult.ProtoReflect.Descriptor instead.
 func (*LateResult) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LateResult) GetInstanceId() string {
@@ -3816,7 +3744,7 @@ type Bulk struct {
 
 func (x *Bulk) Reset() {
 	*x = Bulk{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3828,7 +3756,7 @@ func (x *Bulk) String() string {
 func (*Bulk) ProtoMessage() {}
 
 func (x *Bulk) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3841,7 +3769,7 @@ func (x *Bulk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bulk.ProtoReflect.Descriptor instead.
 func (*Bulk) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{31}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Bulk) GetBulkId() string {
@@ -4079,7 +4007,7 @@ type BulkRefusal struct {
 
 func (x *BulkRefusal) Reset() {
 	*x = BulkRefusal{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4019,7 @@ func (x *BulkRefusal) String() string {
 func (*BulkRefusal) ProtoMessage() {}
 
 func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4032,7 @@ func (x *BulkRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BulkRefusal.ProtoReflect.Descriptor instead.
 func (*BulkRefusal) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{32}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BulkRefusal) GetCode() v1.Code {
@@ -4158,7 +4086,7 @@ type Reporter struct {
 
 func (x *Reporter) Reset() {
 	*x = Reporter{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4170,7 +4098,7 @@ func (x *Reporter) String() string {
 func (*Reporter) ProtoMessage() {}
 
 func (x *Reporter) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4183,7 +4111,7 @@ func (x *Reporter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reporter.ProtoReflect.Descriptor instead.
 func (*Reporter) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{33}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Reporter) GetReporter() string {
@@ -4329,7 +4257,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[34]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +4269,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[34]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +4282,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{34}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EventBlock) GetEvents() []*v1.Event {
@@ -4375,7 +4303,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[35]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4387,7 +4315,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_lockstep_log_v1_state_proto_msgTypes[35]
+	mi := &file_lockstep_log_v1_state_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4400,7 +4328,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{35}
+	return file_lockstep_log_v1_state_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -4523,7 +4451,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x89\r\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xcd\f\n" +
 	"\bInstance\x12\x1f\n" +
 	"\vinstance_id\x18\x01 \x01(\tR\n" +
 	"instanceId\x12\x1a\n" +
@@ -4581,10 +4509,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"\x06resets\x18: \x01(\x05R\x06resets\x12;\n" +
 	"\n" +
 	"resolution\x18; \x01(\v2\x1b.lockstep.log.v1.ResolutionR\n" +
-	"resolution\x12:\n" +
-	"\n" +
-	"migrations\x18U \x03(\v2\x1a.lockstep.log.v1.MigrationR\n" +
-	"migrations\"N\n" +
+	"resolution\"N\n" +
 	"\x05Pause\x12\x1d\n" +
 	"\n" +
 	"since_wall\x18\x01 \x01(\x03R\tsinceWall\x12\x0e\n" +
@@ -4676,11 +4601,7 @@ const file_lockstep_log_v1_state_proto_rawDesc = "" +
 	"instanceId\x12\x18\n" +
 	"\areached\x18\x04 \x01(\x05R\areached\x12\x12\n" +
 	"\x04kept\x18\x05 \x01(\x03R\x04kept\x12\x18\n" +
-	"\astarted\x18\x06 \x01(\bR\astarted\"u\n" +
-	"\tMigration\x12!\n" +
-	"\ffrom_version\x18\x01 \x01(\x05R\vfromVersion\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\x03R\x05token\x12/\n" +
-	"\arenamed\x18\x03 \x03(\v2\x15.lockstep.log.v1.PairR\arenamed\"3\n" +
+	"\astarted\x18\x06 \x01(\bR\astarted\"3\n" +
 	"\aRunPage\x12(\n" +
 	"\x04runs\x18\x01 \x03(\v2\x14.lockstep.log.v1.RunR\x04runs\"\xc2\b\n" +
 	"\x03Run\x12\x12\n" +
@@ -4918,7 +4839,7 @@ func file_lockstep_log_v1_state_proto_rawDescGZIP() []byte {
 	return file_lockstep_log_v1_state_proto_rawDescData
 }
 
-var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_lockstep_log_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Group)(nil),           // 0: lockstep.log.v1.Group
 	(*Namespace)(nil),       // 1: lockstep.log.v1.Namespace
@@ -4938,108 +4859,105 @@ var file_lockstep_log_v1_state_proto_goTypes = []any{
 	(*Signal)(nil),          // 15: lockstep.log.v1.Signal
 	(*SignalSeen)(nil),      // 16: lockstep.log.v1.SignalSeen
 	(*SignalTold)(nil),      // 17: lockstep.log.v1.SignalTold
-	(*Migration)(nil),       // 18: lockstep.log.v1.Migration
-	(*RunPage)(nil),         // 19: lockstep.log.v1.RunPage
-	(*Run)(nil),             // 20: lockstep.log.v1.Run
-	(*Pending)(nil),         // 21: lockstep.log.v1.Pending
-	(*ClaimedLock)(nil),     // 22: lockstep.log.v1.ClaimedLock
-	(*EndedToken)(nil),      // 23: lockstep.log.v1.EndedToken
-	(*Lock)(nil),            // 24: lockstep.log.v1.Lock
-	(*LockHolder)(nil),      // 25: lockstep.log.v1.LockHolder
-	(*Session)(nil),         // 26: lockstep.log.v1.Session
-	(*Lease)(nil),           // 27: lockstep.log.v1.Lease
-	(*Outcome)(nil),         // 28: lockstep.log.v1.Outcome
-	(*Wait)(nil),            // 29: lockstep.log.v1.Wait
-	(*LateResult)(nil),      // 30: lockstep.log.v1.LateResult
-	(*Bulk)(nil),            // 31: lockstep.log.v1.Bulk
-	(*BulkRefusal)(nil),     // 32: lockstep.log.v1.BulkRefusal
-	(*Reporter)(nil),        // 33: lockstep.log.v1.Reporter
-	(*EventBlock)(nil),      // 34: lockstep.log.v1.EventBlock
-	(*SnapshotHeader)(nil),  // 35: lockstep.log.v1.SnapshotHeader
-	(v1.NamespaceState)(0),  // 36: lockstep.v1.NamespaceState
-	(*v1.Key)(nil),          // 37: lockstep.v1.Key
-	(v1.ObservedState)(0),   // 38: lockstep.v1.ObservedState
-	(*v1.Payload)(nil),      // 39: lockstep.v1.Payload
-	(*v1.Author)(nil),       // 40: lockstep.v1.Author
-	(v1.ReconcileAction)(0), // 41: lockstep.v1.ReconcileAction
-	(v1.DriftClass)(0),      // 42: lockstep.v1.DriftClass
-	(v1.InstanceState)(0),   // 43: lockstep.v1.InstanceState
-	(v1.Overlap)(0),         // 44: lockstep.v1.Overlap
-	(v1.FiringOutcome)(0),   // 45: lockstep.v1.FiringOutcome
-	(v1.RunState)(0),        // 46: lockstep.v1.RunState
-	(*v1.Refusal)(nil),      // 47: lockstep.v1.Refusal
-	(v1.BulkAct)(0),         // 48: lockstep.v1.BulkAct
-	(v1.BulkState)(0),       // 49: lockstep.v1.BulkState
-	(v1.Code)(0),            // 50: lockstep.v1.Code
-	(*v1.Event)(nil),        // 51: lockstep.v1.Event
+	(*RunPage)(nil),         // 18: lockstep.log.v1.RunPage
+	(*Run)(nil),             // 19: lockstep.log.v1.Run
+	(*Pending)(nil),         // 20: lockstep.log.v1.Pending
+	(*ClaimedLock)(nil),     // 21: lockstep.log.v1.ClaimedLock
+	(*EndedToken)(nil),      // 22: lockstep.log.v1.EndedToken
+	(*Lock)(nil),            // 23: lockstep.log.v1.Lock
+	(*LockHolder)(nil),      // 24: lockstep.log.v1.LockHolder
+	(*Session)(nil),         // 25: lockstep.log.v1.Session
+	(*Lease)(nil),           // 26: lockstep.log.v1.Lease
+	(*Outcome)(nil),         // 27: lockstep.log.v1.Outcome
+	(*Wait)(nil),            // 28: lockstep.log.v1.Wait
+	(*LateResult)(nil),      // 29: lockstep.log.v1.LateResult
+	(*Bulk)(nil),            // 30: lockstep.log.v1.Bulk
+	(*BulkRefusal)(nil),     // 31: lockstep.log.v1.BulkRefusal
+	(*Reporter)(nil),        // 32: lockstep.log.v1.Reporter
+	(*EventBlock)(nil),      // 33: lockstep.log.v1.EventBlock
+	(*SnapshotHeader)(nil),  // 34: lockstep.log.v1.SnapshotHeader
+	(v1.NamespaceState)(0),  // 35: lockstep.v1.NamespaceState
+	(*v1.Key)(nil),          // 36: lockstep.v1.Key
+	(v1.ObservedState)(0),   // 37: lockstep.v1.ObservedState
+	(*v1.Payload)(nil),      // 38: lockstep.v1.Payload
+	(*v1.Author)(nil),       // 39: lockstep.v1.Author
+	(v1.ReconcileAction)(0), // 40: lockstep.v1.ReconcileAction
+	(v1.DriftClass)(0),      // 41: lockstep.v1.DriftClass
+	(v1.InstanceState)(0),   // 42: lockstep.v1.InstanceState
+	(v1.Overlap)(0),         // 43: lockstep.v1.Overlap
+	(v1.FiringOutcome)(0),   // 44: lockstep.v1.FiringOutcome
+	(v1.RunState)(0),        // 45: lockstep.v1.RunState
+	(*v1.Refusal)(nil),      // 46: lockstep.v1.Refusal
+	(v1.BulkAct)(0),         // 47: lockstep.v1.BulkAct
+	(v1.BulkState)(0),       // 48: lockstep.v1.BulkState
+	(v1.Code)(0),            // 49: lockstep.v1.Code
+	(*v1.Event)(nil),        // 50: lockstep.v1.Event
 }
 var file_lockstep_log_v1_state_proto_depIdxs = []int32{
-	36, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
+	35, // 0: lockstep.log.v1.Namespace.state:type_name -> lockstep.v1.NamespaceState
 	2,  // 1: lockstep.log.v1.Namespace.plans:type_name -> lockstep.log.v1.AppliedPlan
-	37, // 2: lockstep.log.v1.Observation.key:type_name -> lockstep.v1.Key
-	38, // 3: lockstep.log.v1.Observation.state:type_name -> lockstep.v1.ObservedState
-	39, // 4: lockstep.log.v1.Observation.output:type_name -> lockstep.v1.Payload
-	40, // 5: lockstep.log.v1.Observation.author:type_name -> lockstep.v1.Author
-	41, // 6: lockstep.log.v1.Observation.settled:type_name -> lockstep.v1.ReconcileAction
-	42, // 7: lockstep.log.v1.Observation.settled_drift:type_name -> lockstep.v1.DriftClass
-	43, // 8: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
-	39, // 9: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
-	39, // 10: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
+	36, // 2: lockstep.log.v1.Observation.key:type_name -> lockstep.v1.Key
+	37, // 3: lockstep.log.v1.Observation.state:type_name -> lockstep.v1.ObservedState
+	38, // 4: lockstep.log.v1.Observation.output:type_name -> lockstep.v1.Payload
+	39, // 5: lockstep.log.v1.Observation.author:type_name -> lockstep.v1.Author
+	40, // 6: lockstep.log.v1.Observation.settled:type_name -> lockstep.v1.ReconcileAction
+	41, // 7: lockstep.log.v1.Observation.settled_drift:type_name -> lockstep.v1.DriftClass
+	42, // 8: lockstep.log.v1.Instance.state:type_name -> lockstep.v1.InstanceState
+	38, // 9: lockstep.log.v1.Instance.input:type_name -> lockstep.v1.Payload
+	38, // 10: lockstep.log.v1.Instance.output:type_name -> lockstep.v1.Payload
 	6,  // 11: lockstep.log.v1.Instance.labels:type_name -> lockstep.log.v1.Pair
 	6,  // 12: lockstep.log.v1.Instance.keys:type_name -> lockstep.log.v1.Pair
 	15, // 13: lockstep.log.v1.Instance.signals:type_name -> lockstep.log.v1.Signal
 	16, // 14: lockstep.log.v1.Instance.seen:type_name -> lockstep.log.v1.SignalSeen
-	43, // 15: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
+	42, // 15: lockstep.log.v1.Instance.ends:type_name -> lockstep.v1.InstanceState
 	10, // 16: lockstep.log.v1.Instance.line:type_name -> lockstep.log.v1.Line
 	8,  // 17: lockstep.log.v1.Instance.pause:type_name -> lockstep.log.v1.Pause
 	9,  // 18: lockstep.log.v1.Instance.resolution:type_name -> lockstep.log.v1.Resolution
-	18, // 19: lockstep.log.v1.Instance.migrations:type_name -> lockstep.log.v1.Migration
-	12, // 20: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
-	39, // 21: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
-	6,  // 22: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
-	44, // 23: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
-	14, // 24: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
-	45, // 25: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
-	39, // 26: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
-	6,  // 27: lockstep.log.v1.Migration.renamed:type_name -> lockstep.log.v1.Pair
-	20, // 28: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
-	46, // 29: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
-	39, // 30: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
-	39, // 31: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
-	39, // 32: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
-	22, // 33: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
-	23, // 34: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
-	46, // 35: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
-	22, // 36: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
-	46, // 37: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
-	25, // 38: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
-	25, // 39: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
-	25, // 40: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
-	28, // 41: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
-	27, // 42: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
-	29, // 43: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
-	40, // 44: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
-	47, // 45: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
-	22, // 46: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
-	39, // 47: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
-	40, // 48: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
-	48, // 49: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
-	40, // 50: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
-	49, // 51: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
-	43, // 52: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
-	6,  // 53: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
-	6,  // 54: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
-	32, // 55: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
-	40, // 56: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
-	50, // 57: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
-	40, // 58: lockstep.log.v1.Reporter.author:type_name -> lockstep.v1.Author
-	51, // 59: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
-	0,  // 60: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
-	61, // [61:61] is the sub-list for method output_type
-	61, // [61:61] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	12, // 19: lockstep.log.v1.Census.behind:type_name -> lockstep.log.v1.CensusPlace
+	38, // 20: lockstep.log.v1.Schedule.input:type_name -> lockstep.v1.Payload
+	6,  // 21: lockstep.log.v1.Schedule.labels:type_name -> lockstep.log.v1.Pair
+	43, // 22: lockstep.log.v1.Schedule.overlap:type_name -> lockstep.v1.Overlap
+	14, // 23: lockstep.log.v1.Schedule.recent:type_name -> lockstep.log.v1.Firing
+	44, // 24: lockstep.log.v1.Firing.outcome:type_name -> lockstep.v1.FiringOutcome
+	38, // 25: lockstep.log.v1.Signal.payload:type_name -> lockstep.v1.Payload
+	19, // 26: lockstep.log.v1.RunPage.runs:type_name -> lockstep.log.v1.Run
+	45, // 27: lockstep.log.v1.Run.state:type_name -> lockstep.v1.RunState
+	38, // 28: lockstep.log.v1.Run.input:type_name -> lockstep.v1.Payload
+	38, // 29: lockstep.log.v1.Run.output:type_name -> lockstep.v1.Payload
+	38, // 30: lockstep.log.v1.Run.progress:type_name -> lockstep.v1.Payload
+	21, // 31: lockstep.log.v1.Run.locks:type_name -> lockstep.log.v1.ClaimedLock
+	22, // 32: lockstep.log.v1.Run.ended:type_name -> lockstep.log.v1.EndedToken
+	45, // 33: lockstep.log.v1.Pending.state:type_name -> lockstep.v1.RunState
+	21, // 34: lockstep.log.v1.Pending.locks:type_name -> lockstep.log.v1.ClaimedLock
+	45, // 35: lockstep.log.v1.EndedToken.state:type_name -> lockstep.v1.RunState
+	24, // 36: lockstep.log.v1.Lock.holders:type_name -> lockstep.log.v1.LockHolder
+	24, // 37: lockstep.log.v1.Lock.lapsed:type_name -> lockstep.log.v1.LockHolder
+	24, // 38: lockstep.log.v1.Lock.holds:type_name -> lockstep.log.v1.LockHolder
+	27, // 39: lockstep.log.v1.Session.outcomes:type_name -> lockstep.log.v1.Outcome
+	26, // 40: lockstep.log.v1.Session.leases:type_name -> lockstep.log.v1.Lease
+	28, // 41: lockstep.log.v1.Session.waits:type_name -> lockstep.log.v1.Wait
+	39, // 42: lockstep.log.v1.Session.author:type_name -> lockstep.v1.Author
+	46, // 43: lockstep.log.v1.Outcome.refusal:type_name -> lockstep.v1.Refusal
+	21, // 44: lockstep.log.v1.Wait.lock:type_name -> lockstep.log.v1.ClaimedLock
+	38, // 45: lockstep.log.v1.LateResult.output:type_name -> lockstep.v1.Payload
+	39, // 46: lockstep.log.v1.LateResult.author:type_name -> lockstep.v1.Author
+	47, // 47: lockstep.log.v1.Bulk.act:type_name -> lockstep.v1.BulkAct
+	39, // 48: lockstep.log.v1.Bulk.author:type_name -> lockstep.v1.Author
+	48, // 49: lockstep.log.v1.Bulk.state:type_name -> lockstep.v1.BulkState
+	42, // 50: lockstep.log.v1.Bulk.of_state:type_name -> lockstep.v1.InstanceState
+	6,  // 51: lockstep.log.v1.Bulk.labels:type_name -> lockstep.log.v1.Pair
+	6,  // 52: lockstep.log.v1.Bulk.keys:type_name -> lockstep.log.v1.Pair
+	31, // 53: lockstep.log.v1.Bulk.refusals:type_name -> lockstep.log.v1.BulkRefusal
+	39, // 54: lockstep.log.v1.Bulk.cancelled_by:type_name -> lockstep.v1.Author
+	49, // 55: lockstep.log.v1.BulkRefusal.code:type_name -> lockstep.v1.Code
+	39, // 56: lockstep.log.v1.Reporter.author:type_name -> lockstep.v1.Author
+	50, // 57: lockstep.log.v1.EventBlock.events:type_name -> lockstep.v1.Event
+	0,  // 58: lockstep.log.v1.SnapshotHeader.group:type_name -> lockstep.log.v1.Group
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_lockstep_log_v1_state_proto_init() }
@@ -5053,7 +4971,7 @@ func file_lockstep_log_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lockstep_log_v1_state_proto_rawDesc), len(file_lockstep_log_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   36,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -57,9 +57,6 @@ const (
 	// InstanceServiceResetInstanceProcedure is the fully-qualified name of the InstanceService's
 	// ResetInstance RPC.
 	InstanceServiceResetInstanceProcedure = "/lockstep.v1.InstanceService/ResetInstance"
-	// InstanceServiceMigrateInstanceProcedure is the fully-qualified name of the InstanceService's
-	// MigrateInstance RPC.
-	InstanceServiceMigrateInstanceProcedure = "/lockstep.v1.InstanceService/MigrateInstance"
 	// InstanceServiceCompensateInstanceProcedure is the fully-qualified name of the InstanceService's
 	// CompensateInstance RPC.
 	InstanceServiceCompensateInstanceProcedure = "/lockstep.v1.InstanceService/CompensateInstance"
@@ -114,9 +111,6 @@ type InstanceServiceClient interface {
 	// ResetInstance has a step of an instance, and all that is behind it, begin anew. An instance that one of them called is cancelled, and what
 	// is new begins when that has ended.
 	ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error)
-	// MigrateInstance has an instance that runs go on under another version of its workflow. What is done stays done, and what is leased stays
-	// leased under its token.
-	MigrateInstance(context.Context, *connect.Request[v1.MigrateInstanceRequest]) (*connect.Response[v1.MigrateInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
@@ -204,12 +198,6 @@ func NewInstanceServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			httpClient,
 			baseURL+InstanceServiceResetInstanceProcedure,
 			connect.WithSchema(instanceServiceMethods.ByName("ResetInstance")),
-			connect.WithClientOptions(opts...),
-		),
-		migrateInstance: connect.NewClient[v1.MigrateInstanceRequest, v1.MigrateInstanceResponse](
-			httpClient,
-			baseURL+InstanceServiceMigrateInstanceProcedure,
-			connect.WithSchema(instanceServiceMethods.ByName("MigrateInstance")),
 			connect.WithClientOptions(opts...),
 		),
 		compensateInstance: connect.NewClient[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse](
@@ -306,7 +294,6 @@ type instanceServiceClient struct {
 	cancelInstance     *connect.Client[v1.CancelInstanceRequest, v1.CancelInstanceResponse]
 	forkInstance       *connect.Client[v1.ForkInstanceRequest, v1.ForkInstanceResponse]
 	resetInstance      *connect.Client[v1.ResetInstanceRequest, v1.ResetInstanceResponse]
-	migrateInstance    *connect.Client[v1.MigrateInstanceRequest, v1.MigrateInstanceResponse]
 	compensateInstance *connect.Client[v1.CompensateInstanceRequest, v1.CompensateInstanceResponse]
 	sendSignal         *connect.Client[v1.SendSignalRequest, v1.SendSignalResponse]
 	approveStep        *connect.Client[v1.ApproveStepRequest, v1.ApproveStepResponse]
@@ -360,11 +347,6 @@ func (c *instanceServiceClient) ForkInstance(ctx context.Context, req *connect.R
 // ResetInstance calls lockstep.v1.InstanceService.ResetInstance.
 func (c *instanceServiceClient) ResetInstance(ctx context.Context, req *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error) {
 	return c.resetInstance.CallUnary(ctx, req)
-}
-
-// MigrateInstance calls lockstep.v1.InstanceService.MigrateInstance.
-func (c *instanceServiceClient) MigrateInstance(ctx context.Context, req *connect.Request[v1.MigrateInstanceRequest]) (*connect.Response[v1.MigrateInstanceResponse], error) {
-	return c.migrateInstance.CallUnary(ctx, req)
 }
 
 // CompensateInstance calls lockstep.v1.InstanceService.CompensateInstance.
@@ -446,9 +428,6 @@ type InstanceServiceHandler interface {
 	// ResetInstance has a step of an instance, and all that is behind it, begin anew. An instance that one of them called is cancelled, and what
 	// is new begins when that has ended.
 	ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error)
-	// MigrateInstance has an instance that runs go on under another version of its workflow. What is done stays done, and what is leased stays
-	// leased under its token.
-	MigrateInstance(context.Context, *connect.Request[v1.MigrateInstanceRequest]) (*connect.Response[v1.MigrateInstanceResponse], error)
 	// CompensateInstance cancels an instance and undoes its completed steps from one on; of an instance that compensates
 	// already it tries what stands still again, or skips it.
 	CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error)
@@ -532,12 +511,6 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 		InstanceServiceResetInstanceProcedure,
 		svc.ResetInstance,
 		connect.WithSchema(instanceServiceMethods.ByName("ResetInstance")),
-		connect.WithHandlerOptions(opts...),
-	)
-	instanceServiceMigrateInstanceHandler := connect.NewUnaryHandler(
-		InstanceServiceMigrateInstanceProcedure,
-		svc.MigrateInstance,
-		connect.WithSchema(instanceServiceMethods.ByName("MigrateInstance")),
 		connect.WithHandlerOptions(opts...),
 	)
 	instanceServiceCompensateInstanceHandler := connect.NewUnaryHandler(
@@ -639,8 +612,6 @@ func NewInstanceServiceHandler(svc InstanceServiceHandler, opts ...connect.Handl
 			instanceServiceForkInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceResetInstanceProcedure:
 			instanceServiceResetInstanceHandler.ServeHTTP(w, r)
-		case InstanceServiceMigrateInstanceProcedure:
-			instanceServiceMigrateInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceCompensateInstanceProcedure:
 			instanceServiceCompensateInstanceHandler.ServeHTTP(w, r)
 		case InstanceServiceSendSignalProcedure:
@@ -706,10 +677,6 @@ func (UnimplementedInstanceServiceHandler) ForkInstance(context.Context, *connec
 
 func (UnimplementedInstanceServiceHandler) ResetInstance(context.Context, *connect.Request[v1.ResetInstanceRequest]) (*connect.Response[v1.ResetInstanceResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.ResetInstance is not implemented"))
-}
-
-func (UnimplementedInstanceServiceHandler) MigrateInstance(context.Context, *connect.Request[v1.MigrateInstanceRequest]) (*connect.Response[v1.MigrateInstanceResponse], error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lockstep.v1.InstanceService.MigrateInstance is not implemented"))
 }
 
 func (UnimplementedInstanceServiceHandler) CompensateInstance(context.Context, *connect.Request[v1.CompensateInstanceRequest]) (*connect.Response[v1.CompensateInstanceResponse], error) {
